@@ -1,0 +1,26 @@
+package qmp
+
+import (
+	"context"
+	"encoding/json"
+)
+
+// Conn is a control channel to one QEMU with its capabilities negotiated. [Client]
+// implements it over a socket, [FromMonitor] over any go-qemu qmp.Monitor. It is
+// safe for concurrent use; commands of several goroutines are in flight at once.
+type Conn interface {
+	// Execute sends a command and waits for its answer. args is nil or marshals to a
+	// JSON object. QEMU's own errors are *errors.QMPError. When ctx ends first the error
+	// is errors.ErrQMPTimeout and ctx's; the command may still take effect.
+	Execute(ctx context.Context, command string, args any) (json.RawMessage, error)
+	// Subscribe delivers the named events, or all when none is named, until the
+	// subscription is closed or the connection ends.
+	Subscribe(names ...string) *Subscription
+	// Done is closed when the connection has ended; Err then says why.
+	Done() <-chan struct{}
+	// Err is nil while the connection works; then one sticky errors.ErrQMPConnection
+	// that wraps the cause.
+	Err() error
+	// Close ends the connection, not QEMU, and waits for its goroutines.
+	Close() error
+}

@@ -1,0 +1,3 @@
+// Package qmp talks to QEMU over its machine protocol (QEMU manual, "QEMU Machine
+// Protocol Specification").
+package qmp

@@ -1,0 +1,2 @@
+// Package storage makes, inspects and deletes disk images.
+package storage

@@ -1,0 +1,130 @@
+package vm
+
+import (
+	"context"
+	"net"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/qmp"
+	"github.com/maqet/maqet/storage"
+)
+
+// Backend runs guests. It owns their processes or domains; Manager owns their
+// states. All methods are safe for concurrent use.
+type Backend interface {
+	// Check says what of cfg can't be run here, before anything is made: a missing
+	// binary, an unknown machine type, a socket path that would be too long. Problems
+	// of single fields come as *errors.ConfigError.
+	Check(ctx context.Context, id string, cfg Config) error
+	// Launch starts the guest with its CPUs halted and returns as soon as it exists.
+	// If it fails nothing is left.
+	Launch(ctx context.Context, spec LaunchSpec) (Guest, error)
+	// Attach finds the live guest of a recorded instance, from this or another
+	// process, and connects to it. errors.ErrVMNotRunning when it is gone or when what
+	// has its PID is not it.
+	Attach(ctx context.Context, inst Instance) (Guest, error)
+	// Clean removes what a guest that is gone left behind: sockets and their folder. It
+	// is idempotent, and touches nothing that the record does not name.
+	Clean(ctx context.Context, inst Instance) error
+	// Erase removes everything the backend kept for an instance: Clean, and the logs.
+	Erase(ctx context.Context, inst Instance) error
+	// Timeouts returns cfg's time-outs with defaults filled in, scaled for the
+	// accelerator that cfg would get.
+	Timeouts(ctx context.Context, cfg Config) Timeouts
+	// Close releases the backend. Ephemeral guests that still run are killed;
+	// persistent ones go on.
+	Close() error
+}
+
+// LaunchSpec is everything a backend needs to start a guest.
+type LaunchSpec struct {
+	ID     string
+	Config Config // validated, with its name
+	Boot   BootFiles
+	Images []Image // one for each of Config.Disks
+}
+
+// BootFiles is a Boot with everything found: paths exist, the command line is whole.
+// The zero value boots from disk by firmware.
+type BootFiles struct {
+	Kernel   string
+	Initrd   string
+	Cmdline  []string // arguments; the backend adds console= and the like where it decides them
+	Firmware string
+	// Default is true when Initrd is the default guest's.
+	Default bool
+}
+
+// Booter finds what a guest boots from. guest.Booter implements it.
+type Booter interface {
+	// ResolveBoot returns the files for cfg. A missing kernel is
+	// errors.ErrInvalidConfiguration and says which command gets one.
+	ResolveBoot(ctx context.Context, cfg Config) (BootFiles, error)
+}
+
+// Images makes and deletes disk images. storage.Manager implements it; which disk of a
+// Config needs which image is decided here in vm.
+type Images interface {
+	// Create makes an empty image. errors.ErrImageCreation; an existing file is never
+	// overwritten.
+	Create(ctx context.Context, spec storage.CreateSpec) (storage.Image, error)
+	// Overlay makes a qcow2 image whose unwritten parts are those of a base image,
+	// which is never written.
+	Overlay(ctx context.Context, spec storage.OverlaySpec) (storage.Image, error)
+	// Inspect checks that an image exists, has the stated format and can be read, and
+	// returns what it is.
+	Inspect(ctx context.Context, path, format string) (storage.Image, error)
+	// Delete removes an image that this manager made; one that is already gone is no
+	// error, any other file is refused.
+	Delete(ctx context.Context, path string) error
+}
+
+// Guest is a live guest on a backend. Methods are safe for concurrent use.
+type Guest interface {
+	// Runtime returns what to record.
+	Runtime() Runtime
+	// Connect completes the control channel: afterwards QMP works, every device is
+	// made, and no event since the launch was missed by earlier subscribers.
+	Connect(ctx context.Context) error
+	// QMP returns the control channel. It never returns nil; before Connect, and
+	// after the guest is gone, its calls fail.
+	QMP() qmp.Conn
+	// Dial opens one of the guest's channels; see the Channel constants. A channel
+	// that another client of this or another process uses: errors.ErrAgentUnavailable at
+	// once, unless wait is true: then it waits its turn.
+	Dial(ctx context.Context, channel string, wait bool) (net.Conn, error)
+	// Continue lets the virtual CPUs run.
+	Continue(ctx context.Context) error
+	// Ladder returns the ways to stop the guest, politest first. The last one can't
+	// fail while the process is ours.
+	Ladder() []StopStep
+	// Done is closed when the guest is gone: the process has ended and is reaped.
+	Done() <-chan struct{}
+	// Exit says how it ended; meaningful after Done.
+	Exit() errors.ExitStatus
+	// Release lets go of a guest without stopping it: connections are closed,
+	// goroutines end. After Done it only waits for them.
+	Release() error
+}
+
+// Channels of a guest, by the name [Guest].Dial takes.
+const (
+	// ChannelAgent speaks the QEMU guest agent's protocol ("org.qemu.guest_agent.0").
+	ChannelAgent = "agent"
+	// ChannelStream0 and ChannelStream1 speak package guest/wire with maqet's own
+	// init. Two, so that two processes can work in a guest at once.
+	ChannelStream0 = "stream0"
+	ChannelStream1 = "stream1"
+	// ChannelConsole is the first serial port: what is written there is typed.
+	ChannelConsole = "console"
+)
+
+// StopStep is one rung of the ladder that stops a guest.
+type StopStep struct {
+	Name string // "agent", "acpi", "quit", "sigterm", "sigkill", "destroy"
+	// Graceful steps ask the guest's system; the others end QEMU around it.
+	Graceful bool
+	// Run asks. It returns when it has asked, not when the guest is gone; an error
+	// moves on to the next rung at once.
+	Run func(ctx context.Context) error
+}

@@ -1,0 +1,201 @@
+package vm
+
+import "time"
+
+// Config says what a VM is. The zero Config is a working VM: the default guest
+// (a small Linux with maqet's own init) on the kernel that is found, one CPU,
+// 256 MiB, deleted with the process that started it.
+//
+// The YAML and JSON keys are the snake_case names in the tags.
+type Config struct {
+	// Name is the VM's name, unique in a store: a letter or digit, then at most 62
+	// letters, digits, '.', '_' and '-'; it can't look like an ID (a UUID). Empty:
+	// "vm-" and the first eight digits of the ID.
+	Name string `json:"name,omitempty" yaml:"name,omitempty"`
+	// Arch is the guest's architecture by QEMU's name: "x86_64". Empty: the host's.
+	Arch string `json:"arch,omitempty" yaml:"arch,omitempty"`
+	// Machine is QEMU's machine type. Empty: the architecture's default ("q35" for
+	// x86_64). An alias is resolved to the versioned name when the VM starts.
+	Machine string `json:"machine,omitempty" yaml:"machine,omitempty"`
+	// Accel is "auto" (the default), "kvm" or "tcg". With auto, KVM is used where it
+	// can really run a guest; else TCG, and every default time-out is scaled up.
+	Accel string `json:"accel,omitempty" yaml:"accel,omitempty"`
+	// Backend is "process" (the default) or the name of another backend that was
+	// configured, such as "libvirt".
+	Backend string `json:"backend,omitempty" yaml:"backend,omitempty"`
+	// Binary is the QEMU binary, a path or a name to find on PATH. Empty: MAQET_QEMU
+	// if that is set, else qemu-system-ARCH from PATH.
+	Binary string `json:"binary,omitempty" yaml:"binary,omitempty"`
+
+	CPU    CPU  `json:"cpu,omitzero" yaml:"cpu,omitempty"`
+	Memory Size `json:"memory,omitempty" yaml:"memory,omitempty"` // Empty: 256 MiB. At least 1 MiB, whole MiB.
+	Boot   Boot `json:"boot,omitzero" yaml:"boot,omitempty"`
+
+	Disks    []Disk    `json:"disks,omitempty" yaml:"disks,omitempty"`
+	Networks []Network `json:"networks,omitempty" yaml:"networks,omitempty"` // none: the guest has no network card
+	Shares   []Share   `json:"shares,omitempty" yaml:"shares,omitempty"`
+	Devices  []Device  `json:"devices,omitempty" yaml:"devices,omitempty"`
+
+	Console Console `json:"console,omitzero" yaml:"console,omitempty"`
+	Agent   Agent   `json:"agent,omitzero" yaml:"agent,omitempty"`
+
+	// Lifetime is [Ephemeral] (the default) or [Persistent].
+	Lifetime Lifetime `json:"lifetime,omitempty" yaml:"lifetime,omitempty"`
+	// Template lays the guest's memory out in a shared file, so that a template can
+	// be captured from it without a copy.
+	Template bool `json:"template,omitempty" yaml:"template,omitempty"`
+	// Args are raw QEMU arguments, added at the end: {"-device", "virtio-rng-pci"}.
+	// One that collides with what maqet generates is refused.
+	Args []string `json:"args,omitempty" yaml:"args,omitempty"`
+
+	Timeouts Timeouts `json:"timeouts,omitzero" yaml:"timeouts,omitempty"`
+	// Labels are the user's own; [Filter] finds VMs by them.
+	Labels map[string]string `json:"labels,omitempty" yaml:"labels,omitempty"`
+}
+
+// CPU is the virtual processor. QEMU manual, "CPU models" and -smp.
+type CPU struct {
+	Count int `json:"count,omitempty" yaml:"count,omitempty"` // Empty: the product of the topology, 1 if there is none.
+	// Model is QEMU's name. Empty: "host" under KVM, "max" under TCG.
+	Model   string `json:"model,omitempty" yaml:"model,omitempty"`
+	Sockets int    `json:"sockets,omitempty" yaml:"sockets,omitempty"`
+	Cores   int    `json:"cores,omitempty" yaml:"cores,omitempty"`
+	Threads int    `json:"threads,omitempty" yaml:"threads,omitempty"`
+}
+
+// Boot says how the guest starts.
+//
+// With everything empty, and no disk that holds an image (Path or Base), the
+// default guest boots. With such a disk, the firmware boots from it.
+type Boot struct {
+	// Kernel is the path of a kernel: a bzImage or an uncompressed vmlinux; "auto"
+	// finds one as described at package guest/kernel.
+	Kernel string `json:"kernel,omitempty" yaml:"kernel,omitempty"`
+	// Initrd is the path of an initial RAM disk. Empty, with a kernel and no disk
+	// that holds an image: the default guest's; "none": none.
+	Initrd string `json:"initrd,omitempty" yaml:"initrd,omitempty"`
+	// Cmdline is appended to the kernel command line that maqet generates; an
+	// argument given here replaces a generated one of the same key.
+	Cmdline string `json:"cmdline,omitempty" yaml:"cmdline,omitempty"`
+	// Firmware is "bios" (SeaBIOS), "qboot" or the path of a firmware image. Empty:
+	// what boots this kernel fastest, or SeaBIOS for a disk.
+	Firmware string `json:"firmware,omitempty" yaml:"firmware,omitempty"`
+	// Modules is a folder that holds lib/modules/VERSION for Kernel. Empty: beside the
+	// kernel, then the root folder. Only the default guest's initrd needs it.
+	Modules string `json:"modules,omitempty" yaml:"modules,omitempty"`
+	// Files are added to the default guest's initrd: path in the guest -> path on the
+	// host. Programs keep their mode.
+	Files map[string]string `json:"files,omitempty" yaml:"files,omitempty"`
+}
+
+// Image formats of [Disk].
+const (
+	FormatRaw   = "raw"
+	FormatQcow2 = "qcow2"
+)
+
+// Disk is a block device. Give at most one of Path and Base; with neither, an empty
+// disk of Size is made when the VM starts.
+type Disk struct {
+	// Name identifies the disk in the VM: a letter, then letters, digits, '.', '_', '-',
+	// at most 31 in all. Empty: "disk0", "disk1", ... by position.
+	Name string `json:"name,omitempty" yaml:"name,omitempty"`
+	// Path is an existing image, used in place.
+	Path string `json:"path,omitempty" yaml:"path,omitempty"`
+	// Base is an existing image that is never written: the VM writes to an overlay.
+	Base string `json:"base,omitempty" yaml:"base,omitempty"`
+	// Format of Path or Base: "raw" or "qcow2". Never probed. Empty: by the file's
+	// ending: .qcow2, or .raw, .img and .iso for raw.
+	Format string `json:"format,omitempty" yaml:"format,omitempty"`
+	// Size of a disk that is made, or of the overlay if larger than its base.
+	Size Size `json:"size,omitempty" yaml:"size,omitempty"`
+	// ReadOnly attaches the disk read-only.
+	ReadOnly bool `json:"read_only,omitempty" yaml:"read_only,omitempty"`
+	// Keep keeps what the guest wrote (the overlay, or the disk that was made) from one
+	// start to the next, until the VM is removed. The default follows the VM: true for
+	// Persistent, false for Ephemeral VMs, whose disks vanish when the guest stops.
+	Keep *bool `json:"keep,omitempty" yaml:"keep,omitempty"`
+	// Interface is "virtio" (the default) or "nvme".
+	Interface string `json:"interface,omitempty" yaml:"interface,omitempty"`
+	// Serial is what the guest sees as the disk's serial number, at most 20 characters.
+	Serial string `json:"serial,omitempty" yaml:"serial,omitempty"`
+}
+
+// Network is a network card with QEMU's user-mode network behind it.
+type Network struct {
+	Name     string    `json:"name,omitempty" yaml:"name,omitempty"` // Empty: "net0", "net1", ... by position.
+	Type     string    `json:"type,omitempty" yaml:"type,omitempty"` // "user" (the default).
+	MAC      string    `json:"mac,omitempty" yaml:"mac,omitempty"`   // Empty: derived from the VM's ID and the position.
+	Forwards []Forward `json:"forwards,omitempty" yaml:"forwards,omitempty"`
+}
+
+// Forward passes connections to a port of the host on to a port of the guest.
+type Forward struct {
+	Host  string `json:"host,omitempty" yaml:"host,omitempty"`   // Empty: "127.0.0.1".
+	Port  int    `json:"port" yaml:"port"`                       // port on the host
+	Guest int    `json:"guest" yaml:"guest"`                     // port in the guest
+	Proto string `json:"proto,omitempty" yaml:"proto,omitempty"` // "tcp" (the default) or "udp".
+}
+
+// Share is a folder of the host that the guest can mount. No backend implements it
+// yet: a Config with a Share is refused.
+type Share struct {
+	Name     string `json:"name,omitempty" yaml:"name,omitempty"`
+	Path     string `json:"path" yaml:"path"`
+	Writable bool   `json:"writable,omitempty" yaml:"writable,omitempty"`
+}
+
+// Device is any other QEMU device: Driver and properties as QEMU names them
+// ("virtio-rng-pci", {"rng": "rng0"}). The ID is generated when empty.
+type Device struct {
+	Driver string         `json:"driver" yaml:"driver"`
+	ID     string         `json:"id,omitempty" yaml:"id,omitempty"`
+	Props  map[string]any `json:"props,omitempty" yaml:"props,omitempty"`
+}
+
+// Console is the guest's first serial port.
+type Console struct {
+	Disabled bool `json:"disabled,omitempty" yaml:"disabled,omitempty"`
+}
+
+// Agent is the channel of the QEMU guest agent.
+type Agent struct {
+	Disabled bool `json:"disabled,omitempty" yaml:"disabled,omitempty"`
+}
+
+// Timeouts bound the parts of a VM's life, each beside the caller's context: the
+// shorter one wins. The zero value of each is the default that its comment states for
+// KVM; under TCG the default is four times that. A value that is set is not scaled.
+type Timeouts struct {
+	Launch  Duration `json:"launch,omitempty" yaml:"launch,omitempty"`   // QEMU until it answers on QMP: 15 s.
+	Ready   Duration `json:"ready,omitempty" yaml:"ready,omitempty"`     // boot until every condition holds: 60 s.
+	Silence Duration `json:"silence,omitempty" yaml:"silence,omitempty"` // no sign of life while waiting to be ready: 20 s.
+	Stop    Duration `json:"stop,omitempty" yaml:"stop,omitempty"`       // the guest's share of a Stop: 10 s.
+}
+
+// Duration is a time.Duration whose text form is Go's: "1m30s".
+type Duration time.Duration
+
+// String returns Go's form.
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalText returns Go's form.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads Go's form.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	*d = Duration(v)
+	return err
+}
+
+// Lifetime says what happens to a guest when the process that started it ends.
+type Lifetime string
+
+const (
+	// Ephemeral guests die with the process that started them, however it dies. It
+	// is the default; the empty Lifetime means it.
+	Ephemeral Lifetime = "ephemeral"
+	// Persistent guests go on; the next process that asks for one adopts it.
+	Persistent Lifetime = "persistent"
+)

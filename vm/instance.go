@@ -1,0 +1,84 @@
+package vm
+
+import (
+	"time"
+
+	"github.com/maqet/maqet/errors"
+)
+
+// Instance is what is recorded of a VM. It is a copy: changing it changes nothing.
+type Instance struct {
+	ID     string `json:"id"`   // UUID, lower case
+	Name   string `json:"name"` // never empty
+	Config Config `json:"config"`
+	State  State  `json:"state"`
+	Reason string `json:"reason,omitempty"` // why it is in this state
+	// Steps are those of the last start, in order, with their durations.
+	Steps []Step `json:"steps,omitempty"`
+	// Runtime describes the guest while it is live, and how it ended afterwards.
+	Runtime Runtime `json:"runtime,omitzero"`
+	// Owner is the process that added the VM, or started it last.
+	Owner Process `json:"owner,omitzero"`
+
+	Created time.Time `json:"created"`
+	Changed time.Time `json:"changed"`
+	// Version grows by one with each change of the record.
+	Version int64 `json:"version"`
+}
+
+// Step is one step of a start.
+type Step struct {
+	Name     string        `json:"name"`
+	Started  time.Time     `json:"started"`
+	Duration time.Duration `json:"duration"` // ns in JSON
+	Err      string        `json:"err,omitempty"`
+}
+
+// The steps of a start, in order.
+const (
+	StepValidate  = "validate"  // the configuration, and what this host can do
+	StepLock      = "lock"      // the VM's lock file, and the state Starting
+	StepImages    = "images"    // kernel, initrd, disks
+	StepLaunch    = "launch"    // QEMU is executed
+	StepHandshake = "handshake" // QEMU answers on QMP, its devices are made
+	StepRestore   = "restore"   // a saved state is loaded, if one was asked for
+	StepContinue  = "continue"  // the virtual CPUs run
+	StepReady     = "ready"     // the conditions hold
+)
+
+// Process identifies a process beyond doubt: a PID alone is used again.
+type Process struct {
+	PID       int    `json:"pid,omitempty"`
+	StartTime uint64 `json:"start_time,omitempty"` // clock ticks since boot, /proc/PID/stat field 22
+	BootID    string `json:"boot_id,omitempty"`    // /proc/sys/kernel/random/boot_id
+}
+
+// Runtime is what a backend records about a live guest, enough for another process
+// to find it again and to be sure that it is the same one.
+type Runtime struct {
+	Process Process  `json:"process,omitzero"`
+	Backend string   `json:"backend,omitempty"`
+	Accel   string   `json:"accel,omitempty"`   // "kvm" or "tcg"
+	Machine string   `json:"machine,omitempty"` // the versioned name
+	Args    []string `json:"args,omitempty"`    // QEMU's command line; Args[0] is the binary
+	Dir     string   `json:"dir,omitempty"`     // folder of the sockets
+	Console string   `json:"console,omitempty"` // file with everything the console printed
+	Stderr  string   `json:"stderr,omitempty"`  // file with QEMU's stderr
+	// Sockets maps a channel's name (see [Guest].Dial) to its socket.
+	Sockets map[string]string `json:"sockets,omitempty"`
+	// Disks are the images the guest uses, in the order of Config.Disks.
+	Disks []Image `json:"disks,omitempty"`
+	// Exit says how QEMU ended; nil while it runs or where nobody saw it.
+	Exit *errors.ExitStatus `json:"exit,omitempty"`
+}
+
+// Image is a disk image that is ready for use.
+type Image struct {
+	Name   string `json:"name"` // the disk's name
+	Path   string `json:"path"`
+	Format string `json:"format"`
+	// Ephemeral images are deleted when the guest has stopped; the manager made them.
+	Ephemeral bool `json:"ephemeral,omitempty"`
+	// Owned images were made by the manager: deleted with the VM when that is asked.
+	Owned bool `json:"owned,omitempty"`
+}

@@ -1,0 +1,60 @@
+package vm
+
+import "slices"
+
+// State is where a VM is in its life.
+type State string
+
+// The states. Starting, Running, Paused and Stopping are live: a process or domain
+// may exist.
+const (
+	Created  State = "created"  // recorded, never started
+	Starting State = "starting" // being started by some process
+	Running  State = "running"
+	Paused   State = "paused" // the virtual CPUs stand still
+	Stopping State = "stopping"
+	Stopped  State = "stopped"
+	Failed   State = "failed" // ended in a way that nobody asked for; Reason says how
+)
+
+// transitions is the one table of what may follow what.
+var transitions = map[State][]State{
+	Created:  {Starting},
+	Starting: {Running, Paused, Stopping, Stopped, Failed},
+	Running:  {Paused, Stopping, Stopped, Failed},
+	Paused:   {Running, Stopping, Stopped, Failed},
+	Stopping: {Stopped, Failed},
+	Stopped:  {Starting},
+	Failed:   {Starting},
+}
+
+// CanBecome reports whether the state machine lets a VM go from s to next.
+func (s State) CanBecome(next State) bool { return slices.Contains(transitions[s], next) }
+
+// Live reports whether a process or domain may exist in this state.
+func (s State) Live() bool {
+	return s == Starting || s == Running || s == Paused || s == Stopping
+}
+
+// Valid reports whether s is one of the states.
+func (s State) Valid() bool { _, ok := transitions[s]; return ok }
+
+// Reasons that accompany a state. Others come with details behind a colon, such as
+// "qemu-exited: signal SIGKILL".
+const (
+	ReasonAdded         = "added"
+	ReasonStarted       = "started"
+	ReasonStartFailed   = "start-failed"   // "start-failed: STEP"
+	ReasonAdopted       = "adopted"        // another process found it running
+	ReasonPaused        = "paused"         // QMP stop
+	ReasonResumed       = "resumed"        // QMP cont
+	ReasonGuestShutdown = "guest-shutdown" // the guest powered itself off
+	ReasonGuestReset    = "guest-reset"    // the guest reset itself where that ends QEMU
+	ReasonGuestPanic    = "guest-panic"
+	ReasonStopRequested = "stop-requested"
+	ReasonStopped       = "stopped"     // "stopped: STEP", by Stop
+	ReasonQEMUExited    = "qemu-exited" // "qemu-exited: STATUS"
+	ReasonOwnerDied     = "owner-died"  // the process that started an ephemeral guest ended
+	ReasonHostRebooted  = "host-rebooted"
+	ReasonVanished      = "vanished" // recorded as live, but nothing of it runs
+)
