@@ -5,6 +5,12 @@ import (
 	"time"
 )
 
+// EventGap is the name of an event that no QEMU sends: a client that keeps its
+// subscriptions over a new connection (see [KeepSubscriptions]) delivers it, whatever
+// names were asked for, once the new connection works. Events between the loss of the
+// old connection and it may be missing; ask QEMU for the present state.
+const EventGap = "MAQET_GAP"
+
 // Event is something that QEMU reports by itself (QEMU QMP Reference Manual).
 type Event struct {
 	Name string          // "SHUTDOWN", "STOP", ...
@@ -22,14 +28,3 @@ func (e Event) Decode(v any) error {
 	}
 	return json.Unmarshal(e.Data, v)
 }
-
-// Subscription is one subscriber's bounded queue of events.
-type Subscription struct {
-	c chan Event
-}
-
-// C delivers the events. It is closed when the subscription or the connection ends.
-func (s *Subscription) C() <-chan Event { return s.c }
-
-// Close ends the subscription. It is idempotent.
-func (s *Subscription) Close() {}

@@ -1,0 +1,149 @@
+package qmp
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+)
+
+const (
+	readBuffer = 64 << 10
+	// keepBuffer is how much of the memory for long frames is kept for the next one.
+	keepBuffer = 1 << 20
+	// defaultFrameLimit bounds a frame; the longest known, query-qmp-schema's, has 0.2 MiB.
+	defaultFrameLimit = 64 << 20
+)
+
+// frameReader cuts a stream into frames: one JSON object a line (QMP specification,
+// "Server Greeting": messages end with CRLF). It holds at most limit bytes of a frame.
+type frameReader struct {
+	r     *bufio.Reader
+	limit int
+	long  []byte // a frame that does not fit into r's buffer
+}
+
+func newFrameReader(r io.Reader, limit int) *frameReader {
+	return &frameReader{r: bufio.NewReaderSize(r, readBuffer), limit: limit}
+}
+
+// next returns the next line that is not blank, without its end; it is valid until the
+// following call. A stream that ends inside a line is io.ErrUnexpectedEOF, between
+// lines io.EOF.
+func (f *frameReader) next() ([]byte, error) {
+	for {
+		line, err := f.line()
+		if err != nil {
+			return nil, err
+		}
+		if line = bytes.TrimSpace(line); len(line) > 0 {
+			return line, nil
+		}
+	}
+}
+
+func (f *frameReader) line() ([]byte, error) {
+	if cap(f.long) > keepBuffer {
+		f.long = nil
+	}
+	f.long = f.long[:0]
+	for {
+		part, err := f.r.ReadSlice('\n')
+		if len(f.long)+len(part) > f.limit {
+			return nil, fmt.Errorf("frame longer than the limit of %d bytes", f.limit)
+		}
+		if err == nil && len(f.long) == 0 {
+			return part, nil
+		}
+		f.long = append(f.long, part...)
+		switch {
+		case err == nil:
+			return f.long, nil
+		case err == bufio.ErrBufferFull:
+		case err == io.EOF && len(bytes.TrimSpace(f.long)) > 0:
+			return nil, io.ErrUnexpectedEOF
+		default:
+			return nil, err
+		}
+	}
+}
+
+// skipPast drops everything up to and including the byte mark.
+func (f *frameReader) skipPast(mark byte) error {
+	for {
+		_, err := f.r.ReadSlice(mark)
+		if err != bufio.ErrBufferFull {
+			return err
+		}
+	}
+}
+
+// message is any frame that QEMU or a guest agent sends (QMP specification, section
+// "Protocol Specification"). Exactly one of QMP, Event, Return and Error is set.
+type message struct {
+	QMP       *greetingBody   `json:"QMP"`
+	Event     string          `json:"event"`
+	Data      json.RawMessage `json:"data"`
+	Timestamp timestamp       `json:"timestamp"`
+	Return    json.RawMessage `json:"return"`
+	Error     *errorBody      `json:"error"`
+	ID        *uint64         `json:"id"`
+}
+
+type timestamp struct {
+	Seconds      int64 `json:"seconds"`
+	Microseconds int64 `json:"microseconds"`
+}
+
+type errorBody struct {
+	Class string `json:"class"`
+	Desc  string `json:"desc"`
+}
+
+type greetingBody struct {
+	Version struct {
+		QEMU struct {
+			Major int `json:"major"`
+			Minor int `json:"minor"`
+			Micro int `json:"micro"`
+		} `json:"qemu"`
+		Package string `json:"package"`
+	} `json:"version"`
+	Capabilities []string `json:"capabilities"`
+}
+
+// parse fills m from a frame. What m holds afterwards shares no memory with frame.
+func (m *message) parse(frame []byte) error {
+	*m = message{}
+	if err := json.Unmarshal(frame, m); err != nil {
+		return fmt.Errorf("not a QMP message: %s: %w", excerpt(frame), err)
+	}
+	if m.QMP == nil && m.Event == "" && m.Return == nil && m.Error == nil {
+		return fmt.Errorf("not a QMP message: %s", excerpt(frame))
+	}
+	return nil
+}
+
+// event returns the event that m is. QEMU sends -1 seconds when it could not read
+// the clock.
+func (m *message) event() Event {
+	e := Event{Name: m.Event, Data: m.Data}
+	if m.Timestamp.Seconds > 0 {
+		e.Time = time.Unix(m.Timestamp.Seconds, m.Timestamp.Microseconds*int64(time.Microsecond))
+	} else {
+		e.Time = time.Now()
+	}
+	return e
+}
+
+// excerpt shows the start of a frame on one line.
+func excerpt(frame []byte) string {
+	const most = 80
+	if len(frame) <= most {
+		return strconv.Quote(string(frame))
+	}
+	return strconv.Quote(string(frame[:most])) + "..."
+}
