@@ -1,0 +1,77 @@
+package vm
+
+import (
+	"maps"
+	"slices"
+)
+
+// Clone returns a copy that shares nothing with i.
+func (i Instance) Clone() Instance {
+	i.Config = i.Config.Clone()
+	i.Steps = slices.Clone(i.Steps)
+	i.Runtime = i.Runtime.clone()
+	return i
+}
+
+// Clone returns a copy that shares nothing with c. Values of [Device].Props are
+// copied as deeply as they are made of what JSON and YAML decode to.
+func (c Config) Clone() Config {
+	c.Boot.Files = maps.Clone(c.Boot.Files)
+	c.Disks = slices.Clone(c.Disks)
+	for i, d := range c.Disks {
+		c.Disks[i].Keep = clonePointer(d.Keep)
+	}
+	c.Networks = slices.Clone(c.Networks)
+	for i, n := range c.Networks {
+		c.Networks[i].Forwards = slices.Clone(n.Forwards)
+	}
+	c.Shares = slices.Clone(c.Shares)
+	c.Devices = slices.Clone(c.Devices)
+	for i, d := range c.Devices {
+		c.Devices[i].Props, _ = cloneValue(d.Props).(map[string]any)
+	}
+	c.Args = slices.Clone(c.Args)
+	c.Labels = maps.Clone(c.Labels)
+	return c
+}
+
+func (r Runtime) clone() Runtime {
+	r.Args = slices.Clone(r.Args)
+	r.Sockets = maps.Clone(r.Sockets)
+	r.Disks = slices.Clone(r.Disks)
+	r.Exit = clonePointer(r.Exit)
+	return r
+}
+
+func clonePointer[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	v := *p
+	return &v
+}
+
+// cloneValue copies a decoded JSON or YAML value.
+func cloneValue(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		if v == nil {
+			return v
+		}
+		c := make(map[string]any, len(v))
+		for k, e := range v {
+			c[k] = cloneValue(e)
+		}
+		return c
+	case []any:
+		if v == nil {
+			return v
+		}
+		c := make([]any, len(v))
+		for i, e := range v {
+			c[i] = cloneValue(e)
+		}
+		return c
+	}
+	return v
+}
