@@ -181,7 +181,10 @@ func (s *Session) do(ctx context.Context, r request) ([]byte, error) {
 	}
 	if err != nil {
 		s.abandon(st, p, err)
-		return nil, err
+		if ctx.Err() != nil {
+			err = ctx.Err() // not the cause that the caller may have attached
+		}
+		return nil, fmt.Errorf("wire: %s: %w", r.op, err)
 	}
 	return decodeResult(st.result)
 }
