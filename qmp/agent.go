@@ -1,7 +1,6 @@
 package qmp
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -78,8 +77,8 @@ func (a *Agent) Execute(ctx context.Context, command string, args any) (json.Raw
 		if err != nil {
 			return err
 		}
-		if err := m.parse(bytes.TrimLeft(line, "\xff")); err != nil {
-			return a.lose(err)
+		if err := m.parse(trimMarks(line)); err != nil { // the next command syncs again
+			return errors.Wrap(errors.ErrAgentUnavailable, "agent "+command, "", err)
 		}
 		a.synced = true
 		return nil
@@ -217,9 +216,17 @@ func (a *Agent) sync(ctx context.Context) error {
 // a mark answers an older one, or is garbage.
 func isSyncReply(line []byte, id int64) bool {
 	var m message
-	if m.parse(bytes.TrimLeft(line, "\xff")) != nil {
+	if m.parse(trimMarks(line)) != nil {
 		return false
 	}
 	var got int64
 	return json.Unmarshal(m.Return, &got) == nil && got == id
+}
+
+// trimMarks drops the marks before a reply.
+func trimMarks(line []byte) []byte {
+	for len(line) > 0 && line[0] == agentMark {
+		line = line[1:]
+	}
+	return line
 }

@@ -1,0 +1,186 @@
+package qmp
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	goqemu "github.com/digitalocean/go-qemu/qmp"
+
+	"github.com/maqet/maqet/errors"
+)
+
+// FromMonitor returns a Conn on any go-qemu Monitor that is connected already, such as
+// that of a libvirt domain, and owns it from now on: Close disconnects it. Commands are
+// sent one at a time, because monitors differ in what they bear. A cancelled command
+// returns at once, but the next one waits until the monitor has answered it.
+//
+// A monitor says little about errors: one that is not recognised as a lost connection
+// becomes an *errors.QMPError of class GenericError, unless the reply says more.
+func FromMonitor(m goqemu.Monitor) (Conn, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	events, err := m.Events(ctx)
+	if err != nil && !errors.Is(err, goqemu.ErrEventsNotSupported) {
+		cancel()
+		return nil, errors.Wrap(errors.ErrQMPConnection, "events of the monitor", "", err)
+	}
+	c := &monitorConn{
+		monitor: m,
+		cancel:  cancel,
+		hub:     newHub(defaultQueue),
+		turn:    make(chan struct{}, 1),
+		done:    make(chan struct{}),
+	}
+	if events != nil {
+		c.work.Go(func() { c.listen(events) })
+	}
+	return c, nil
+}
+
+type monitorConn struct {
+	monitor goqemu.Monitor
+	cancel  context.CancelFunc // ends the monitor's events
+	hub     *hub
+	turn    chan struct{} // held while the monitor runs a command
+	work    sync.WaitGroup
+
+	mu   sync.Mutex
+	err  error
+	done chan struct{} // closed once err is set
+}
+
+var _ Conn = (*monitorConn)(nil)
+
+func (c *monitorConn) Execute(ctx context.Context, command string, args any) (json.RawMessage, error) {
+	r, err := newRequest(command, args)
+	if err != nil {
+		return nil, err
+	}
+	finish := outcome(command)
+	if err := ctx.Err(); err != nil {
+		return finish(reply{}, err)
+	}
+	select {
+	case c.turn <- struct{}{}:
+	case <-ctx.Done():
+		return finish(reply{}, ctx.Err())
+	case <-c.done:
+		return finish(reply{}, c.Err())
+	}
+	answer := make(chan result, 1)
+	if !c.start(r, answer) {
+		<-c.turn
+		return finish(reply{}, c.Err())
+	}
+	select {
+	case res := <-answer:
+		return finish(res.reply, res.err)
+	case <-ctx.Done():
+		return finish(reply{}, ctx.Err())
+	case <-c.done:
+		return finish(reply{}, c.Err())
+	}
+}
+
+type result struct {
+	reply reply
+	err   error
+}
+
+// start runs a command in a goroutine that gives the turn back. It returns false when
+// the connection has ended.
+func (c *monitorConn) start(r request, answer chan<- result) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return false
+	}
+	c.work.Go(func() {
+		rep, err := c.run(r)
+		<-c.turn
+		answer <- result{rep, err}
+	})
+	return true
+}
+
+func (c *monitorConn) run(r request) (reply, error) {
+	out, err := c.monitor.Run(r.append(nil))
+	if err != nil {
+		if lostConnection(err) {
+			return reply{}, c.lose(err)
+		}
+		return reply{err: &errorBody{Class: "GenericError", Desc: err.Error()}}, nil
+	}
+	var m message
+	if err := m.parse(out); err != nil {
+		return reply{err: &errorBody{Class: "GenericError", Desc: err.Error()}}, nil
+	}
+	return reply{result: m.Return, err: m.Error}, nil
+}
+
+// lostConnection tells errors of the transport from those of a command. go-qemu's
+// socket monitor reports a closed connection as incomplete JSON.
+func lostConnection(err error) bool {
+	var network net.Error
+	var incomplete *json.SyntaxError
+	var system syscall.Errno
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.As(err, &network) || errors.As(err, &incomplete) || errors.As(err, &system)
+}
+
+// listen hands out the monitor's events until they end, which is how the connection's
+// end is noticed.
+func (c *monitorConn) listen(events <-chan goqemu.Event) {
+	for e := range events {
+		c.hub.publish(ownEvent(e))
+	}
+	_ = c.lose(io.EOF)
+}
+
+func ownEvent(e goqemu.Event) Event {
+	out := Event{Name: e.Event, Time: time.Now()}
+	if e.Timestamp.Seconds > 0 {
+		out.Time = time.Unix(e.Timestamp.Seconds, e.Timestamp.Microseconds*int64(time.Microsecond))
+	}
+	if len(e.Data) > 0 {
+		out.Data, _ = json.Marshal(e.Data) // came from JSON
+	}
+	return out
+}
+
+// lose makes err the sticky error, unless there is one, and returns that.
+func (c *monitorConn) lose(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = errors.Wrap(errors.ErrQMPConnection, "", "", err)
+		c.hub.end()
+		close(c.done)
+	}
+	return c.err
+}
+
+func (c *monitorConn) Subscribe(names ...string) *Subscription { return c.hub.subscribe(names) }
+
+func (c *monitorConn) Done() <-chan struct{} { return c.done }
+
+func (c *monitorConn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Close also waits for the monitor: for its answer to a command in flight, and for
+// the end of its events.
+func (c *monitorConn) Close() error {
+	_ = c.lose(net.ErrClosed)
+	err := c.monitor.Disconnect()
+	c.cancel()
+	c.work.Wait()
+	c.hub.close()
+	return err
+}
