@@ -179,6 +179,8 @@ type Duration time.Duration
 // String returns Go's form.
 func (d Duration) String() string { return time.Duration(d).String() }
 
+func (d Duration) std() time.Duration { return time.Duration(d) }
+
 // MarshalText returns Go's form.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 

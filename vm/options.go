@@ -7,6 +7,7 @@ type StartOption func(*startOptions)
 
 type startOptions struct {
 	conditions []Condition
+	defaults   []Condition // when there are no conditions
 	paused     bool
 	progress   func(Step)
 }
@@ -15,6 +16,11 @@ type startOptions struct {
 // the same time. Without it Start returns when the CPUs run.
 func WaitFor(conds ...Condition) StartOption {
 	return func(o *startOptions) { o.conditions = append(o.conditions, conds...) }
+}
+
+// WaitByDefault is [WaitFor] for a start whose options have no WaitFor of their own.
+func WaitByDefault(conds ...Condition) StartOption {
+	return func(o *startOptions) { o.defaults = append(o.defaults, conds...) }
 }
 
 // StartPaused leaves the CPUs halted; the VM is then Paused and conditions are not

@@ -23,7 +23,9 @@ var transitions = map[State][]State{
 	Starting: {Running, Paused, Stopping, Stopped, Failed},
 	Running:  {Paused, Stopping, Stopped, Failed},
 	Paused:   {Running, Stopping, Stopped, Failed},
-	Stopping: {Stopped, Failed},
+	// A guest goes back from stopping only when the process that stopped it died and
+	// another one adopts the guest.
+	Stopping: {Running, Paused, Stopped, Failed},
 	Stopped:  {Starting},
 	Failed:   {Starting},
 }

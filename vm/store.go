@@ -83,6 +83,7 @@ func (f Filter) matchesLabels(inst Instance) bool {
 	return true
 }
 
+// lifetime returns the Lifetime that the configuration means.
 func (c Config) lifetime() Lifetime {
 	if c.Lifetime == "" {
 		return Ephemeral

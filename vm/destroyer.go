@@ -1,0 +1,190 @@
+package vm
+
+import (
+	"context"
+	"time"
+
+	"github.com/maqet/maqet/errors"
+)
+
+// destroyer stops and removes VMs.
+type destroyer struct{ m *Manager }
+
+// Time for the rungs of the ladder that end QEMU around its guest; they need only
+// the host to answer.
+const (
+	quitTime  = 5 * time.Second
+	termTime  = 2 * time.Second
+	killTime  = 10 * time.Second
+	deafShare = 4 // a guest that never was up gets this part of the time to react to its power button
+)
+
+func (d *destroyer) stop(ctx context.Context, ref string, opts []StopOption) (StopReport, error) {
+	var o stopOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	begun := time.Now()
+	inst, err := d.m.store.Get(ctx, ref)
+	if err != nil {
+		return StopReport{}, err
+	}
+	d.m.live.cancelStart(inst.ID, &errors.Error{Kind: errors.ErrVMStart, Op: "start VM", VM: inst.Name, Msg: "it was stopped", Err: context.Canceled})
+	lock, err := d.m.locks.wait(ctx, inst.ID)
+	if err != nil {
+		return StopReport{}, errors.Wrap(errors.ErrVMStop, "stop VM", inst.Name, err)
+	}
+	defer func() { _ = lock.Unlock() }()
+
+	report, err := d.stopLocked(ctx, inst, o)
+	report.ID, report.Name, report.Duration = inst.ID, inst.Name, time.Since(begun)
+	if err == nil {
+		d.m.log.InfoContext(ctx, "VM stopped", "vm", inst.Name, "by", report.Step, "took", report.Duration)
+	}
+	return report, err
+}
+
+// stopLocked stops a VM whose lock is held.
+func (d *destroyer) stopLocked(ctx context.Context, inst Instance, o stopOptions) (StopReport, error) {
+	none := StopReport{Step: "none"}
+	inst, err := d.m.store.Get(ctx, inst.ID)
+	if err != nil || !inst.State.Live() {
+		return none, err
+	}
+	lg, err := d.hold(ctx, inst)
+	if err != nil {
+		return none, err
+	}
+	if lg == nil { // nothing of it runs
+		_, err := d.finalise(ctx, inst, Failed, ReasonVanished, errors.ExitStatus{})
+		return none, err
+	}
+	err = d.m.states.retry(ctx, inst.ID, func(now Instance) error {
+		if now.State == Stopping {
+			inst = now
+			return nil
+		}
+		inst, err = d.m.states.move(ctx, now, Stopping, ReasonStopRequested, nil)
+		return err
+	})
+	if err != nil {
+		return none, err
+	}
+	l := ladder{guest: lg.guest, limits: lg.limits, force: o.force, timeout: o.timeout, up: lg.up.Load()}
+	report, err := l.descend(ctx)
+	if err != nil {
+		return report, errors.Wrap(errors.ErrVMStop, "stop VM", inst.Name, err)
+	}
+	to, reason := Stopped, ReasonStopped+": "+report.Step
+	if report.Step == "exited" {
+		to, reason = lg.epitaph()
+	}
+	_, err = d.finalise(ctx, inst, to, reason, lg.guest.Exit())
+	return report, err
+}
+
+// hold returns the guest to stop, nil when nothing of it runs.
+func (d *destroyer) hold(ctx context.Context, inst Instance) (*liveGuest, error) {
+	if lg := d.m.live.entry(inst.ID); lg != nil {
+		return lg, nil
+	}
+	lg, err := d.m.live.connect(ctx, inst)
+	if errors.Is(err, errors.ErrVMNotRunning) {
+		return nil, nil
+	}
+	return lg, err
+}
+
+// finalise clears away what a guest that is gone left and records its end. The lock
+// must be held. It goes on when ctx is cancelled: half of it would be a lie.
+func (d *destroyer) finalise(ctx context.Context, inst Instance, to State, reason string, exit errors.ExitStatus) (Instance, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	if err := d.clear(ctx, inst); err != nil {
+		d.m.log.WarnContext(ctx, "VM's leftovers not cleared", "vm", inst.Name, "error", err)
+	}
+	err := d.m.states.retry(ctx, inst.ID, func(now Instance) error {
+		if !now.State.Live() {
+			inst = now
+			return nil
+		}
+		got, err := d.m.states.move(ctx, now, to, reason, func(i *Instance) {
+			if exit.Known {
+				i.Runtime.Exit = &exit
+			}
+		})
+		inst = got
+		return err
+	})
+	return inst, err
+}
+
+func (d *destroyer) clear(ctx context.Context, inst Instance) error {
+	backend, err := d.m.backend(inst.Config)
+	if err != nil {
+		return err
+	}
+	return errors.Join(backend.Clean(ctx, inst), d.m.images.release(ctx, inst.Runtime.Disks))
+}
+
+// kill ends a guest whose start failed, at once, and clears away what it left.
+func (d *destroyer) kill(ctx context.Context, backend Backend, lg *liveGuest) error {
+	strike(ctx, lg.guest)
+	select {
+	case <-lg.guest.Done():
+	case <-ctx.Done():
+		return errors.Wrap(errors.ErrVMStop, "kill VM", lg.name, ctx.Err())
+	}
+	return backend.Clean(ctx, Instance{ID: lg.id, Name: lg.name, Runtime: lg.guest.Runtime()})
+}
+
+// strike takes the last rung of the ladder.
+func strike(ctx context.Context, g Guest) {
+	rungs := g.Ladder()
+	_ = rungs[len(rungs)-1].Run(ctx) // an error means it is gone already; Done tells
+}
+
+func (d *destroyer) remove(ctx context.Context, ref string, opts []RemoveOption) error {
+	var o removeOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	inst, err := d.m.store.Get(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if inst.State.Live() && o.force {
+		if _, err := d.stop(ctx, inst.ID, []StopOption{Force()}); err != nil {
+			return err
+		}
+	}
+	lock, err := d.m.locks.wait(ctx, inst.ID)
+	if err != nil {
+		return errors.Wrap(errors.ErrVMLifecycle, "remove VM", inst.Name, err)
+	}
+	defer func() { _ = lock.Unlock() }()
+	return d.m.states.retry(ctx, inst.ID, func(now Instance) error { return d.removeLocked(ctx, now, o) })
+}
+
+// removeLocked deletes the files first: should that be interrupted, the record still
+// says whose they are.
+func (d *destroyer) removeLocked(ctx context.Context, inst Instance, o removeOptions) error {
+	if inst.State.Live() {
+		return &errors.TransitionError{VM: inst.Name, Op: "remove", State: string(inst.State), Hint: "stop it first, or use ForceRemove"}
+	}
+	backend, err := d.m.backend(inst.Config)
+	if err != nil {
+		return err
+	}
+	if err := backend.Erase(ctx, inst); err != nil {
+		return errors.Wrap(errors.ErrVMLifecycle, "remove VM", inst.Name, err)
+	}
+	drop := d.m.images.release(ctx, inst.Runtime.Disks)
+	if o.deleteImages || inst.Config.lifetime() == Ephemeral {
+		drop = d.m.images.erase(ctx, inst)
+	}
+	if drop != nil {
+		return errors.Wrap(errors.ErrVMLifecycle, "remove VM", inst.Name, drop)
+	}
+	return d.m.states.remove(ctx, inst)
+}

@@ -1,0 +1,98 @@
+package vm
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/storage"
+)
+
+// imageKeeper decides which image each disk of a VM needs and has storage make it.
+// Images made for a VM lie in a folder named by its ID.
+type imageKeeper struct {
+	images Images
+	dir    string
+}
+
+// prepare returns an image for each disk, in order. When it fails, and when undo is
+// called, the images that this call made are deleted again.
+func (k *imageKeeper) prepare(ctx context.Context, id string, cfg Config) (out []Image, undo func(context.Context) error, err error) {
+	var made []string
+	undo = func(ctx context.Context) error { return k.delete(ctx, made) }
+	for i, d := range cfg.Disks {
+		img, isNew, err := k.disk(ctx, id, i, d, cfg.lifetime())
+		if err != nil {
+			err = errors.Wrap(errors.ErrStorage, "disk "+d.NameAt(i), "", err)
+			return nil, nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+		}
+		if isNew {
+			made = append(made, img.Path)
+		}
+		out = append(out, img)
+	}
+	return out, undo, nil
+}
+
+func (k *imageKeeper) disk(ctx context.Context, id string, index int, d Disk, l Lifetime) (Image, bool, error) {
+	name, format := d.NameAt(index), d.ImageFormat()
+	if d.Path != "" || (d.Base != "" && d.ReadOnly) {
+		info, err := k.images.Inspect(ctx, d.Path+d.Base, format)
+		return Image{Name: name, Path: info.Path, Format: info.Format}, false, err
+	}
+	img := Image{Name: name, Path: filepath.Join(k.dir, id, name+".qcow2"), Format: FormatQcow2,
+		Owned: true, Ephemeral: !d.keeps(l)}
+	if img.Ephemeral { // one that a crash left
+		if err := k.images.Delete(ctx, img.Path); err != nil {
+			return img, false, err
+		}
+	} else if _, err := k.images.Inspect(ctx, img.Path, FormatQcow2); err == nil {
+		return img, false, nil
+	} else if !errors.Is(err, errors.ErrImageNotFound) {
+		return img, false, err
+	}
+	var err error
+	if d.Base != "" {
+		_, err = k.images.Overlay(ctx, storage.OverlaySpec{Path: img.Path, Base: d.Base, BaseFormat: format, Size: int64(d.Size)})
+	} else {
+		_, err = k.images.Create(ctx, storage.CreateSpec{Path: img.Path, Format: FormatQcow2, Size: int64(d.Size)})
+	}
+	return img, err == nil, err
+}
+
+// release deletes the ephemeral images of a guest that is gone.
+func (k *imageKeeper) release(ctx context.Context, images []Image) error {
+	return k.deleteIf(ctx, images, func(i Image) bool { return i.Ephemeral })
+}
+
+// erase deletes all images that were made for a VM: those of its last start, and
+// those that its configuration names.
+func (k *imageKeeper) erase(ctx context.Context, inst Instance) error {
+	paths := []string{}
+	for i, d := range inst.Config.Disks {
+		if d.Path == "" {
+			paths = append(paths, filepath.Join(k.dir, inst.ID, d.NameAt(i)+".qcow2"))
+		}
+	}
+	return errors.Join(
+		k.deleteIf(ctx, inst.Runtime.Disks, func(i Image) bool { return i.Owned }),
+		k.delete(ctx, paths))
+}
+
+func (k *imageKeeper) deleteIf(ctx context.Context, images []Image, which func(Image) bool) error {
+	var paths []string
+	for _, i := range images {
+		if i.Owned && which(i) {
+			paths = append(paths, i.Path)
+		}
+	}
+	return k.delete(ctx, paths)
+}
+
+func (k *imageKeeper) delete(ctx context.Context, paths []string) error {
+	var errs []error
+	for _, p := range paths {
+		errs = append(errs, k.images.Delete(ctx, p))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,272 @@
+package vm
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/flock"
+)
+
+// lifecycle starts VMs.
+type lifecycle struct{ m *Manager }
+
+// start is one start under way: what its steps hand on to each other.
+type start struct {
+	m       *Manager
+	opts    startOptions
+	backend Backend
+	seq     sequence
+	limits  Timeouts
+
+	inst Instance // the record as last written
+	lock *flock.Lock
+	spec LaunchSpec
+	live *liveGuest
+}
+
+func (l *lifecycle) start(ctx context.Context, ref string, opts []StartOption) (Instance, error) {
+	s := &start{m: l.m}
+	for _, o := range opts {
+		o(&s.opts)
+	}
+	if len(s.opts.conditions) == 0 {
+		s.opts.conditions = s.opts.defaults
+	}
+	s.seq.progress = s.opts.progress
+	inst, err := l.m.store.Get(ctx, ref)
+	if err != nil {
+		return Instance{}, err
+	}
+	s.inst = inst
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer l.m.live.starting(inst.ID, cancel)()
+
+	failed, err := s.seq.run(ctx, s.steps())
+	if err == nil {
+		err = s.finish(ctx)
+		failed = StepReady
+	}
+	if err != nil {
+		return s.fail(ctx, failed, err)
+	}
+	s.m.log.InfoContext(ctx, "VM started", "vm", s.inst.Name, "took", time.Since(s.seq.steps[0].Started))
+	return s.inst, s.unlock()
+}
+
+func (s *start) steps() []step {
+	steps := []step{
+		{StepValidate, s.validate},
+		{StepLock, s.acquire},
+		{StepImages, s.images},
+		{StepLaunch, s.launch},
+		{StepHandshake, s.handshake},
+	}
+	if s.opts.paused {
+		return steps
+	}
+	return append(steps, step{StepContinue, s.resume}, step{StepReady, s.ready})
+}
+
+func (s *start) validate(ctx context.Context) (func(context.Context) error, error) {
+	inst, err := s.m.settle(ctx, s.inst)
+	if err != nil {
+		return nil, err
+	}
+	s.inst = inst
+	if err := startable(inst); err != nil {
+		return nil, err
+	}
+	if err := inst.Config.Validate(); err != nil {
+		return nil, err
+	}
+	if s.backend, err = s.m.backend(inst.Config); err != nil {
+		return nil, err
+	}
+	if err := s.backend.Check(ctx, inst.ID, inst.Config); err != nil {
+		return nil, err
+	}
+	s.limits = s.backend.Timeouts(ctx, inst.Config)
+	return nil, nil
+}
+
+func startable(inst Instance) error {
+	if inst.State.CanBecome(Starting) {
+		return nil
+	}
+	return &errors.TransitionError{Kind: errors.ErrVMAlreadyRunning, VM: inst.Name, Op: "start", State: string(inst.State)}
+}
+
+// acquire makes this process the one that starts the VM: first by the lock, which
+// another start or stop would hold, then by the state.
+func (s *start) acquire(ctx context.Context) (func(context.Context) error, error) {
+	lock, err := s.m.locks.try(s.inst.ID)
+	if errors.Is(err, flock.ErrHeld) {
+		now, getErr := s.m.store.Get(ctx, s.inst.ID)
+		if getErr != nil {
+			return nil, getErr
+		}
+		return nil, &errors.TransitionError{Kind: errors.ErrVMAlreadyRunning, VM: now.Name, Op: "start",
+			State: string(now.State) + ", and another operation on it is under way"}
+	}
+	if err != nil {
+		return nil, errors.Wrap(errors.ErrDatabaseLock, "lock VM", s.inst.Name, err)
+	}
+	s.lock = lock
+	var conflict *ConflictError
+	next, err := s.m.states.move(ctx, s.inst, Starting, "", func(i *Instance) {
+		i.Owner, i.Steps, i.Runtime = s.m.self, nil, Runtime{}
+	})
+	switch {
+	case err == nil:
+		s.inst = next
+		return nil, nil
+	case errors.As(err, &conflict):
+		if lost := startable(conflict.Current); lost != nil {
+			err = lost
+		}
+	}
+	return nil, errors.Join(err, s.unlock())
+}
+
+func (s *start) unlock() error {
+	err := s.lock.Unlock()
+	s.lock = nil
+	return err
+}
+
+func (s *start) images(ctx context.Context) (func(context.Context) error, error) {
+	boot, err := s.m.booter.ResolveBoot(ctx, s.inst.Config)
+	if err != nil {
+		return nil, err
+	}
+	// What an earlier run left, if nobody could clear it away.
+	if err := s.backend.Clean(ctx, s.inst); err != nil {
+		return nil, err
+	}
+	images, undo, err := s.m.images.prepare(ctx, s.inst.ID, s.inst.Config)
+	if err != nil {
+		return nil, err
+	}
+	s.spec = LaunchSpec{ID: s.inst.ID, Config: s.inst.Config, Boot: boot, Images: images}
+	return undo, nil
+}
+
+func (s *start) launch(ctx context.Context) (func(context.Context) error, error) {
+	guest, err := s.backend.Launch(ctx, s.spec)
+	if err != nil {
+		return nil, err
+	}
+	// Watched from here on: no event is missed, and an exit is noticed.
+	s.live = s.m.live.add(s.inst, guest, s.limits)
+	undo := func(ctx context.Context) error { return s.m.destroyer.kill(ctx, s.backend, s.live) }
+	next, err := s.m.states.amend(ctx, s.inst, func(i *Instance) { i.Runtime = guest.Runtime() })
+	if err != nil {
+		return undo, err
+	}
+	s.inst = next
+	return undo, nil
+}
+
+func (s *start) handshake(ctx context.Context) (func(context.Context) error, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.limits.Launch))
+	defer cancel()
+	ctx, stop := s.live.guard(ctx)
+	defer stop()
+	return nil, causeOf(ctx, s.live.guest.Connect(ctx))
+}
+
+func (s *start) resume(ctx context.Context) (func(context.Context) error, error) {
+	s.live.sign() // the silence counts from here
+	return nil, s.live.guest.Continue(ctx)
+}
+
+func (s *start) ready(ctx context.Context) (func(context.Context) error, error) {
+	if len(s.opts.conditions) == 0 {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.limits.Ready))
+	defer cancel()
+	ctx, stop := s.live.guard(ctx)
+	defer stop()
+	group, gctx := errgroup.WithContext(ctx)
+	for _, c := range s.opts.conditions {
+		group.Go(func() error {
+			if err := c.Wait(gctx, s.inst.ID); err != nil {
+				return &errors.Error{Op: "wait until " + c.String(), Err: err}
+			}
+			return nil
+		})
+	}
+	err := causeOf(ctx, group.Wait())
+	if err == nil {
+		s.live.setUp()
+		return nil, nil
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = errors.Wrap(errors.ErrWaitTimeout, "", "", err)
+	}
+	return nil, err
+}
+
+// causeOf prefers the reason why ctx ended, such as a panic, to the error that its
+// end produced.
+func causeOf(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	cause := context.Cause(ctx)
+	if errors.Is(cause, context.DeadlineExceeded) || errors.Is(cause, context.Canceled) && errors.Is(err, context.Canceled) {
+		return err // says more about what was waited for
+	}
+	return cause
+}
+
+// finish writes the state that the start has reached.
+func (s *start) finish(ctx context.Context) error {
+	to, reason := Running, ReasonStarted
+	if s.opts.paused {
+		to = Paused
+	}
+	next, err := s.m.states.move(ctx, s.inst, to, reason, func(i *Instance) { i.Steps = s.seq.steps })
+	if err != nil {
+		return err
+	}
+	s.inst = next
+	return nil
+}
+
+// fail undoes everything and returns the error with its evidence.
+func (s *start) fail(ctx context.Context, failed string, err error) (Instance, error) {
+	if s.lock == nil { // nothing was begun, the record is as it was
+		var illegal *errors.TransitionError
+		if errors.As(err, &illegal) {
+			return s.inst, err
+		}
+		return s.inst, &errors.StartError{VM: s.inst.Name, Step: failed, Err: err}
+	}
+	if cause := context.Cause(ctx); ctx.Err() != nil && !errors.Is(err, cause) {
+		err = errors.Join(cause, err)
+	}
+	ev := evidence(s.live)
+	undoErr := s.seq.undo(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	next, moveErr := s.m.states.move(ctx, s.inst, Failed, ReasonStartFailed+": "+failed, func(i *Instance) {
+		i.Steps, i.Runtime.Exit = s.seq.steps, ev.exit
+	})
+	if moveErr == nil {
+		s.inst = next
+	}
+	undoErr = errors.Join(undoErr, moveErr, s.unlock())
+	if undoErr != nil {
+		s.m.log.WarnContext(ctx, "failed start not undone in full", "vm", s.inst.Name, "error", undoErr)
+	}
+	return s.inst, &errors.StartError{
+		VM: s.inst.Name, Step: failed, Args: s.inst.Runtime.Args,
+		Exit: ev.exit, Stderr: ev.stderr, Console: ev.console, Err: errors.Join(err, undoErr),
+	}
+}

@@ -1,0 +1,324 @@
+package vm
+
+import (
+	"context"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/tail"
+	"github.com/maqet/maqet/qmp"
+)
+
+// panicPattern is the line that Linux prints when it panics (kernel/panic.c), at the
+// beginning of a line, so that a guest that prints a log of another is not taken for one.
+var panicPattern = regexp.MustCompile(`(?m)^(?:\[[ \d.]+\] ?)?Kernel panic - not syncing.*`)
+
+// panicGrace is how long a guest that panicked may go on printing what it has to say.
+const panicGrace = 200 * time.Millisecond
+
+// liveGuest watches one guest and keeps its record true.
+type liveGuest struct {
+	m      *Manager
+	id     string
+	name   string
+	guest  Guest
+	limits Timeouts
+
+	ctx    context.Context // ends with release
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	lastSign atomic.Int64 // ns since 1970 of the last sign of life
+	up       atomic.Bool  // it was up once: silence means nothing any more
+
+	mu     sync.Mutex
+	cause  error         // why it is given up, if it is
+	doomed chan struct{} // closed when cause is set
+	why    string        // what QEMU said of its shutdown
+
+	panicOnce sync.Once
+}
+
+func newLiveGuest(m *Manager, inst Instance, guest Guest, limits Timeouts) *liveGuest {
+	lg := &liveGuest{m: m, id: inst.ID, name: inst.Name, guest: guest, limits: limits, doomed: make(chan struct{})}
+	lg.ctx, lg.cancel = context.WithCancel(m.ctx)
+	lg.sign()
+	return lg
+}
+
+func (g *liveGuest) sign()  { g.lastSign.Store(time.Now().UnixNano()) }
+func (g *liveGuest) setUp() { g.up.Store(true) }
+
+// watch starts the goroutines that follow the guest until it is gone or released.
+func (g *liveGuest) watch() {
+	sub := g.guest.QMP().Subscribe()
+	g.m.ops.Add(1)
+	g.wg.Go(func() {
+		defer g.m.ops.Done()
+		g.follow(sub)
+	})
+	if path := g.guest.Runtime().Console; path != "" {
+		g.wg.Go(func() { g.listen(path) })
+	}
+}
+
+// release lets go of the guest and waits for the goroutines.
+func (g *liveGuest) release() error {
+	g.cancel()
+	g.wg.Wait()
+	return g.guest.Release()
+}
+
+func (g *liveGuest) follow(sub *qmp.Subscription) {
+	defer sub.Close()
+	events := sub.C()
+	for {
+		select {
+		case <-g.ctx.Done():
+			return
+		case ev, ok := <-events:
+			if !ok {
+				events = nil // the channel ended; the process is still watched
+				continue
+			}
+			g.event(ev)
+		case <-g.guest.Done():
+			g.drain(events)
+			g.ended()
+			g.m.live.drop(g)
+			if err := g.guest.Release(); err != nil {
+				g.m.log.Debug("guest not released cleanly", "vm", g.name, "error", err)
+			}
+			return
+		}
+	}
+}
+
+// drain handles the events that came just before the end, SHUTDOWN above all.
+func (g *liveGuest) drain(events <-chan qmp.Event) {
+	for {
+		select {
+		case ev, ok := <-events:
+			if !ok {
+				return
+			}
+			g.event(ev)
+		default:
+			return
+		}
+	}
+}
+
+// event follows QEMU's own account (QEMU QMP Reference Manual, "VM run state").
+func (g *liveGuest) event(ev qmp.Event) {
+	switch ev.Name {
+	case "STOP":
+		g.shift(Running, Paused, ReasonPaused)
+	case "RESUME":
+		g.shift(Paused, Running, ReasonResumed)
+	case "SHUTDOWN":
+		var data struct {
+			Guest  bool   `json:"guest"`
+			Reason string `json:"reason"`
+		}
+		if ev.Decode(&data) == nil {
+			g.mu.Lock()
+			g.why = data.Reason
+			g.mu.Unlock()
+		}
+	case "GUEST_PANICKED":
+		g.panicked("QEMU reports a panic of the guest: " + string(ev.Data))
+	case "VSERPORT_CHANGE":
+		g.sign()
+		var data struct {
+			Open bool `json:"open"`
+		}
+		if ev.Decode(&data) == nil && data.Open {
+			g.setUp()
+		}
+	default:
+		g.sign()
+	}
+}
+
+// shift records that the guest went from one state to another by itself or through
+// QMP. In any other state an operation is under way that records what it does.
+func (g *liveGuest) shift(from, to State, reason string) {
+	err := g.m.states.retry(g.ctx, g.id, func(inst Instance) error {
+		if inst.State != from {
+			return nil
+		}
+		_, err := g.m.states.move(g.ctx, inst, to, reason, nil)
+		return err
+	})
+	if err != nil && g.ctx.Err() == nil {
+		g.m.log.Warn("VM state not recorded", "vm", g.name, "state", to, "error", err)
+	}
+}
+
+// listen reads the console for signs of life and of death.
+func (g *liveGuest) listen(path string) {
+	ctx, cancel := context.WithCancel(g.ctx)
+	defer cancel()
+	g.wg.Go(func() { // a guest that is gone prints no more
+		select {
+		case <-g.guest.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	var carry []byte
+	err := tail.Follow(ctx, path, 0, func(chunk []byte) {
+		g.sign()
+		carry = append(carry, chunk...)
+		if line := panicPattern.Find(carry); line != nil {
+			g.panicked(strings.TrimSpace(string(line)))
+		}
+		if i := strings.LastIndexByte(string(carry), '\n'); i >= 0 {
+			carry = append(carry[:0], carry[i+1:]...)
+		}
+		if len(carry) > evidenceSize {
+			carry = carry[:0]
+		}
+	})
+	if err != nil && ctx.Err() == nil {
+		g.m.log.Warn("console not followed", "vm", g.name, "error", err)
+	}
+}
+
+// panicked gives the guest up: QEMU is ended after a moment in which the guest may
+// print the rest of its last words.
+func (g *liveGuest) panicked(line string) {
+	g.panicOnce.Do(func() { g.wg.Go(func() { g.giveUp(line) }) })
+}
+
+func (g *liveGuest) giveUp(line string) {
+	select {
+	case <-time.After(panicGrace):
+	case <-g.ctx.Done():
+	case <-g.guest.Done():
+	}
+	g.doom(&errors.GuestError{Kind: errors.ErrGuestPanic, VM: g.name, Msg: line,
+		Console: lastOf(g.guest.Runtime().Console)})
+	if g.ctx.Err() == nil {
+		strike(g.ctx, g.guest)
+	}
+}
+
+// doom records why the guest is given up; the first reason counts.
+func (g *liveGuest) doom(cause error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cause == nil {
+		g.cause = cause
+		close(g.doomed)
+	}
+}
+
+func (g *liveGuest) verdict() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.cause
+}
+
+// ended mends the record of a guest that has gone by itself. Where an operation is
+// under way, here or in another process, it holds the lock and writes its own.
+func (g *liveGuest) ended() {
+	lock, err := g.m.locks.wait(g.ctx, g.id)
+	if err != nil {
+		return // released: the next process that looks settles it
+	}
+	defer func() { _ = lock.Unlock() }()
+	pid := g.guest.Runtime().Process
+	err = g.m.states.retry(g.ctx, g.id, func(inst Instance) error {
+		if !inst.State.Live() || inst.Runtime.Process != pid {
+			return nil
+		}
+		to, reason := g.epitaph()
+		_, err := g.m.destroyer.finalise(g.ctx, inst, to, reason, g.guest.Exit())
+		return err
+	})
+	if err != nil && !errors.Is(err, errors.ErrVMNotFound) && g.ctx.Err() == nil {
+		g.m.log.Warn("end of VM not recorded", "vm", g.name, "error", err)
+	}
+}
+
+// epitaph says in which state a guest that went by itself is, and why.
+func (g *liveGuest) epitaph() (State, string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	exit := g.guest.Exit()
+	switch {
+	case errors.Is(g.cause, errors.ErrGuestPanic):
+		return Failed, ReasonGuestPanic
+	case g.why == ReasonGuestShutdown:
+		return Stopped, ReasonGuestShutdown
+	case g.why != "" && exit.Signal == "":
+		return Stopped, g.why // "host-qmp-quit", "host-signal", "guest-reset", ...
+	default:
+		return Failed, ReasonQEMUExited + ": " + exit.String()
+	}
+}
+
+// guard returns a context that ends when the guest does, or is given up.
+func (g *liveGuest) guard(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(parent)
+	done := make(chan struct{})
+	go func() { // ended and waited for by the CancelFunc
+		defer close(done)
+		cancel(g.wait(ctx))
+	}()
+	return ctx, func() {
+		cancel(context.Canceled)
+		<-done
+	}
+}
+
+// wait returns why the guest is of no more use, or nil when ctx ends first.
+func (g *liveGuest) wait(ctx context.Context) error {
+	silence := g.limits.Silence.std()
+	timer := time.NewTimer(silence)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-g.doomed:
+			return g.verdict()
+		case <-g.guest.Done():
+			return g.exited()
+		case <-timer.C:
+			quiet := time.Since(time.Unix(0, g.lastSign.Load()))
+			if g.up.Load() {
+				continue // no further watch on silence
+			}
+			if quiet >= silence {
+				return g.silent(quiet)
+			}
+			timer.Reset(silence - quiet)
+		}
+	}
+}
+
+func (g *liveGuest) exited() error {
+	if cause := g.verdict(); cause != nil {
+		return cause
+	}
+	_, reason := g.epitaph()
+	return &errors.Error{Kind: errors.ErrVMNotRunning, Op: "VM", VM: g.name, Msg: "its guest has ended: " + reason}
+}
+
+func (g *liveGuest) silent(quiet time.Duration) error {
+	rt := g.guest.Runtime()
+	hint := "raise Config.Timeouts.Silence if it needs longer, or look whether its console is the first serial port"
+	if rt.Accel == "kvm" {
+		hint = `KVM may not be able to run guests here: set Config.Accel to "tcg"; or ` + hint
+	}
+	return &errors.GuestError{Kind: errors.ErrGuestSilent, VM: g.name,
+		Msg:     "no sign of life for " + quiet.Round(time.Millisecond).String() + " under " + rt.Accel,
+		Console: lastOf(rt.Console), Hint: hint}
+}

@@ -1,0 +1,289 @@
+package vm
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/proc"
+	"github.com/maqet/maqet/qmp"
+)
+
+// Options are what a [Manager] is made of.
+type Options struct {
+	Store    Store              // required
+	Images   Images             // required
+	Booter   Booter             // required
+	Backends map[string]Backend // at least one; "process" is the one an empty Config.Backend means
+	// Dir holds the lock files (Dir/locks) and the images that are made (Dir/images).
+	// It is created with mode 0700. Required.
+	Dir    string
+	Logger *slog.Logger // nil: nothing is logged
+}
+
+// Manager owns the instances and the cache of guests that this process works with.
+// It is safe for concurrent use, also together with Managers of other processes on
+// the same store and folder.
+type Manager struct {
+	store    Store
+	booter   Booter
+	backends map[string]Backend
+	log      *slog.Logger
+	self     Process
+
+	states *stateMachine
+	locks  locks
+	live   *liveSet
+	images *imageKeeper
+
+	creator   *creator
+	lifecycle *lifecycle
+	destroyer *destroyer
+
+	ctx    context.Context // ends when Close begins
+	cancel context.CancelFunc
+	mu     sync.Mutex
+	closed bool
+	ops    sync.WaitGroup // calls and goroutines that Close waits for; Add only under mu or within one
+}
+
+// DefaultBackend is what an empty Config.Backend means.
+const DefaultBackend = "process"
+
+// NewManager puts a Manager together. It reads and changes no VM.
+func NewManager(o Options) (*Manager, error) {
+	if o.Store == nil || o.Images == nil || o.Booter == nil || len(o.Backends) == 0 || o.Dir == "" {
+		return nil, &errors.Error{Kind: errors.ErrInvalidConfiguration, Op: "create VM manager",
+			Msg: "a store, images, a booter, a backend and a folder are required"}
+	}
+	for _, dir := range []string{"locks", "images"} {
+		if err := os.MkdirAll(filepath.Join(o.Dir, dir), 0o700); err != nil {
+			return nil, errors.Wrap(errors.ErrInvalidConfiguration, "create VM manager", "", err)
+		}
+	}
+	self, err := proc.Self()
+	if err != nil {
+		return nil, errors.Wrap(errors.ErrMaqet, "create VM manager", "", err)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	m := &Manager{
+		store: o.Store, booter: o.Booter, backends: o.Backends, log: o.Logger,
+		self:   Process(self),
+		locks:  locks{dir: filepath.Join(o.Dir, "locks")},
+		images: &imageKeeper{images: o.Images, dir: filepath.Join(o.Dir, "images")},
+	}
+	m.ctx, m.cancel = context.WithCancel(context.Background()) // the Manager's life, ended by Close
+	m.states = newStateMachine(o.Store)
+	m.live = newLiveSet(m)
+	m.creator = &creator{m: m}
+	m.lifecycle = &lifecycle{m: m}
+	m.destroyer = &destroyer{m: m}
+	return m, nil
+}
+
+// Add validates cfg and records a new VM in state [Created]. A name that is taken is
+// errors.ErrVMAlreadyExists, except when it belongs to an ephemeral VM whose process
+// is gone: that one is removed first. A wrong configuration is an
+// *errors.ConfigError with all its problems. Nothing is started and no file is made.
+func (m *Manager) Add(ctx context.Context, cfg Config) (Instance, error) {
+	return m.creator.add(ctx, cfg)
+}
+
+// Apply makes the VM called cfg.Name be as cfg says: it is added when there is none,
+// and changed when it is not live. Applying the same configuration twice changes
+// nothing, also while the VM runs; any other change to a live VM is
+// errors.ErrIllegalTransition.
+func (m *Manager) Apply(ctx context.Context, cfg Config) (Instance, error) {
+	return m.creator.apply(ctx, cfg)
+}
+
+// Get returns the record of a VM, or errors.ErrVMNotFound.
+func (m *Manager) Get(ctx context.Context, ref string) (Instance, error) {
+	return m.store.Get(ctx, ref)
+}
+
+// List returns the records that f selects, ordered by name. It does not look at
+// processes; see [Manager.Reconcile].
+func (m *Manager) List(ctx context.Context, f Filter) ([]Instance, error) {
+	return m.store.List(ctx, f)
+}
+
+// Start boots a VM. The steps are named by the Step constants; each undoes itself
+// when a later one fails, so that a failed start leaves nothing but the record, in
+// state [Failed]. The error is then an *errors.StartError.
+//
+// A VM that is live is errors.ErrVMAlreadyRunning. Of several processes that start
+// the same VM at once, one does and the others get that error.
+//
+// Time is bounded by ctx and by Config.Timeouts.
+func (m *Manager) Start(ctx context.Context, ref string, opts ...StartOption) (Instance, error) {
+	ctx, done, err := m.begin(ctx, "start VM")
+	if err != nil {
+		return Instance{}, err
+	}
+	defer done()
+	return m.lifecycle.start(ctx, ref, opts)
+}
+
+// Stop ends a VM: the guest's agent is asked, then its power button pressed, then
+// QMP quit, SIGTERM and SIGKILL follow, each within its share of the time that ctx and
+// Config.Timeouts.Stop leave. It returns when QEMU is gone and reaped. A VM that is
+// not live is no error.
+//
+// When ctx is cancelled (rather than running out of time) Stop gives up, and the VM
+// stays [Stopping] until the guest is gone or Stop is called again.
+func (m *Manager) Stop(ctx context.Context, ref string, opts ...StopOption) (StopReport, error) {
+	ctx, done, err := m.begin(ctx, "stop VM")
+	if err != nil {
+		return StopReport{}, err
+	}
+	defer done()
+	return m.destroyer.stop(ctx, ref, opts)
+}
+
+// Remove forgets a VM and deletes its logs. One that is live is
+// errors.ErrIllegalTransition unless [ForceRemove] is given. Disk images that were made
+// for it stay, unless [DeleteImages] is given; ephemeral ones went when it stopped.
+func (m *Manager) Remove(ctx context.Context, ref string, opts ...RemoveOption) error {
+	ctx, done, err := m.begin(ctx, "remove VM")
+	if err != nil {
+		return err
+	}
+	defer done()
+	return m.destroyer.remove(ctx, ref, opts)
+}
+
+// Wait returns when the VM is in one of the states; without any, when it is not live.
+// It also notices what happens while no process watches the guest. When ctx ends it
+// returns the last record with errors.ErrWaitTimeout and ctx's error; when the VM is
+// removed, errors.ErrVMNotFound.
+func (m *Manager) Wait(ctx context.Context, ref string, states ...State) (Instance, error) {
+	ctx, done, err := m.begin(ctx, "wait for VM")
+	if err != nil {
+		return Instance{}, err
+	}
+	defer done()
+	return m.wait(ctx, ref, states)
+}
+
+// Watch delivers changes of all VMs until ctx ends, when the channel is closed.
+// Changes by this Manager come each; those of other processes as the difference to
+// what was seen before, so that quick ones may come as one. A watcher that does not
+// read loses its oldest events and is told how many ([Event].Dropped).
+func (m *Manager) Watch(ctx context.Context) (<-chan Event, error) {
+	ctx, done, err := m.begin(ctx, "watch VMs")
+	if err != nil {
+		return nil, err
+	}
+	return m.states.watch(ctx, done)
+}
+
+// Reconcile compares what is recorded with what runs, and mends the record: guests
+// that are gone become [Stopped] or [Failed], persistent ones are adopted, and
+// ephemeral VMs whose process is gone are removed with everything that was made for
+// them. It returns what it changed, as it is now. VMs that another process is working
+// on are left alone.
+func (m *Manager) Reconcile(ctx context.Context) ([]Instance, error) {
+	ctx, done, err := m.begin(ctx, "reconcile VMs")
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return m.reconcile(ctx)
+}
+
+// Live returns the live guest of a VM, adopting it if this process does not work
+// with it yet. errors.ErrVMNotRunning when it does not run. The Manager owns the guest:
+// callers must not Release it.
+func (m *Manager) Live(ctx context.Context, ref string) (Guest, error) {
+	ctx, done, err := m.begin(ctx, "find VM")
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	lg, err := m.live.get(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	return lg.guest, nil
+}
+
+// QMP returns the control channel of a live guest; with it a Manager is a
+// qmp.Finder. The Manager owns the channel: callers must not Close it.
+func (m *Manager) QMP(ctx context.Context, ref string) (qmp.Conn, error) {
+	g, err := m.Live(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	return g.QMP(), nil
+}
+
+// Guard returns a context that ends, besides with ctx, when the VM's guest exits,
+// panics or, while it never gave a sign of being up, falls silent for longer than
+// Config.Timeouts.Silence. context.Cause then has errors.ErrVMNotRunning or an
+// *errors.GuestError. The CancelFunc must be called.
+func (m *Manager) Guard(ctx context.Context, ref string) (context.Context, context.CancelFunc, error) {
+	lg, err := m.live.get(ctx, ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	gctx, cancel := lg.guard(ctx)
+	return gctx, cancel, nil
+}
+
+// Close lets go of every guest and ends the Manager's goroutines. Calls that are
+// under way are cancelled and waited for. It stops no guest; the backends, which are
+// closed by who made them, end ephemeral ones. It is idempotent.
+func (m *Manager) Close() error {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+	m.cancel()
+	err := m.live.close()
+	m.ops.Wait()
+	m.states.wait()
+	return err
+}
+
+// begin registers a call that Close waits for, and cancels it when Close is called.
+func (m *Manager) begin(ctx context.Context, op string) (context.Context, context.CancelFunc, error) {
+	if ctx.Err() != nil {
+		return nil, nil, errors.Wrap(errors.ErrVMLifecycle, op, "", context.Cause(ctx))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, nil, &errors.Error{Kind: errors.ErrVMLifecycle, Op: op, Msg: "the manager is closed"}
+	}
+	m.ops.Add(1)
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(m.ctx, func() {
+		cancel(&errors.Error{Kind: errors.ErrVMLifecycle, Op: op, Msg: "the manager was closed", Err: context.Canceled})
+	})
+	return ctx, func() {
+		stop()
+		cancel(nil)
+		m.ops.Done()
+	}, nil
+}
+
+// backend returns the backend that cfg names.
+func (m *Manager) backend(cfg Config) (Backend, error) {
+	name := cfg.Backend
+	if name == "" {
+		name = DefaultBackend
+	}
+	if b, ok := m.backends[name]; ok {
+		return b, nil
+	}
+	return nil, &errors.ConfigError{VM: cfg.Name, Problems: []errors.Problem{{
+		Field: "backend", Value: name, Message: "is not configured",
+		Fix: fmt.Sprintf("use one of %v", m.backendNames()),
+	}}}
+}

@@ -1,0 +1,155 @@
+package vm
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/flock"
+	"github.com/maqet/maqet/internal/proc"
+	"github.com/maqet/maqet/qmp"
+)
+
+func (m *Manager) reconcile(ctx context.Context) ([]Instance, error) {
+	list, err := m.store.List(ctx, Filter{})
+	if err != nil {
+		return nil, err
+	}
+	var changed []Instance
+	var errs []error
+	for _, inst := range list {
+		now, err := m.settle(ctx, inst)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		buried := false
+		if m.orphaned(now) {
+			buried, err = m.bury(ctx, now)
+			errs = append(errs, err)
+		}
+		if buried || now.Version != inst.Version {
+			changed = append(changed, now)
+		}
+	}
+	return changed, errors.Join(errs...)
+}
+
+// settle makes the record of a live VM true: a guest that is gone gets its end
+// recorded; one whose operation died half-way is adopted or ended. It returns the
+// record as it is then. A VM that somebody works on is left alone.
+func (m *Manager) settle(ctx context.Context, inst Instance) (Instance, error) {
+	if !inst.State.Live() || m.live.cached(inst.ID) != nil {
+		return inst, nil
+	}
+	lock, err := m.locks.try(inst.ID)
+	if errors.Is(err, flock.ErrHeld) {
+		return inst, nil
+	}
+	if err != nil {
+		return inst, errors.Wrap(errors.ErrDatabaseLock, "lock VM", inst.Name, err)
+	}
+	defer func() { _ = lock.Unlock() }()
+	inst, err = m.store.Get(ctx, inst.ID)
+	if err != nil || !inst.State.Live() {
+		return inst, err
+	}
+	if lg := m.live.entry(inst.ID); lg != nil { // gone, and about to be recorded by its watcher
+		to, reason := lg.epitaph()
+		return m.destroyer.finalise(ctx, inst, to, reason, lg.guest.Exit())
+	}
+	lg, err := m.live.connect(ctx, inst)
+	switch {
+	case errors.Is(err, errors.ErrVMNotRunning):
+		to, reason := m.obituary(inst)
+		return m.destroyer.finalise(ctx, inst, to, reason, errors.ExitStatus{})
+	case err != nil:
+		return inst, err
+	}
+	return m.adopt(ctx, lg)
+}
+
+// obituary says why a guest that nobody saw going is gone.
+func (m *Manager) obituary(inst Instance) (State, string) {
+	owner := proc.ID(inst.Owner)
+	switch {
+	case inst.Owner.PID != 0 && inst.Owner.BootID != m.self.BootID:
+		return Failed, ReasonHostRebooted
+	case inst.State == Stopping:
+		return Stopped, ReasonStopped
+	case inst.Owner.PID != 0 && !proc.Alive(owner) && (inst.Config.lifetime() == Ephemeral || inst.State == Starting):
+		return Failed, ReasonOwnerDied
+	default:
+		return Failed, ReasonVanished
+	}
+}
+
+// adopt brings the record of a guest that runs into agreement with it. One that was
+// being started or stopped when its process died goes on running: it is whole, and
+// whoever asks for it now wants it.
+func (m *Manager) adopt(ctx context.Context, lg *liveGuest) (Instance, error) {
+	var inst Instance
+	err := m.states.retry(ctx, lg.id, func(now Instance) error {
+		inst = now
+		want, err := m.observe(ctx, lg, now)
+		if err != nil || want == now.State {
+			return err
+		}
+		inst, err = m.states.move(ctx, now, want, ReasonAdopted, func(i *Instance) { i.Runtime = lg.guest.Runtime() })
+		return err
+	})
+	return inst, err
+}
+
+// observe asks QEMU for its state, and lets a guest go on that was left halted before
+// its first instruction.
+func (m *Manager) observe(ctx context.Context, lg *liveGuest, inst Instance) (State, error) {
+	status, err := queryStatus(ctx, lg.guest.QMP())
+	if err != nil {
+		return inst.State, err
+	}
+	if inst.State == Starting && !status.Running {
+		if err := lg.guest.Continue(ctx); err != nil {
+			return inst.State, err
+		}
+		return Running, nil
+	}
+	if status.Running {
+		return Running, nil
+	}
+	return Paused, nil
+}
+
+// statusInfo is QEMU's answer to query-status.
+type statusInfo struct {
+	Status  string `json:"status"`
+	Running bool   `json:"running"`
+}
+
+func queryStatus(ctx context.Context, conn qmp.Conn) (statusInfo, error) {
+	var info statusInfo
+	raw, err := conn.Execute(ctx, "query-status", nil)
+	if err != nil {
+		return info, err
+	}
+	return info, json.Unmarshal(raw, &info)
+}
+
+// bury removes an ephemeral VM whose process is gone. It reports whether it did.
+func (m *Manager) bury(ctx context.Context, inst Instance) (bool, error) {
+	inst, err := m.settle(ctx, inst)
+	if err != nil || inst.State.Live() {
+		return false, err
+	}
+	lock, err := m.locks.try(inst.ID)
+	if err != nil {
+		return false, nil // somebody works on it
+	}
+	defer func() { _ = lock.Unlock() }()
+	now, err := m.store.Get(ctx, inst.ID)
+	if err != nil || now.Version != inst.Version {
+		return errors.Is(err, errors.ErrVMNotFound), nil
+	}
+	err = m.destroyer.removeLocked(ctx, now, removeOptions{deleteImages: true})
+	return err == nil, err
+}
