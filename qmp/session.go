@@ -40,6 +40,7 @@ type session struct {
 	onEnd  func(error)  // told of the end before those who wait
 
 	greeting  chan *greetingBody // capacity 1
+	greeted   bool               // the reader's
 	slots     chan struct{}      // one for each in-band command in flight
 	files     chan struct{}      // held by the one command in flight that carries files
 	writer    chan struct{}      // held by who writes; a channel, so that waiting can be cancelled
@@ -121,12 +122,12 @@ func (s *session) dispatch(m *message) error {
 		s.hub.publish(m.event())
 		return nil
 	case m.QMP != nil:
-		select {
-		case s.greeting <- m.QMP:
-			return nil
-		default:
+		if s.greeted {
 			return errors.New("a second greeting")
 		}
+		s.greeted = true
+		s.greeting <- m.QMP
+		return nil
 	}
 	c, err := s.claim(m.ID)
 	if err != nil {
