@@ -1,0 +1,209 @@
+package guest
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/guest/wire"
+	"github.com/maqet/maqet/qmp"
+	"github.com/maqet/maqet/vm"
+)
+
+// link is what this process has with one live guest: at most one session, opened by
+// the first caller that needs it.
+type link struct {
+	guest  vm.Guest
+	resets *qmp.Subscription
+	agent  *agentChannel
+	turn   chan struct{} // has room for one: who put a token in opens the session
+
+	mu  sync.Mutex
+	way way // nil before it is opened
+}
+
+// linkTo returns the link with g, and makes it when there is none.
+func (m *Manager) linkTo(g vm.Guest) *link {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l := m.links[g]; l != nil || m.closed {
+		return l
+	}
+	l := &link{
+		guest: g, resets: g.QMP().Subscribe("RESET"),
+		agent: newAgentChannel(g), turn: make(chan struct{}, 1),
+	}
+	m.links[g] = l
+	m.wg.Go(func() { m.tend(l) })
+	return l
+}
+
+// tend drops the session when the guest was reset, for then nobody in it knows of the
+// session any more, and the link when the guest is gone.
+func (m *Manager) tend(l *link) {
+	defer m.forget(l)
+	defer l.resets.Close()
+	resets := l.resets.C()
+	for {
+		select {
+		case <-m.ctx.Done():
+			return
+		case <-l.guest.Done():
+			return
+		case _, ok := <-resets:
+			if !ok {
+				resets = nil // QMP is lost; the guest's end will follow, or not
+				continue
+			}
+			m.log.Debug("guest was reset, session dropped")
+			l.replace(nil)
+		}
+	}
+}
+
+func (m *Manager) forget(l *link) {
+	m.mu.Lock()
+	delete(m.links, l.guest)
+	m.mu.Unlock()
+	// Whoever is opening a session now finds the manager closed or the guest gone;
+	// the turn keeps a late one from being stored after this.
+	l.agent.close()
+	l.turn <- struct{}{}
+	l.replace(nil)
+}
+
+// current returns the session if it still works.
+func (l *link) current() way {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.way == nil {
+		return nil
+	}
+	select {
+	case <-l.way.done():
+		return nil
+	default:
+		return l.way
+	}
+}
+
+// replace stores w and closes what was there.
+func (l *link) replace(w way) {
+	l.mu.Lock()
+	old := l.way
+	l.way = w
+	l.mu.Unlock()
+	if old != nil {
+		old.close()
+	}
+}
+
+// enter returns the session with the call's guest. If there is none yet it opens one,
+// which takes until the guest's agent answers: at most Timeouts.Ready.
+func (m *Manager) enter(c *call) (way, error) {
+	l, err := m.linkOf(c)
+	if err != nil {
+		return nil, err
+	}
+	if w := l.current(); w != nil {
+		return w, nil
+	}
+	inst, err := m.machines.Get(c.guard, c.ref)
+	if err != nil {
+		return nil, err
+	}
+	limit := readyLimit(inst)
+	ctx, cancel := context.WithTimeout(c.guard, limit)
+	defer cancel()
+	w, err := m.enterInTurn(ctx, l)
+	if err != nil && ctx.Err() != nil && c.guard.Err() == nil {
+		return nil, &errors.Error{
+			Kind: errors.ErrAgentUnavailable, Op: c.op, VM: c.ref,
+			Msg:  "no agent answered within " + limit.String(),
+			Hint: "a guest of your own needs qemu-guest-agent; Config.Timeouts.Ready is the limit",
+		}
+	}
+	return w, err
+}
+
+// linkOf returns the link with the call's guest.
+func (m *Manager) linkOf(c *call) (*link, error) {
+	g, err := m.machines.Live(c.guard, c.ref)
+	if err != nil {
+		return nil, err
+	}
+	l := m.linkTo(g)
+	if l == nil {
+		return nil, errClosed(c.op, c.ref)
+	}
+	return l, nil
+}
+
+func (m *Manager) enterInTurn(ctx context.Context, l *link) (way, error) {
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-l.guest.Done():
+		return nil, errLost
+	case <-m.ctx.Done():
+		return nil, errLost
+	}
+	if w := l.current(); w != nil {
+		return w, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(m.ctx, cancel)()
+	w, err := m.open(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	l.replace(w)
+	return w, nil
+}
+
+// open chooses the way: a stream channel of our init that nobody uses, else the agent's
+// channel, which all users take in turns.
+func (m *Manager) open(ctx context.Context, l *link) (way, error) {
+	sockets := l.guest.Runtime().Sockets
+	for _, channel := range []string{vm.ChannelStream0, vm.ChannelStream1} {
+		if _, ok := sockets[channel]; !ok {
+			continue
+		}
+		conn, err := l.guest.Dial(ctx, channel, false)
+		if errors.Is(err, errors.ErrAgentUnavailable) {
+			continue // another process uses it
+		}
+		if err != nil {
+			return nil, err
+		}
+		session, err := wire.Connect(ctx, conn)
+		if err != nil {
+			return nil, lost(err)
+		}
+		m.log.Debug("guest session opened", "channel", channel)
+		return &streamWay{session: session}, nil
+	}
+	w := newAgentWay(m, l.agent)
+	if err := w.ping(ctx); err != nil {
+		w.close()
+		return nil, err
+	}
+	m.log.Debug("guest session opened", "channel", vm.ChannelAgent)
+	return w, nil
+}
+
+// readyLimit is how long a guest may take until its agent answers; see vm.Timeouts.
+func readyLimit(inst vm.Instance) time.Duration {
+	if d := inst.Config.Timeouts.Ready; d > 0 {
+		return time.Duration(d)
+	}
+	const limit = 60 * time.Second
+	if inst.Runtime.Accel == "tcg" {
+		return 4 * limit
+	}
+	return limit
+}
