@@ -103,33 +103,67 @@ func startable(inst Instance) error {
 // acquire makes this process the one that starts the VM: first by the lock, which
 // another start or stop would hold, then by the state.
 func (s *start) acquire(ctx context.Context) (func(context.Context) error, error) {
-	lock, err := s.m.locks.try(s.inst.ID)
-	if errors.Is(err, flock.ErrHeld) {
-		now, getErr := s.m.store.Get(ctx, s.inst.ID)
-		if getErr != nil {
-			return nil, getErr
-		}
-		return nil, &errors.TransitionError{Kind: errors.ErrVMAlreadyRunning, VM: now.Name, Op: "start",
-			State: string(now.State) + ", and another operation on it is under way"}
-	}
+	lock, err := s.claim(ctx)
 	if err != nil {
-		return nil, errors.Wrap(errors.ErrDatabaseLock, "lock VM", s.inst.Name, err)
+		return nil, err
 	}
 	s.lock = lock
-	var conflict *ConflictError
+	if err := s.mark(ctx); err != nil {
+		return nil, errors.Join(err, s.unlock())
+	}
+	return nil, nil
+}
+
+// mark writes the state Starting, once the lock is held. A record that changed since it
+// was checked is checked again.
+func (s *start) mark(ctx context.Context) error {
+	now, err := s.m.store.Get(ctx, s.inst.ID)
+	if err != nil {
+		return err
+	}
+	if now.Version != s.inst.Version {
+		s.inst = now
+		if _, err := s.validate(ctx); err != nil {
+			return err
+		}
+	}
 	next, err := s.m.states.move(ctx, s.inst, Starting, "", func(i *Instance) {
 		i.Owner, i.Steps, i.Runtime = s.m.self, nil, Runtime{}
 	})
-	switch {
-	case err == nil:
+	if err == nil {
 		s.inst = next
-		return nil, nil
-	case errors.As(err, &conflict):
-		if lost := startable(conflict.Current); lost != nil {
-			err = lost
+	}
+	return err
+}
+
+// claimPause is how long to wait for a lock that is about to be free: an operation
+// that has recorded its end, but not let go yet. A lock that becomes free is no event.
+const claimPause = 5 * time.Millisecond
+
+// claim takes the VM's lock. While somebody else holds it the state tells whether that
+// is a start, which has won, or an operation that is just ending.
+func (s *start) claim(ctx context.Context) (*flock.Lock, error) {
+	for {
+		lock, err := s.m.locks.try(s.inst.ID)
+		if err == nil {
+			return lock, nil
+		}
+		if !errors.Is(err, flock.ErrHeld) {
+			return nil, errors.Wrap(errors.ErrDatabaseLock, "lock VM", s.inst.Name, err)
+		}
+		now, err := s.m.store.Get(ctx, s.inst.ID)
+		if err != nil {
+			return nil, err
+		}
+		if err := startable(now); err != nil {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(claimPause):
 		}
 	}
-	return nil, errors.Join(err, s.unlock())
 }
 
 func (s *start) unlock() error {

@@ -41,10 +41,11 @@ type liveGuest struct {
 	why    string        // what QEMU said of its shutdown
 
 	panicOnce sync.Once
+	told      chan struct{} // closed when QEMU's last events have been read
 }
 
 func newLiveGuest(m *Manager, inst Instance, guest Guest, limits Timeouts) *liveGuest {
-	lg := &liveGuest{m: m, id: inst.ID, name: inst.Name, guest: guest, limits: limits, doomed: make(chan struct{})}
+	lg := &liveGuest{m: m, id: inst.ID, name: inst.Name, guest: guest, limits: limits, doomed: make(chan struct{}), told: make(chan struct{})}
 	lg.ctx, lg.cancel = context.WithCancel(m.ctx)
 	lg.sign()
 	return lg
@@ -75,6 +76,9 @@ func (g *liveGuest) release() error {
 
 func (g *liveGuest) follow(sub *qmp.Subscription) {
 	defer sub.Close()
+	var once sync.Once
+	told := func() { once.Do(func() { close(g.told) }) }
+	defer told()
 	events := sub.C()
 	for {
 		select {
@@ -88,6 +92,7 @@ func (g *liveGuest) follow(sub *qmp.Subscription) {
 			g.event(ev)
 		case <-g.guest.Done():
 			g.drain(events)
+			told()
 			g.ended()
 			g.m.live.drop(g)
 			if err := g.guest.Release(); err != nil {
@@ -98,8 +103,18 @@ func (g *liveGuest) follow(sub *qmp.Subscription) {
 	}
 }
 
-// drain handles the events that came just before the end, SHUTDOWN above all.
+// lastWords bounds the wait for the events that QEMU sent just before it ended. They are
+// in the socket already, and its end follows them.
+const lastWords = time.Second
+
+// drain handles those events, SHUTDOWN above all. events is nil when the control channel
+// has ended already.
 func (g *liveGuest) drain(events <-chan qmp.Event) {
+	if events == nil {
+		return
+	}
+	timer := time.NewTimer(lastWords)
+	defer timer.Stop()
 	for {
 		select {
 		case ev, ok := <-events:
@@ -107,7 +122,9 @@ func (g *liveGuest) drain(events <-chan qmp.Event) {
 				return
 			}
 			g.event(ev)
-		default:
+		case <-timer.C:
+			return
+		case <-g.ctx.Done():
 			return
 		}
 	}
@@ -249,6 +266,7 @@ func (g *liveGuest) ended() {
 
 // epitaph says in which state a guest that went by itself is, and why.
 func (g *liveGuest) epitaph() (State, string) {
+	<-g.told
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	exit := g.guest.Exit()
