@@ -1,0 +1,22 @@
+// Command init is the first process of maqet's default guest.
+//
+// It mounts the kernel's file systems, loads the modules that the initramfs
+// lists and the devices ask for, and then serves two protocols over
+// virtio-serial: the QEMU guest agent's on the port org.qemu.guest_agent.0, so that any
+// tool can talk to the guest, and package wire's on org.maqet.stream.0 and .1, where
+// output and file trees stream. It reaps orphans, powers off at the power
+// button, and gives a person at the console a shell when there is one.
+//
+// Everything waits for events; an idle guest uses no CPU time. Only the
+// standard library is used, and of that only what starts fast: every block of
+// code that runs at boot has to be translated first when the CPU is emulated.
+//
+// # What it reads
+//
+//   - /etc/maqet/modules.required: paths of kernel modules, one a line, loaded
+//     in this order at boot.
+//   - /etc/maqet/modules.alias: lines "PATTERN PATH [DEPENDENCY...]": the
+//     module at PATH, after its dependencies in their order, for devices whose
+//     modalias matches the pattern.
+//   - /proc/cmdline: maqet.hostname=NAME sets the host name.
+package main

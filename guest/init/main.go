@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"os"
+	"syscall"
+)
+
+func main() {
+	if os.Getpid() != 1 {
+		os.Stderr.WriteString("maqet-init: this is a virtual machine's first process; it does nothing elsewhere\n")
+		os.Exit(2)
+	}
+	if err := run(); err != nil {
+		say("fatal: " + err.Error())
+		powerOff(syscall.LINUX_REBOOT_CMD_POWER_OFF)
+	}
+}
+
+// run brings the guest up and serves until it is shut down.
+func run() error {
+	mountKernelFS()
+	openConsole()
+	params := kernelParams()
+	if name := params["maqet.hostname"]; name != "" {
+		syscall.Sethostname([]byte(name))
+	}
+	events, err := openUevents()
+	if err != nil {
+		return err
+	}
+	mods := newModules("/etc/maqet")
+	mods.loadRequired()
+	mods.loadForDevices()
+	mountRest()
+	upLoopback()
+	configureNIC()
+
+	reaper := newReaper()
+	go reaper.run()
+	power := &power{reaper: reaper}
+	go power.watchSignals()
+	guest := &services{
+		ctx:    context.Background(),
+		ops:    &operations{reaper: reaper},
+		agent:  newAgent(reaper, power),
+		served: map[string]bool{},
+	}
+	guest.serveNewPorts()
+	say("ready")
+	go runShell(reaper)
+	go power.watchButtons()
+	return events.watch(func(e uevent) {
+		switch {
+		case e.subsystem == "virtio-ports":
+			guest.serveNewPorts()
+		case e.action == "add" && e.subsystem == "input":
+			power.watchButtons()
+		case e.action == "add" && e.subsystem == "net":
+			configureNIC()
+		case e.action == "add" && e.modalias != "":
+			mods.loadAlias(e.modalias)
+		}
+	})
+}
