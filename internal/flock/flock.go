@@ -162,28 +162,43 @@ func waitFile(ctx context.Context, f *os.File) error {
 	if _, err := w.Add(f.Name(), unix.IN_CLOSE|unix.IN_DONT_FOLLOW); err != nil {
 		return err
 	}
+	pause := firstPause
 	for {
-		if err := tryBriefly(ctx, f); !errors.Is(err, ErrHeld) {
+		if err := tryFile(f); !errors.Is(err, ErrHeld) {
 			return err
 		}
-		if _, err := w.Wait(ctx); err != nil {
+		woken, err := waitEvent(ctx, w, pause)
+		switch {
+		case err != nil:
 			return err
+		case woken:
+			pause = firstPause
+		default:
+			pause *= 2
 		}
 	}
 }
 
-// tryBriefly tries a few times, for less than a second in all: when a process dies,
-// the kernel reports the close just before it drops the lock (__fput in
-// fs/file_table.c), and no second event follows.
-func tryBriefly(ctx context.Context, f *os.File) error {
-	err := tryFile(f)
-	for pause := 100 * time.Microsecond; errors.Is(err, ErrHeld) && pause < 500*time.Millisecond; pause *= 2 {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(pause):
-		}
-		err = tryFile(f)
+// When a process dies, the kernel reports the close just before it drops the lock
+// (__fput in fs/file_table.c), and no second event follows. So after each event the
+// lock is tried again a few times, from firstPause after it to lastPause after it.
+const (
+	firstPause = 100 * time.Microsecond
+	lastPause  = time.Second
+)
+
+// waitEvent waits for the next event, at most for pause if that is not beyond
+// lastPause, and reports whether there was one.
+func waitEvent(ctx context.Context, w *inotify.Watcher, pause time.Duration) (woken bool, err error) {
+	if pause > lastPause {
+		_, err := w.Wait(ctx)
+		return err == nil, err
 	}
-	return err
+	short, cancel := context.WithTimeout(ctx, pause)
+	defer cancel()
+	_, err = w.Wait(short)
+	if err != nil && short.Err() != nil && ctx.Err() == nil {
+		return false, nil
+	}
+	return err == nil, err
 }
