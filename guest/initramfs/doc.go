@@ -23,11 +23,10 @@
 //
 //   - [RequiredFile]: modules without which the host can't reach the guest, one absolute path a
 //     line, in the order in which to load them;
-//   - [AliasFile]: modules for devices that may be there. A line is a pattern, a space, and
-//     absolute paths separated by spaces, in the order in which to load them: the modules
-//     that are needed first, the one that drives the device last. The pattern is one of
-//     fnmatch(3) for the content of a modalias file below /sys/devices, such as
-//     "virtio:d00000002v*".
+//   - [AliasFile]: modules for devices that may be there. A line is "PATTERN PATH [NEEDED...]":
+//     a pattern of fnmatch(3) for the content of a modalias file below /sys/devices, such as
+//     "virtio:d00000002v*", the absolute path of the module that drives the device, and those
+//     of the modules that load before it, in their order.
 //
 // A module may be on several lines, or be loaded already (EEXIST): that is no error.
 package initramfs

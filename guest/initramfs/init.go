@@ -39,10 +39,10 @@ type InitOptions struct {
 	CacheDir string
 }
 
-// BuildInit returns the path of the init program. src holds the sources: the program in
-// guest/init and the package that it imports in guest/wire. They are compiled with the user's
-// Go at the first call, which takes seconds, and again when they or Go change; other
-// calls take 0.1 ms. One of several callers compiles, in whatever process they are.
+// BuildInit returns the path of the init program. src holds the sources as package guest
+// has them: the program in the folder init, and the package that it imports in wire.
+// They are compiled with the user's Go at the first call, which takes seconds, and again
+// when they or Go change; other calls take under 1 ms. One of several callers compiles, in whatever process they are.
 //
 // Without a Go toolchain, or if it can't compile the sources, the error is
 // errors.ErrInvalidConfiguration.
@@ -194,7 +194,7 @@ func writeSources(dir string, files map[string][]byte) error {
 		return err
 	}
 	for name, text := range files {
-		path := filepath.Join(dir, filepath.FromSlash(name))
+		path := filepath.Join(dir, "guest", filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return err
 		}

@@ -94,11 +94,12 @@ func (b Builder) listAliases(x *index, name string, out *strings.Builder) error 
 	if err != nil || len(mods) == 0 {
 		return err
 	}
-	paths := make([]string, len(mods))
-	for i, m := range mods {
-		paths[i] = b.guestPath(m)
+	driver, needed := mods[len(mods)-1], mods[:len(mods)-1]
+	paths := []string{b.guestPath(driver)}
+	for _, m := range needed {
+		paths = append(paths, b.guestPath(m))
 	}
-	for _, alias := range mods[len(mods)-1].aliases {
+	for _, alias := range driver.aliases {
 		// Names of devices on a bus have a colon; "fs-ext4" and the like are for modprobe.
 		if strings.Contains(alias, ":") && !strings.ContainsAny(alias, " \n") {
 			out.WriteString(alias + " " + strings.Join(paths, " ") + "\n")

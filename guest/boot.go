@@ -1,0 +1,201 @@
+//go:build linux
+
+package guest
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/guest/initramfs"
+	"github.com/maqet/maqet/guest/kernel"
+	"github.com/maqet/maqet/internal/tsc"
+	"github.com/maqet/maqet/vm"
+)
+
+// BooterOptions configure a [Booter]. The zero value works.
+type BooterOptions struct {
+	// CacheDir keeps extracted kernels, initial RAM disks and the compiled init. Empty:
+	// kernel.DefaultCacheDir. Sharing one folder between tests saves seconds in each.
+	CacheDir string
+	// Logger gets what was chosen, at level debug. Empty: nothing is logged.
+	Logger *slog.Logger
+}
+
+// Booter decides what a guest boots from; it implements vm.Booter. Its method is safe
+// for concurrent use.
+type Booter struct {
+	cacheDir string
+	log      *slog.Logger
+	tscKHz   func() (int, bool)
+}
+
+var _ vm.Booter = (*Booter)(nil)
+
+// NewBooter returns a Booter.
+func NewBooter(o BooterOptions) *Booter {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Booter{cacheDir: o.CacheDir, log: o.Logger, tscKHz: sync.OnceValues(tsc.KHz)}
+}
+
+// ResolveBoot returns what cfg boots from; vm.Boot has the rules. The first call for a
+// kernel extracts it, compiles init and builds the initial RAM disk, which takes
+// seconds and happens once per cache folder; later calls take about 1 ms.
+//
+// A missing kernel, init that can't be compiled, a file that does not exist:
+// errors.ErrInvalidConfiguration, with the command that helps.
+func (b *Booter) ResolveBoot(ctx context.Context, cfg vm.Config) (vm.BootFiles, error) {
+	out := vm.BootFiles{Firmware: firmware(cfg.Boot.Firmware)}
+	image := slices.ContainsFunc(cfg.Disks, func(d vm.Disk) bool { return d.Path != "" || d.Base != "" })
+	if image && cfg.Boot.Kernel == "" && cfg.Boot.Initrd == "" {
+		return out, nil
+	}
+	cache, err := b.cache()
+	if err != nil {
+		return vm.BootFiles{}, err
+	}
+	k, err := kernel.Find(ctx, kernel.Options{
+		Path: cfg.Boot.Kernel, Arch: cfg.Arch, Modules: cfg.Boot.Modules, CacheDir: cache,
+	})
+	if err != nil {
+		return vm.BootFiles{}, err
+	}
+	if out.Kernel, err = startFile(ctx, k); err != nil {
+		return vm.BootFiles{}, err
+	}
+	switch {
+	case cfg.Boot.Initrd == "none" || cfg.Boot.Initrd == "" && image:
+	case cfg.Boot.Initrd != "":
+		out.Initrd, err = existing("boot.initrd", cfg.Boot.Initrd)
+	default:
+		out.Default = true
+		out.Initrd, err = b.initrd(ctx, cache, k, cfg)
+	}
+	if err != nil {
+		return vm.BootFiles{}, err
+	}
+	out.Cmdline = mergeCmdline(b.cmdline(cfg, out.Default), splitCmdline(cfg.Boot.Cmdline))
+	b.log.DebugContext(ctx, "boot files", "vm", cfg.Name, "kernel", out.Kernel, "version", k.Version,
+		"initrd", out.Initrd, "cmdline", out.Cmdline, "firmware", out.Firmware)
+	return out, nil
+}
+
+func (b *Booter) cache() (string, error) {
+	if b.cacheDir != "" {
+		return b.cacheDir, nil
+	}
+	return kernel.DefaultCacheDir()
+}
+
+// startFile returns the file that QEMU loads: the uncompressed kernel where it can.
+func startFile(ctx context.Context, k kernel.Kernel) (string, error) {
+	path, err := k.Vmlinux(ctx)
+	if errors.Is(err, kernel.ErrNoPVH) {
+		return k.Path, nil
+	}
+	return path, err
+}
+
+// initrd builds the default guest's initial RAM disk.
+func (b *Booter) initrd(ctx context.Context, cache string, k kernel.Kernel, cfg vm.Config) (string, error) {
+	init, err := initramfs.BuildInit(ctx, initSource, initramfs.InitOptions{Arch: k.Arch, CacheDir: cache})
+	if err != nil {
+		return "", err
+	}
+	busybox := ""
+	if k.Arch != kernel.HostArch() {
+		busybox = "none" // the host's can't run there
+	}
+	return initramfs.Builder{
+		Init: init, Modules: k.Modules, Version: k.Version, Busybox: busybox,
+		Files: cfg.Boot.Files, CacheDir: cache,
+	}.Build(ctx)
+}
+
+// firmware returns what QEMU's option -bios takes; empty: the machine's own.
+func firmware(name string) string {
+	switch name {
+	case "bios":
+		return "bios-256k.bin"
+	case "qboot":
+		return "qboot.rom"
+	default:
+		return name
+	}
+}
+
+func existing(field, path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err == nil {
+		_, err = os.Stat(abs)
+	}
+	if err != nil {
+		return "", &errors.ConfigError{Kind: errors.ErrInvalidConfiguration, Problems: []errors.Problem{{
+			Field: field, Value: path, Message: err.Error(), Fix: "give the path of an existing file",
+		}}}
+	}
+	return abs, nil
+}
+
+// cmdline returns the generated arguments of the kernel. panic= is not among them: a
+// guest that panicked stands still, so that it can be looked at.
+func (b *Booter) cmdline(cfg vm.Config, defaultGuest bool) []string {
+	var args []string
+	if defaultGuest {
+		// Fewer characters on the emulated serial port; a panic is printed all the same.
+		// The first network card is eth0 whatever slot it is in.
+		args = append(args, "quiet", "net.ifnames=0")
+	}
+	// Self-tests of ciphers are the largest single part of an emulated boot.
+	args = append(args, "cryptomgr.notests", "random.trust_cpu=on")
+	if cfg.Arch == "" || cfg.Arch == kernel.HostArch() {
+		if khz, ok := b.tscKHz(); ok && cfg.Accel != "kvm" {
+			// Without it the guest measures its counter, which fails on a busy host; on
+			// a microvm, which has no other clock, it then hangs.
+			args = append(args, "tsc_early_khz="+strconv.Itoa(khz))
+		}
+	}
+	return args
+}
+
+// mergeCmdline appends user's arguments to the generated ones, of which those with a
+// key that the user gives are left out.
+func mergeCmdline(generated, user []string) []string {
+	given := map[string]bool{}
+	for _, arg := range user {
+		given[cmdlineKey(arg)] = true
+	}
+	var out []string
+	for _, arg := range generated {
+		if !given[cmdlineKey(arg)] {
+			out = append(out, arg)
+		}
+	}
+	return append(out, user...)
+}
+
+// cmdlineKey returns what is before "=". The kernel takes '-' and '_' for the same.
+func cmdlineKey(arg string) string {
+	key, _, _ := strings.Cut(strings.Trim(arg, `"`), "=")
+	return strings.ReplaceAll(key, "-", "_")
+}
+
+// splitCmdline splits at spaces outside double quotes, which stay where they are, as
+// the kernel does (Linux, lib/cmdline.c, next_arg).
+func splitCmdline(s string) []string {
+	quoted := false
+	return strings.FieldsFunc(s, func(r rune) bool {
+		if r == '"' {
+			quoted = !quoted
+		}
+		return !quoted && strings.ContainsRune(" \t\n\v\f\r", r)
+	})
+}
