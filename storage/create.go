@@ -1,0 +1,161 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/maqet/maqet/errors"
+)
+
+// sector is the unit in which image sizes are counted.
+const sector = 512
+
+// maxBackingName is how long the name of a base may be in a qcow2 header (QEMU,
+// docs/interop/qcow2.txt, backing_file_size).
+const maxBackingName = 1023
+
+// Create makes an empty image below the root folder, with mode 0600; a raw one is
+// sparse. errors.ErrImageCreation; an existing file is never overwritten, and when it
+// fails, or ctx ends, nothing is left.
+func (m *Manager) Create(ctx context.Context, spec CreateSpec) (Image, error) {
+	spec.Format = cmp.Or(spec.Format, FormatQcow2)
+	err := checkSize(spec.Size)
+	if err == nil {
+		err = checkFormat(spec.Format)
+	}
+	img := Image{Format: spec.Format, Size: spec.Size}
+	if err == nil {
+		img, err = m.place(ctx, spec.Path, img, func(file *os.File) error {
+			if spec.Format == FormatRaw {
+				return file.Truncate(spec.Size)
+			}
+			return m.img(ctx, "create", "-q", "-f", FormatQcow2, "--", file.Name(), strconv.FormatInt(spec.Size, 10))
+		})
+	}
+	return img, creationError("create image "+quote(spec.Path), err)
+}
+
+// Overlay makes a qcow2 image below the root folder whose unwritten parts are those of
+// spec.Base, which may be anywhere and is never written. A symbolic link in Base is
+// resolved now, once: later it could lead to other data. errors.ErrImageNotFound when
+// there is no base; else as [Manager.Create].
+func (m *Manager) Overlay(ctx context.Context, spec OverlaySpec) (Image, error) {
+	op := "create image " + quote(spec.Path) + " over " + quote(spec.Base)
+	base, err := m.inspect(ctx, spec.Base, spec.BaseFormat)
+	if err != nil {
+		return Image{}, creationError(op, err)
+	}
+	size := cmp.Or(spec.Size, roundUp(base.Size))
+	img := Image{Format: FormatQcow2, Size: size, BaseFormat: base.Format}
+	if img.Base, err = filepath.EvalSymlinks(base.Path); err == nil {
+		err = checkOverlay(img, base)
+	}
+	if err == nil {
+		img, err = m.place(ctx, spec.Path, img, func(file *os.File) error {
+			return m.img(ctx, "create", "-q", "-f", FormatQcow2, "-F", img.BaseFormat, "-b", img.Base,
+				"--", file.Name(), strconv.FormatInt(size, 10))
+		})
+	}
+	return img, creationError(op, err)
+}
+
+func checkOverlay(img, base Image) error {
+	switch {
+	case img.Size < base.Size:
+		return fmt.Errorf("size %d is less than the %d bytes of its base", img.Size, base.Size)
+	case len(img.Base) > maxBackingName:
+		return fmt.Errorf("the path of its base has %d bytes, and qcow2 images can name %d", len(img.Base), maxBackingName)
+	}
+	return checkSize(img.Size)
+}
+
+func checkSize(size int64) error {
+	if size < sector || size%sector != 0 {
+		return fmt.Errorf("size %d is not a positive multiple of %d bytes", size, sector)
+	}
+	return nil
+}
+
+func checkFormat(format string) error {
+	if format != FormatRaw && format != FormatQcow2 {
+		return fmt.Errorf("format %q is neither %q nor %q", format, FormatRaw, FormatQcow2)
+	}
+	return nil
+}
+
+func roundUp(size int64) int64 { return max(sector, (size+sector-1)/sector*sector) }
+
+// place makes an empty file at path, lets fill turn it into an image, and returns img
+// with what became of it. The placeholder is what keeps two creators of one path apart,
+// and what gives the file its mode. If fill fails the file is removed.
+func (m *Manager) place(ctx context.Context, path string, img Image, fill func(*os.File) error) (_ Image, err error) {
+	if err := ctx.Err(); err != nil {
+		return Image{}, err
+	}
+	rel, err := m.local(path)
+	if err != nil {
+		return Image{}, err
+	}
+	if err := os.MkdirAll(m.root, 0o700); err != nil {
+		return Image{}, err
+	}
+	root, err := os.OpenRoot(m.root) // which no symbolic link below it can lead out of
+	if err != nil {
+		return Image{}, err
+	}
+	defer root.Close()
+	if err := root.MkdirAll(filepath.Dir(rel), 0o700); err != nil {
+		return Image{}, err
+	}
+	file, err := root.OpenFile(rel, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return Image{}, err
+	}
+	defer func() {
+		err = errors.Join(err, file.Close())
+		if err != nil {
+			err = errors.Join(err, removeIfThere(root, rel))
+		}
+	}()
+	if err := fill(file); err != nil {
+		return Image{}, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return Image{}, err
+	}
+	img.Path, img.Allocated = file.Name(), allocated(info)
+	m.log.DebugContext(ctx, "image created", "path", img.Path, "format", img.Format, "size", img.Size, "base", img.Base)
+	return img, nil
+}
+
+func removeIfThere(root *os.Root, name string) error {
+	if err := root.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func allocated(info fs.FileInfo) int64 {
+	return info.Sys().(*syscall.Stat_t).Blocks * 512 // stat(2): always of 512 bytes
+}
+
+// img runs qemu-img where its output says nothing.
+func (m *Manager) img(ctx context.Context, args ...string) error {
+	_, err := m.runner.Run(ctx, args...)
+	return err
+}
+
+// creationError wraps err, if it is one, as errors.ErrImageCreation.
+func creationError(op string, err error) error {
+	return errors.Wrap(errors.ErrImageCreation, op, "", err)
+}
+
+// quote shows a path on one line.
+func quote(path string) string { return strconv.Quote(path) }

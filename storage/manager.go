@@ -1,0 +1,136 @@
+package storage
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/maqet/maqet/errors"
+)
+
+// Options says how a Manager works.
+type Options struct {
+	// Root is the folder below which images are created and deleted; it is made, with
+	// mode 0700, when it is needed. Required.
+	Root string
+	// Runner runs qemu-img. Nil: the program that MAQET_QEMU_IMG names, else qemu-img
+	// from PATH.
+	Runner Runner
+	// Logger gets what is created and deleted. Nil: nothing is logged.
+	Logger *slog.Logger
+}
+
+// Manager makes, inspects and deletes disk images. It is safe for concurrent use.
+type Manager struct {
+	root   string
+	runner Runner
+	log    *slog.Logger
+}
+
+// NewManager returns a manager of the images below opts.Root.
+func NewManager(opts Options) (*Manager, error) {
+	if opts.Root == "" {
+		return nil, &errors.Error{Kind: errors.ErrInvalidConfiguration, Op: "manage images", Msg: "Options.Root is empty"}
+	}
+	root, err := filepath.Abs(opts.Root)
+	if err != nil {
+		return nil, errors.Wrap(errors.ErrStorage, "manage images", "", err)
+	}
+	m := &Manager{root: root, runner: opts.Runner, log: opts.Logger}
+	if m.runner == nil {
+		m.runner = program{}
+	}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	return m, nil
+}
+
+// absolute returns path as qemu-img can take it: an absolute path begins with a slash,
+// so that nothing in it is taken for an option or for a protocol such as "nbd:" or
+// "json:" (path_has_protocol in QEMU's block.c).
+func absolute(path string) (string, error) {
+	switch {
+	case path == "":
+		return "", errors.New("the path is empty")
+	case strings.ContainsRune(path, 0):
+		return "", errors.New("the path contains a zero byte")
+	}
+	return filepath.Abs(path)
+}
+
+// local returns path relative to the root folder, and fails if it is not below it.
+func (m *Manager) local(path string) (string, error) {
+	abs, err := absolute(path)
+	if err != nil {
+		return "", err
+	}
+	rel, err := filepath.Rel(m.root, abs)
+	if err != nil || rel == "." || !filepath.IsLocal(rel) {
+		return "", errors.New("the path is not below " + m.root)
+	}
+	return rel, nil
+}
+
+// Delete removes an image below the root folder. One that is already gone is no
+// error. Anything but a regular file is refused, and so is a path that leads out of
+// the root folder, by itself or through symbolic links: errors.ErrStorage.
+func (m *Manager) Delete(ctx context.Context, path string) error {
+	err := ctx.Err()
+	if err == nil {
+		err = m.remove(path)
+	}
+	if err != nil {
+		return &errors.Error{Kind: errors.ErrStorage, Op: "delete image " + quote(path), Err: err}
+	}
+	return nil
+}
+
+func (m *Manager) remove(path string) error {
+	rel, err := m.local(path)
+	if err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(m.root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	info, err := root.Lstat(rel)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return errors.New("it is " + describe(info.Mode()))
+	}
+	if err := root.Remove(rel); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	m.log.Debug("image deleted", "path", filepath.Join(m.root, rel))
+	return nil
+}
+
+// describe says what a file is that is not a regular one.
+func describe(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a folder, not an image"
+	case mode&fs.ModeSymlink != 0:
+		return "a symbolic link, not an image"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a FIFO, not an image"
+	case mode&fs.ModeSocket != 0:
+		return "a socket, not an image"
+	case mode&fs.ModeDevice != 0:
+		return "a device, not an image"
+	}
+	return "not a regular file"
+}

@@ -1,0 +1,72 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/maqet/maqet/errors"
+)
+
+// Runner runs qemu-img. Implementations are safe for concurrent use.
+type Runner interface {
+	// Run runs qemu-img with these arguments and returns what it printed to stdout.
+	// When ctx ends the program is killed and the error wraps ctx's.
+	Run(ctx context.Context, args ...string) ([]byte, error)
+}
+
+// RunError is a qemu-img that failed.
+type RunError struct {
+	Args   []string // Args[0] is the program
+	Stderr string   // the end of what it wrote there, at most 4 KiB
+	Err    error    // often an *exec.ExitError
+}
+
+// Error names the subcommand and what qemu-img said.
+func (e *RunError) Error() string {
+	text := strings.TrimSpace(e.Stderr)
+	if text == "" {
+		text = e.Err.Error()
+	}
+	return fmt.Sprintf("%s: %s", strings.Join(e.Args[:min(2, len(e.Args))], " "), text)
+}
+
+// Unwrap returns Err.
+func (e *RunError) Unwrap() error { return e.Err }
+
+// program runs the qemu-img of this host.
+type program struct{}
+
+// maxStderr is how much of qemu-img's stderr is kept.
+const maxStderr = 4 << 10
+
+func (program) Run(ctx context.Context, args ...string) ([]byte, error) {
+	name := "qemu-img"
+	if set := os.Getenv("MAQET_QEMU_IMG"); set != "" {
+		name = set
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return nil, &errors.Error{
+			Kind: errors.ErrQEMUNotFound, Op: "find qemu-img", Err: err,
+			Hint: "install qemu-utils, or set MAQET_QEMU_IMG to the program's path",
+		}
+	}
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.WaitDelay = time.Second // should a child of it keep the pipes open
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err() // says more than "signal: killed"
+		}
+		text := stderr.String()
+		return nil, &RunError{Args: cmd.Args, Stderr: text[max(0, len(text)-maxStderr):], Err: err}
+	}
+	return stdout.Bytes(), nil
+}
