@@ -23,14 +23,14 @@ type Image struct {
 
 // CreateSpec says which empty image to make.
 type CreateSpec struct {
-	Path   string // must not exist; its folder is made, with mode 0700
+	Path   string // below the root folder; must not exist; its folder is made, with mode 0700
 	Format string // empty: FormatQcow2
 	Size   int64  // bytes, at least 512, a multiple of 512
 }
 
 // OverlaySpec says which overlay to make.
 type OverlaySpec struct {
-	Path       string // must not exist; its folder is made, with mode 0700
+	Path       string // below the root folder; must not exist; its folder is made, with mode 0700
 	Base       string // must exist; opened read-only from now on
 	BaseFormat string // FormatRaw or FormatQcow2, never probed
 	Size       int64  // bytes; 0: that of Base, and never less

@@ -49,7 +49,11 @@ var magics = []struct{ bytes, format string }{
 // is errors.ErrStorage. Symbolic links are followed.
 func (m *Manager) Inspect(ctx context.Context, path, format string) (Image, error) {
 	img, err := m.inspect(ctx, path, format)
-	return img, errors.Wrap(errors.ErrStorage, "inspect image "+quote(path), "", err)
+	kind := errors.ErrStorage
+	if errors.Is(err, errors.ErrImageNotFound) {
+		kind = errors.ErrImageNotFound
+	}
+	return img, errors.Wrap(kind, "inspect image "+quote(path), "", err)
 }
 
 func (m *Manager) inspect(ctx context.Context, path, format string) (Image, error) {
