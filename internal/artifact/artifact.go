@@ -75,7 +75,8 @@ func (c Cache) File(ctx context.Context, r Recipe) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer lock.Unlock() //nolint:errcheck // closing releases it whatever Unlock says
+	// Closing the lock's file releases it, whatever else fails.
+	defer func() { _ = lock.Unlock() }()
 	if path, ok := c.lookup(r); ok {
 		return path, nil
 	}

@@ -1,0 +1,40 @@
+# make quickstart   boot a guest and work in it
+# make test         run every test, real guests included
+# make bench        run the benchmarks and print the ratios
+# make lint         check style and common mistakes
+#
+# Each target installs what it needs; see scripts/setup.sh.
+
+GO ?= go
+BENCHTIME ?= 1x
+TOOL = $(GO) tool -modfile=tools/go.mod
+# Modules of their own in this repository, which ./... does not cover.
+MODULES = $(patsubst %/go.mod,%,$(wildcard */go.mod examples/*/go.mod))
+
+.PHONY: help setup quickstart test bench lint clean
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## install QEMU, a C compiler, busybox and a guest kernel, if they are missing
+	@scripts/setup.sh
+
+quickstart: setup ## boot a guest, work in it, stop it
+	$(GO) run ./examples/quickstart
+
+test: setup ## run every test with -race; a missing tool or kernel is a failure
+	MAQET_REQUIRE=1 $(GO) test -race -count=1 -timeout 40m ./...
+	@set -e; for m in $(filter-out tools,$(MODULES)); do \
+		echo "cd $$m && $(GO) vet ./..."; (cd "$$m" && $(GO) vet ./...); done
+
+bench: setup ## run the benchmarks
+	cd benchmarks && MAQET_REQUIRE=1 $(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 60m ./...
+
+lint: ## gofmt, vet, staticcheck, errcheck, revive (revive.toml)
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	$(TOOL) errcheck -exclude tools/errcheck.txt ./...
+	$(TOOL) revive -config revive.toml -set_exit_status ./...
+
+clean: ## remove what the targets above built here; caches in the home folder stay
+	$(GO) clean ./...
