@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"time"
 
@@ -32,6 +33,10 @@ type Watcher struct {
 // New makes a watcher without watches. It must be closed.
 func New() (*Watcher, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err == unix.EMFILE {
+		// The limit of instances a user is 128 on many systems, far below that of files.
+		return nil, fmt.Errorf("too many inotify instances or open files (raise the sysctl fs.inotify.max_user_instances): %w", err)
+	}
 	if err != nil {
 		return nil, os.NewSyscallError("inotify_init1", err)
 	}

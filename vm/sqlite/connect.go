@@ -16,7 +16,7 @@ import (
 const (
 	// busySlice is how long SQLite itself waits for a lock. Its wait can't be
 	// interrupted, so it is short, and repeated while the caller's context lasts.
-	busySlice = 50 * time.Millisecond
+	busySlice = 25 * time.Millisecond
 	// walLimit is what the write-ahead log is cut down to after a checkpoint. Without a
 	// limit it stays at the largest size it ever had.
 	walLimit = 4 << 20
