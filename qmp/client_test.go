@@ -109,7 +109,7 @@ func TestCancelledCommandKeepsItsPlace(t *testing.T) {
 // Every caller gets the reply to its own command, while others give up at random.
 func TestRepliesReachTheirCallers(t *testing.T) {
 	c, server := connected(t)
-	padding := strings.Repeat("x", 64<<10)
+	padding := strings.Repeat("x", 32<<10)
 	background(t, func() {
 		server.serve(func(request string) string {
 			var in struct{ Arguments struct{ N int } }
@@ -121,7 +121,7 @@ func TestRepliesReachTheirCallers(t *testing.T) {
 	var cancelled atomic.Int32
 	for g := range 8 {
 		wg.Go(func() {
-			for i := range 50 {
+			for i := range 30 {
 				ctx, cancel := context.WithCancel(t.Context())
 				if i%5 == g%5 {
 					time.AfterFunc(time.Duration(i)*10*time.Microsecond, cancel)
