@@ -249,3 +249,29 @@ func TestNotInherited(t *testing.T) {
 	require.NoError(t, l.Unlock())
 	requireHeld(t, path, false)
 }
+
+// After its first tries a waiter relies on events alone, and must get one.
+func TestLongWaitIsWoken(t *testing.T) {
+	path := lockPath(t)
+	held, err := flock.Try(path)
+	require.NoError(t, err)
+	type result struct {
+		at  time.Time
+		err error
+	}
+	got := make(chan result, 1)
+	go func() {
+		l, err := flock.Wait(context.Background(), path)
+		got <- result{time.Now(), errors.Join(err, l.Unlock())}
+	}()
+	time.Sleep(2 * time.Second)
+	released := time.Now()
+	require.NoError(t, held.Unlock())
+	select {
+	case r := <-got:
+		require.NoError(t, r.err)
+		require.Less(t, r.at.Sub(released), 100*time.Millisecond)
+	case <-time.After(10 * time.Second):
+		t.Fatal("nobody woke the waiter")
+	}
+}
