@@ -2,6 +2,12 @@
 
 package initramfs
 
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
 // baseFiles are the small files that programs expect. 10.0.2.3 is the name server of
 // QEMU's user-mode network (QEMU manual, -netdev user).
 var baseFiles = map[string]string{
@@ -16,20 +22,15 @@ var baseFiles = map[string]string{
 // addBase adds what every guest has.
 func addBase(t *tree) error {
 	for _, dir := range []string{
-		"bin", "dev", "etc", "lib", "mnt", "proc", "run", "sys", "usr/share", "var/log",
+		"bin", "dev", "etc", "lib", "lib64", "mnt", "proc", "run", "sys", "usr/share", "var/log",
 	} {
 		if err := t.folder(dir, 0o755); err != nil {
 			return err
 		}
 	}
 	for _, a := range aliases {
-		target := a.target
-		if len(a.link) > 4 && a.link[:4] == "usr/" {
-			target = "../" + target
-		}
-		if err := t.link(a.link, target); err != nil {
-			return err
-		}
+		target := strings.Repeat("../", strings.Count(a.link, "/")) + a.target
+		t.entries[a.link] = entry{mode: unix.S_IFLNK | 0o777, data: []byte(target)}
 	}
 	if err := t.folder("root", 0o700); err != nil {
 		return err

@@ -50,8 +50,8 @@ func resolve(guest string) (string, error) {
 		return "", fmt.Errorf("%q is no path for a file", guest)
 	}
 	for _, a := range aliases {
-		if rest, ok := strings.CutPrefix(p, a.link+"/"); ok {
-			return a.target + "/" + rest, nil
+		if rest, ok := strings.CutPrefix(p+"/", a.link+"/"); ok {
+			return path.Join(a.target, rest), nil
 		}
 	}
 	return p, nil
@@ -71,8 +71,12 @@ func (t *tree) put(guest string, e entry) error {
 			return fmt.Errorf("/%s is below /%s, which is no folder", p, dir)
 		}
 	}
-	if old, ok := t.entries[p]; ok && isFolder(old) != isFolder(e) {
+	old, ok := t.entries[p]
+	switch {
+	case ok && isFolder(old) != isFolder(e):
 		return fmt.Errorf("/%s would be both a folder and a file", p)
+	case ok && isFolder(e):
+		return nil // the first one's mode stays
 	}
 	t.entries[p] = e
 	return nil
