@@ -168,7 +168,8 @@ func (c *Client) handshake(ctx context.Context, s *session) (Greeting, error) {
 	if slices.Contains(g.Capabilities, "oob") {
 		r.args = []byte(`{"enable":["oob"]}`)
 	}
-	_, err := outcome(r.command)(s.do(ctx, r, nil))
+	rep, err := s.do(ctx, r, nil)
+	_, err = outcome(r.command, rep, err)
 	return g, err
 }
 

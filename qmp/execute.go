@@ -17,7 +17,8 @@ func (c *Client) Execute(ctx context.Context, command string, args any) (json.Ra
 	if err != nil {
 		return nil, err
 	}
-	return outcome(command)(s.do(ctx, r, nil))
+	rep, err := s.do(ctx, r, nil)
+	return outcome(command, rep, err)
 }
 
 // ExecuteOOB is Execute out of band: the command overtakes those that QEMU is busy
@@ -37,7 +38,8 @@ func (c *Client) ExecuteOOB(ctx context.Context, command string, args any) (json
 		}
 	}
 	r.id = s.nextID()
-	return outcome(command)(s.do(ctx, r, nil))
+	rep, err := s.do(ctx, r, nil)
+	return outcome(command, rep, err)
 }
 
 // ExecuteWithFiles is Execute with open files for QEMU, for commands such as getfd and
@@ -57,7 +59,8 @@ func (c *Client) ExecuteWithFiles(ctx context.Context, command string, args any,
 		return nil, &errors.Error{Kind: errors.ErrQMP, Op: "QMP " + command, Msg: "files can't be passed", Err: err}
 	}
 	defer release()
-	return outcome(command)(s.do(ctx, r, rights))
+	rep, err := s.do(ctx, r, rights)
+	return outcome(command, rep, err)
 }
 
 // prepare checks a command and returns it with the connection to send it on.
@@ -84,17 +87,15 @@ func (c *Client) prepare(command string, args any) (request, *session, error) {
 }
 
 // outcome turns what a session answered to a command into what the caller gets.
-func outcome(command string) func(reply, error) (json.RawMessage, error) {
-	return func(rep reply, err error) (json.RawMessage, error) {
-		switch {
-		case err == nil && rep.err == nil:
-			return rep.result, nil
-		case err == nil:
-			return nil, &errors.QMPError{Command: command, Class: rep.err.Class, Desc: rep.err.Desc}
-		case errors.Is(err, errors.ErrQMPConnection):
-			return nil, errors.Wrap(errors.ErrQMPConnection, "QMP "+command, "", err)
-		default:
-			return nil, errors.Wrap(errors.ErrQMPTimeout, "QMP "+command, "", err)
-		}
+func outcome(command string, rep reply, err error) (json.RawMessage, error) {
+	switch {
+	case err == nil && rep.err == nil:
+		return rep.result, nil
+	case err == nil:
+		return nil, &errors.QMPError{Command: command, Class: rep.err.Class, Desc: rep.err.Desc}
+	case errors.Is(err, errors.ErrQMPConnection):
+		return nil, errors.Wrap(errors.ErrQMPConnection, "QMP "+command, "", err)
+	default:
+		return nil, errors.Wrap(errors.ErrQMPTimeout, "QMP "+command, "", err)
 	}
 }

@@ -118,6 +118,9 @@ type greetingBody struct {
 // parse fills m from a frame. What m holds afterwards shares no memory with frame.
 func (m *message) parse(frame []byte) error {
 	*m = message{}
+	if m.parseReturn(frame) {
+		return nil
+	}
 	if err := json.Unmarshal(frame, m); err != nil {
 		return fmt.Errorf("not a QMP message: %s: %w", excerpt(frame), err)
 	}
@@ -125,6 +128,22 @@ func (m *message) parse(frame []byte) error {
 		return fmt.Errorf("not a QMP message: %s", excerpt(frame))
 	}
 	return nil
+}
+
+// parseReturn is a short cut for the most frequent frame, {"return": VALUE}, which reads
+// long replies once instead of three times. If what is between is one valid value, the
+// frame has no other member.
+func (m *message) parseReturn(frame []byte) bool {
+	value, ok := bytes.CutPrefix(frame, []byte(`{"return": `))
+	if !ok {
+		return false
+	}
+	value, ok = bytes.CutSuffix(value, []byte("}"))
+	if !ok || !json.Valid(value) {
+		return false
+	}
+	m.Return = bytes.Clone(bytes.TrimSpace(value))
+	return true
 }
 
 // event returns the event that m is. QEMU sends -1 seconds when it could not read

@@ -60,7 +60,7 @@ func (c *monitorConn) Execute(ctx context.Context, command string, args any) (js
 	if err != nil {
 		return nil, err
 	}
-	finish := outcome(command)
+	finish := func(rep reply, err error) (json.RawMessage, error) { return outcome(command, rep, err) }
 	if err := ctx.Err(); err != nil {
 		return finish(reply{}, err)
 	}

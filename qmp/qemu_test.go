@@ -3,7 +3,9 @@ package qmp
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -21,6 +23,45 @@ import (
 // and returns the process and a connected client.
 func startQEMU(t testing.TB, opts ...ClientOption) (*exec.Cmd, *Client) {
 	t.Helper()
+	conn, server := pair(t)
+	file, err := server.conn.File()
+	require.NoError(t, err)
+	require.NoError(t, server.conn.Close())
+	cmd, stderr := launchQEMU(t, []*os.File{file}, "-chardev", "socket,id=m,fd=3", "-mon", "chardev=m,mode=control")
+	c := NewClient(opts...)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	require.NoError(t, c.Connect(within(t, 30*time.Second), conn), "%s", stderr)
+	return cmd, c
+}
+
+// qemuMonitors starts a QEMU that has n monitors and returns their sockets.
+func qemuMonitors(t testing.TB, n int) (paths []string) {
+	t.Helper()
+	var files []*os.File
+	var args []string
+	for i := range n {
+		path := socketPath(t, "qmp")
+		l, err := net.Listen("unix", path)
+		require.NoError(t, err)
+		file, err := l.(*net.UnixListener).File()
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = l.Close() })
+		paths, files = append(paths, path), append(files, file)
+		args = append(args, "-chardev", fmt.Sprintf("socket,id=m%d,fd=%d,server=on,wait=off", i, 3+i),
+			"-mon", fmt.Sprintf("chardev=m%d,mode=control", i))
+	}
+	launchQEMU(t, files, args...)
+	return paths
+}
+
+// launchQEMU starts a QEMU without a machine, which gets files from descriptor 3 on.
+func launchQEMU(t testing.TB, files []*os.File, args ...string) (*exec.Cmd, fmt.Stringer) {
+	t.Helper()
+	defer func() {
+		for _, f := range files {
+			_ = f.Close()
+		}
+	}()
 	binary, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
 		if os.Getenv("MAQET_REQUIRE") == "1" {
@@ -28,25 +69,17 @@ func startQEMU(t testing.TB, opts ...ClientOption) (*exec.Cmd, *Client) {
 		}
 		t.Skip("qemu-system-x86_64 is missing: apt install qemu-system-x86")
 	}
-	conn, server := pair(t)
-	file, err := server.conn.File()
-	require.NoError(t, err)
-	require.NoError(t, server.conn.Close())
-	cmd := exec.Command(binary, "-M", "none", "-nodefaults", "-no-user-config", "-display", "none", "-S",
-		"-chardev", "socket,id=m,fd=3", "-mon", "chardev=m,mode=control")
-	cmd.ExtraFiles = []*os.File{file}
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
+	args = append([]string{"-M", "none", "-nodefaults", "-no-user-config", "-display", "none", "-S"}, args...)
+	cmd := exec.Command(binary, args...)
+	cmd.ExtraFiles = files
+	stderr := new(strings.Builder)
+	cmd.Stderr = stderr
 	require.NoError(t, cmd.Start())
-	require.NoError(t, file.Close())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	c := NewClient(opts...)
-	t.Cleanup(func() { require.NoError(t, c.Close()) })
-	require.NoError(t, c.Connect(within(t, 30*time.Second), conn), "%s", &stderr)
-	return cmd, c
+	return cmd, stderr
 }
 
 func TestQEMUSchemaAndStatus(t *testing.T) {
