@@ -19,6 +19,7 @@ func main() {
 
 // run brings the guest up and serves until it is shut down.
 func run() error {
+	syscall.Umask(0o022)
 	mountKernelFS()
 	openConsole()
 	params := kernelParams()

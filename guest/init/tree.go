@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
 
@@ -24,6 +25,7 @@ func (o *operations) PutTree(ctx context.Context, dir string, from *wire.In) err
 	}
 	defer root.Close()
 	u := unpacker{root: root}
+	defer u.closeDir()
 	for {
 		e, err := wire.ReceiveEntry(from)
 		if err == io.EOF {
@@ -38,28 +40,68 @@ func (o *operations) PutTree(ctx context.Context, dir string, from *wire.In) err
 	}
 }
 
-// unpacker puts the entries of one tree in place.
+// unpacker puts the entries of one tree in place. It keeps the folder of the
+// last entry open: resolving a name below a root takes several system calls for
+// each of its folders, and trees come folder by folder.
 type unpacker struct {
-	root *os.Root
-	dirs []wire.Entry // their times and permissions are set last
+	root    *os.Root
+	dirName string
+	dir     *os.Root
+	dirs    []wire.Entry // their times and permissions are set last
 }
 
 func (u *unpacker) unpack(e wire.Entry, from *wire.In) error {
-	switch e.Kind {
-	case wire.EntryDir:
+	if e.Kind == wire.EntryDir {
 		u.dirs = append(u.dirs, e)
 		return u.mkdir(e.Name)
+	}
+	parent, name := path.Split(path.Clean(e.Name))
+	dir, err := u.open(parent)
+	if err != nil {
+		return err
+	}
+	switch e.Kind {
 	case wire.EntryFile:
-		return u.file(e, from)
+		return writeFile(dir, name, e, from)
 	case wire.EntrySymlink:
 		// A link's own time is of no use to anybody.
-		return u.replace(e.Name, func() error { return u.root.Symlink(e.Link, e.Name) })
+		return replace(dir, name, func() error { return dir.Symlink(e.Link, name) })
 	default:
-		return u.replace(e.Name, func() error { return u.root.Link(e.Link, e.Name) })
+		return replace(dir, name, func() error { return u.root.Link(e.Link, e.Name) })
+	}
+}
+
+// open returns a folder of the tree, made if the tree did not mention it.
+func (u *unpacker) open(name string) (*os.Root, error) {
+	if name == "" {
+		return u.root, nil
+	}
+	if u.dir != nil && u.dirName == name {
+		return u.dir, nil
+	}
+	u.closeDir()
+	dir, err := u.root.OpenRoot(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = u.mkdir(name); err == nil {
+			dir, err = u.root.OpenRoot(name)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	u.dir, u.dirName = dir, name
+	return dir, nil
+}
+
+func (u *unpacker) closeDir() {
+	if u.dir != nil {
+		u.dir.Close()
+		u.dir = nil
 	}
 }
 
 func (u *unpacker) mkdir(name string) error {
+	name = path.Clean(name)
 	err := u.root.Mkdir(name, 0o755)
 	if errors.Is(err, fs.ErrNotExist) {
 		return u.root.MkdirAll(name, 0o755)
@@ -72,33 +114,31 @@ func (u *unpacker) mkdir(name string) error {
 	return err
 }
 
-// replace makes a file, removing what is in its place and making folders that
-// the tree did not mention.
-func (u *unpacker) replace(name string, create func() error) error {
+// replace makes a file, removing what is in its place.
+func replace(dir *os.Root, name string, create func() error) error {
 	err := create()
 	if errors.Is(err, fs.ErrExist) {
-		if err = u.root.Remove(name); err == nil {
-			err = create()
-		}
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = u.mkdir(filepath.Dir(name)); err == nil {
+		if err = dir.Remove(name); err == nil {
 			err = create()
 		}
 	}
 	return err
 }
 
-func (u *unpacker) file(e wire.Entry, from *wire.In) (err error) {
+// plainMode are the permissions that init's file mode mask lets through.
+const plainMode = 0o755
+
+func writeFile(dir *os.Root, name string, e wire.Entry, from *wire.In) (err error) {
 	var f *os.File
-	err = u.replace(e.Name, func() (err error) {
-		f, err = u.root.OpenFile(e.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	err = replace(dir, name, func() (err error) {
+		f, err = dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, e.Mode.Perm()&plainMode)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if err = from.CopyN(f, e.Size); err == nil {
+	err = from.CopyN(f, e.Size)
+	if err == nil && e.Mode&^plainMode != 0 {
 		err = f.Chmod(e.Mode)
 	}
 	if err == nil {
@@ -125,19 +165,19 @@ func (u *unpacker) finish() error {
 }
 
 // GetTree sends a file or folder.
-func (o *operations) GetTree(ctx context.Context, path string, to *wire.Out) error {
-	path, err := filepath.EvalSymlinks(path)
+func (o *operations) GetTree(ctx context.Context, name string, to *wire.Out) error {
+	name, err := filepath.EvalSymlinks(name)
 	if err != nil {
 		return err
 	}
-	info, err := os.Lstat(path)
+	info, err := os.Lstat(name)
 	if err != nil {
 		return err
 	}
 	if info.IsDir() {
-		err = sendDir(path, ".", info, to)
+		err = sendDir(name, ".", info, to)
 	} else {
-		err = sendFile(path, filepath.Base(path), info, to)
+		err = sendFile(name, filepath.Base(name), info, to)
 	}
 	if err != nil {
 		return err

@@ -39,12 +39,23 @@ func newStream(ctx context.Context, p *peer, id uint32, ins, outs int) *stream {
 // finish records the result: what is in the pipes can still be read.
 func (st *stream) finish(result []byte) {
 	st.result = result
+	close(st.done) // before the pipes: who sees an end can see the result
 	for _, in := range st.in {
 		if in != nil {
 			in.ring.end()
 		}
 	}
-	close(st.done)
+}
+
+// failure is the error that the guest ended the stream with, if it has.
+func (st *stream) failure() error {
+	select {
+	case <-st.done:
+		_, err := decodeResult(st.result)
+		return err
+	default:
+		return nil
+	}
 }
 
 // In is the receiving end of a pipe. Its methods return the cause when the

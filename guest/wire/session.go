@@ -179,6 +179,10 @@ func (s *Session) do(ctx context.Context, r request) ([]byte, error) {
 	case <-st.ctx.Done():
 		err = context.Cause(st.ctx)
 	}
+	if remote := st.failure(); remote != nil {
+		p.settle() // whatever failed here did so because of it
+		return nil, remote
+	}
 	if err != nil {
 		s.abandon(st, p, err)
 		if ctx.Err() != nil {
