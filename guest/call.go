@@ -22,6 +22,7 @@ const causeGrace = 500 * time.Millisecond
 // call is one operation on one guest.
 type call struct {
 	op, ref string
+	closing context.Context // ends with the manager's Close
 	caller  context.Context
 	// guard ends with caller, and when the guest exits, panics or falls silent.
 	guard context.Context
@@ -35,7 +36,7 @@ func (m *Manager) begin(ctx context.Context, op, ref string) (*call, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &call{op: op, ref: ref, caller: ctx, guard: guard}
+	c := &call{op: op, ref: ref, closing: m.ctx, caller: ctx, guard: guard}
 	var cancel context.CancelCauseFunc
 	c.ctx, cancel = context.WithCancelCause(ctx)
 	stop := context.AfterFunc(guard, func() {
@@ -79,6 +80,7 @@ func (c *call) explain(err error) error {
 		defer grace.Stop()
 		select {
 		case <-c.guard.Done():
+		case <-c.closing.Done():
 		case <-grace.C:
 		}
 	}

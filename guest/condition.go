@@ -153,6 +153,9 @@ func Any(conds ...Condition) Condition { return anyOf(conds) }
 type anyOf []Condition
 
 func (a anyOf) Wait(ctx context.Context, t Target) error {
+	if len(a) == 0 {
+		return errors.New("there is nothing to wait for")
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()

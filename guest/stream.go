@@ -75,6 +75,14 @@ func (w *streamWay) putTree(ctx context.Context, dir string, r io.Reader) error 
 }
 
 func (w *streamWay) getTree(ctx context.Context, path string, to io.Writer) error {
+	// The session reports a path that does not exist as a stream that ends too early.
+	found, err := w.exists(ctx, path)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return &fs.PathError{Op: "copy", Path: path, Err: fs.ErrNotExist}
+	}
 	return w.check(w.session.GetTree(ctx, path, to))
 }
 

@@ -80,7 +80,7 @@ func (s *stage) unpack(ctx context.Context, from io.Reader) error {
 		}
 	}
 	if s.name == "" {
-		return io.ErrUnexpectedEOF
+		return errNotCopied // the guest left it out
 	}
 	_, err := io.Copy(io.Discard, from)
 	return err
