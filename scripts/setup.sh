@@ -62,6 +62,7 @@ static_busybox() {
 
 # find_missing fills missing_packages.
 find_missing() {
+	missing_packages=()
 	have "qemu-system-$arch" || missing_packages+=("$qemu_package")
 	have qemu-img || missing_packages+=(qemu-utils)
 	if ! have "${CC:-gcc}"; then
@@ -97,8 +98,16 @@ apt_get() {
 apt_update() {
 	[ -z "$apt_updated" ] || return 0
 	say "updating the package lists"
-	apt_get update || die "apt-get update failed"
-	apt_updated=yes
+	local try
+	for try in 1 2 3; do
+		if apt_get update; then
+			apt_updated=yes
+			return 0
+		fi
+		# apt does not wait for the lock of the lists as it does for dpkg's.
+		if [ "$try" -lt 3 ]; then sleep 5; fi
+	done
+	die "apt-get update failed"
 }
 
 # known is true if all packages are in the package lists and can be installed.
@@ -194,6 +203,13 @@ download() {
 	apt-get -q "${sandbox[@]}" download "$@" >&2
 }
 
+# one_at_a_time waits for other runs by the same user.
+one_at_a_time() {
+	(umask 077 && mkdir -p "$cache_dir")
+	exec 9>"$cache_dir/setup.lock"
+	if have flock; then flock 9; fi
+}
+
 get_kernel() {
 	has_kernel && return 0
 	if ! is_debian; then
@@ -208,10 +224,6 @@ get_kernel() {
 	fi
 	# shellcheck disable=SC2086 # a list of words
 	set -- $packages
-	(umask 077 && mkdir -p "$cache_dir")
-	exec 9>"$cache_dir/setup.lock"
-	flock 9
-	has_kernel && return 0 # another run was faster
 	tmp=$(mktemp -d "$cache_dir/setup.XXXXXX")
 	say "downloading $*"
 	(
@@ -272,8 +284,12 @@ main() {
 	'') ;;
 	*) die "unknown argument '$1'; usage: scripts/setup.sh [--check]" ;;
 	esac
-	install_packages
-	get_kernel
+	if [ ${#missing_packages[@]} -gt 0 ] || ! has_kernel; then
+		one_at_a_time
+		find_missing
+		install_packages
+		get_kernel
+	fi
 	check_go
 }
 
