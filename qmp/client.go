@@ -33,7 +33,7 @@ type Client struct {
 	closed   bool
 }
 
-var _ Conn = (*Client)(nil)
+var _ FileConn = (*Client)(nil)
 
 // ClientOption changes how [NewClient] and [Dial] make a client.
 type ClientOption func(*clientOptions)
@@ -164,7 +164,7 @@ func (c *Client) handshake(ctx context.Context, s *session) (Greeting, error) {
 	g := Greeting{Capabilities: body.Capabilities}
 	q := body.Version.QEMU
 	g.Version = Version{Major: q.Major, Minor: q.Minor, Micro: q.Micro, Package: body.Version.Package}
-	r := request{command: "qmp_capabilities"}
+	r := request{command: "qmp_capabilities", id: s.hello}
 	if slices.Contains(g.Capabilities, "oob") {
 		r.args = []byte(`{"enable":["oob"]}`)
 	}

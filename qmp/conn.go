@@ -3,6 +3,7 @@ package qmp
 import (
 	"context"
 	"encoding/json"
+	"os"
 )
 
 // Conn is a control channel to one QEMU with its capabilities negotiated. [Client]
@@ -23,4 +24,13 @@ type Conn interface {
 	Err() error
 	// Close ends the connection, not QEMU, and waits for its goroutines.
 	Close() error
+}
+
+// FileConn is a Conn that can pass open files to QEMU; found by a type assertion.
+// [Client] is one.
+type FileConn interface {
+	Conn
+	// ExecuteWithFiles is Execute with open files, for getfd and add-fd. QEMU gets
+	// duplicates. errors.ErrQMP when the transport has no way to pass files.
+	ExecuteWithFiles(ctx context.Context, command string, args any, files ...*os.File) (json.RawMessage, error)
 }

@@ -37,7 +37,7 @@ func (c *Client) ExecuteOOB(ctx context.Context, command string, args any) (json
 			Hint: "use a monitor on a socket",
 		}
 	}
-	r.id = s.nextID()
+	r.id, r.oob = s.nextID(), true
 	rep, err := s.do(ctx, r, nil)
 	return outcome(command, rep, err)
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -73,15 +74,27 @@ func (f *fake) hello() error {
 	if _, err := fmt.Fprintln(f.conn, greeting); err != nil {
 		return err
 	}
-	line, err := f.in.ReadString('\n')
+	id, err := f.handshake()
 	if err != nil {
 		return err
 	}
-	if want := `{"execute":"qmp_capabilities","arguments":{"enable":["oob"]}}` + "\n"; line != want {
-		return fmt.Errorf("handshake %q, want %q", line, want)
-	}
-	_, err = fmt.Fprintln(f.conn, `{"return": {}}`)
+	_, err = fmt.Fprintf(f.conn, `{"return": {}, "id": %s}`+"\n", id)
 	return err
+}
+
+var handshakeRequest = regexp.MustCompile(`^\{"execute":"qmp_capabilities","arguments":\{"enable":\["oob"\]\},"id":(\d+)\}\n$`)
+
+// handshake reads the handshake's request and returns its id.
+func (f *fake) handshake() (id string, err error) {
+	line, err := f.in.ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	match := handshakeRequest.FindStringSubmatch(line)
+	if match == nil {
+		return "", fmt.Errorf("%q is no handshake", line)
+	}
+	return match[1], nil
 }
 
 // send writes lines as one piece, each with QEMU's line end.
@@ -97,6 +110,16 @@ func (f *fake) expect(want string) {
 	line, err := f.in.ReadString('\n')
 	require.NoError(f.t, err)
 	require.Equal(f.t, want, strings.TrimSuffix(line, "\n"))
+}
+
+// expectOOB reads an out-of-band request without arguments and returns its id.
+func (f *fake) expectOOB(command string) (id string) {
+	f.t.Helper()
+	line, err := f.in.ReadString('\n')
+	require.NoError(f.t, err)
+	match := regexp.MustCompile(`^\{"exec-oob":"` + command + `","id":(\d+)\}\n$`).FindStringSubmatch(line)
+	require.NotNil(f.t, match, line)
+	return match[1]
 }
 
 // serve answers every request with what reply returns, until the connection ends.

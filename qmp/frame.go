@@ -90,7 +90,7 @@ type message struct {
 	Timestamp timestamp       `json:"timestamp"`
 	Return    json.RawMessage `json:"return"`
 	Error     *errorBody      `json:"error"`
-	ID        *uint64         `json:"id"`
+	ID        json.RawMessage `json:"id"`
 }
 
 type timestamp struct {
@@ -144,6 +144,12 @@ func (m *message) parseReturn(frame []byte) bool {
 	}
 	m.Return = bytes.Clone(bytes.TrimSpace(value))
 	return true
+}
+
+// id returns the id of one of this client's requests; 0 for any other id and for none.
+func (m *message) id() uint64 {
+	id, _ := strconv.ParseUint(string(m.ID), 10, 64)
+	return id
 }
 
 // event returns the event that m is. QEMU sends -1 seconds when it could not read

@@ -64,8 +64,10 @@ func TestHandshakeTraps(t *testing.T) {
 	}
 }
 
-func (f *fake) expectHandshake() {
-	f.expect(`{"execute":"qmp_capabilities","arguments":{"enable":["oob"]}}`)
+func (f *fake) expectHandshake() (id string) {
+	id, err := f.handshake()
+	require.NoError(f.t, err)
+	return id
 }
 
 // drip sends text in single bytes.
@@ -115,14 +117,54 @@ func TestHandshakeRefused(t *testing.T) {
 	c := NewClient()
 	defer c.Close()
 	conn, server := pair(t)
-	server.send(greeting, `{"error": {"class": "GenericError", "desc": "no"}}`)
+	background(t, func() {
+		server.send(greeting)
+		server.send(`{"error": {"class": "GenericError", "desc": "no"}, "id": ` + server.expectHandshake() + `}`)
+	})
 	err := c.Connect(within(t, 10*time.Second), conn)
-	require.ErrorIs(t, err, errors.ErrQMPConnection) // "reply to no command", or refused: it depends on who is first
+	require.ErrorIs(t, err, errors.ErrQMPConnection)
+	require.ErrorIs(t, err, errors.ErrQMPCommand)
 
 	// The client is as it was: another connection will do.
 	require.NoError(t, c.Err())
 	reconnected(t, c)
 	require.ErrorIs(t, c.Connect(t.Context(), conn), errors.ErrQMP, "a second connection")
+}
+
+// What an earlier client of the monitor asked for is answered to us.
+func TestRepliesToAnEarlierClientAreDropped(t *testing.T) {
+	for name, stale := range map[string]string{
+		"value":   `{"return": {"n": 1}}`,
+		"empty":   `{"return": {}}`, // could be the handshake's
+		"error":   `{"error": {"class": "GenericError", "desc": "no"}}`,
+		"with id": `{"return": {}, "id": "libvirt-5"}`,
+		"number":  `{"return": {}, "id": 18446744073709551615}`,
+	} {
+		for _, early := range []bool{true, false} {
+			c := NewClient()
+			conn, server := pair(t)
+			background(t, func() {
+				if early {
+					server.send(stale, greeting)
+				} else {
+					server.send(greeting)
+				}
+				id := server.expectHandshake()
+				if !early {
+					server.send(stale)
+				}
+				server.send(`{"return": {}, "id": ` + id + `}`)
+				server.serve(func(request string) string { return `{"return": ` + request[:len(request)-1] + `}` })
+			})
+			require.NoError(t, c.Connect(within(t, 10*time.Second), conn), name)
+			for _, command := range []string{"a", "b"} {
+				out, err := c.Execute(t.Context(), command, nil)
+				require.NoError(t, err, name)
+				require.JSONEq(t, `{"execute":"`+command+`"}`, string(out), name)
+			}
+			require.NoError(t, c.Close())
+		}
+	}
 }
 
 func TestCloseInterruptsTheHandshake(t *testing.T) {

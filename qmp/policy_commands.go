@@ -28,10 +28,10 @@ func isReadOnly(command string) bool {
 	switch command {
 	case "device-list-properties", "qmp_capabilities", "qom-get", "qom-list", "qom-list-get",
 		"qom-list-properties", "qom-list-types", "query-accelerators", "query-acpi-ospm-status",
-		"query-balloon", "query-block", "query-block-exports", "query-block-jobs", "query-blockstats",
+		"query-audiodevs", "query-balloon", "query-block", "query-block-exports", "query-block-jobs", "query-blockstats",
 		"query-chardev", "query-chardev-backends", "query-colo-status", "query-command-line-options",
 		"query-commands", "query-cpu-definitions", "query-cpu-model-baseline", "query-cpu-model-comparison",
-		"query-cpu-model-expansion", "query-cpus-fast", "query-current-machine", "query-dirty-rate",
+		"query-cpu-model-expansion", "query-cpus-fast", "query-cryptodev", "query-current-machine", "query-dirty-rate",
 		"query-display-options", "query-dump", "query-dump-guest-memory-capability", "query-fdsets",
 		"query-firmware-log", "query-gic-capabilities", "query-hotpluggable-cpus",
 		"query-hv-balloon-status-report", "query-iothreads", "query-jobs", "query-kvm", "query-machines",

@@ -231,3 +231,27 @@ func TestQEMUQuit(t *testing.T) {
 	require.Empty(t, closed(t, sub.C()))
 	require.ErrorIs(t, c.Err(), io.EOF)
 }
+
+// A client goes while QEMU works for it, and the next one comes at once: QEMU gives the
+// reply to the new one, who must not take it for its own.
+func TestQEMURepliesToAnEarlierClient(t *testing.T) {
+	path := qemuMonitors(t, 1)[0]
+	for range 20 {
+		first, err := Dial(within(t, 30*time.Second), "unix", path)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Millisecond)
+		_, err = first.Execute(ctx, "query-qmp-schema", nil)
+		cancel()
+		require.ErrorIs(t, err, errors.ErrQMPTimeout)
+		require.NoError(t, first.Close())
+
+		second, err := Dial(within(t, 30*time.Second), "unix", path)
+		require.NoError(t, err)
+		for range 3 {
+			out, err := second.Execute(t.Context(), "query-status", nil)
+			require.NoError(t, err)
+			require.Contains(t, string(out), "prelaunch")
+		}
+		require.NoError(t, second.Close())
+	}
+}

@@ -14,7 +14,8 @@ import (
 type request struct {
 	command string
 	args    []byte // a JSON object, or nil for none
-	id      uint64 // of an out-of-band command, else 0
+	id      uint64 // 0: the reply is found by its order
+	oob     bool   // out of band; only with an id
 }
 
 func newRequest(command string, args any) (request, error) {
@@ -32,14 +33,12 @@ func newRequest(command string, args any) (request, error) {
 	return request{command: command, args: data}, nil
 }
 
-func (r request) outOfBand() bool { return r.id != 0 }
-
 // append adds the request in its wire form to buf. It is as short as it can be: QEMU
 // 7.2 reads its monitor byte by byte, about 5 us each. The newline costs nothing,
 // because QEMU acts on the closing brace.
 func (r request) append(buf []byte) []byte {
 	verb := `{"execute":"`
-	if r.outOfBand() {
+	if r.oob {
 		verb = `{"exec-oob":"`
 	}
 	buf = append(buf, verb...)
@@ -49,7 +48,7 @@ func (r request) append(buf []byte) []byte {
 		buf = append(buf, `,"arguments":`...)
 		buf = append(buf, r.args...)
 	}
-	if r.outOfBand() {
+	if r.id != 0 {
 		buf = append(buf, `,"id":`...)
 		buf = strconv.AppendUint(buf, r.id, 10)
 	}

@@ -3,6 +3,7 @@ package qmp
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -41,6 +42,7 @@ type session struct {
 
 	greeting  chan *greetingBody // capacity 1
 	greeted   bool               // the reader's
+	hello     uint64             // id of the handshake
 	slots     chan struct{}      // one for each in-band command in flight
 	files     chan struct{}      // held by the one command in flight that carries files
 	writer    chan struct{}      // held by who writes; a channel, so that waiting can be cancelled
@@ -50,7 +52,8 @@ type session struct {
 
 	mu      sync.Mutex
 	inBand  []*call          // in the order of their requests, which is that of the replies
-	oob     map[uint64]*call // by id
+	byID    map[uint64]*call // out-of-band commands, and the handshake
+	agreed  bool             // the handshake is answered
 	lastID  uint64
 	failure error // why conn was closed from this side, nil while it was not
 	ours    bool  // it was closed because this side wanted to
@@ -71,7 +74,8 @@ func newSession(conn net.Conn, h *hub, o clientOptions, onEnd func(error)) *sess
 		slots:    make(chan struct{}, window),
 		files:    make(chan struct{}, 1),
 		writer:   make(chan struct{}, 1),
-		oob:      make(map[uint64]*call),
+		byID:     make(map[uint64]*call),
+		lastID:   rand.Uint64N(1_000_000),
 		done:     make(chan struct{}),
 
 		unblocked: make(chan struct{}, 1),
@@ -80,6 +84,7 @@ func newSession(conn net.Conn, h *hub, o clientOptions, onEnd func(error)) *sess
 		_ = s.conn.SetWriteDeadline(aLongTimeAgo)
 		s.unblocked <- struct{}{}
 	}
+	s.hello = s.nextID()
 	s.reader.Go(s.read)
 	return s
 }
@@ -129,8 +134,8 @@ func (s *session) dispatch(m *message) error {
 		s.greeting <- m.QMP
 		return nil
 	}
-	c, err := s.claim(m.ID)
-	if err != nil {
+	c, err := s.claim(m)
+	if c == nil {
 		return err
 	}
 	if c.files {
@@ -141,17 +146,24 @@ func (s *session) dispatch(m *message) error {
 }
 
 // claim returns the command that a reply belongs to: by its id, or the oldest one in
-// flight.
-func (s *session) claim(id *uint64) (*call, error) {
+// flight. It is nil for a reply to drop.
+func (s *session) claim(m *message) (*call, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if id != nil {
-		c, ok := s.oob[*id]
-		if !ok {
-			return nil, fmt.Errorf("a reply with the unknown id %d", *id)
-		}
-		delete(s.oob, *id)
+	id := m.id()
+	if c, ok := s.byID[id]; ok {
+		delete(s.byID, id)
+		s.agreed = s.agreed || id == s.hello
 		return c, nil
+	}
+	if !s.agreed {
+		return s.claimEarly(m), nil
+	}
+	if m.ID != nil {
+		if id == s.hello && m.Error == nil {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("a reply with the unknown id %s", excerpt(m.ID))
 	}
 	if len(s.inBand) == 0 {
 		return nil, errors.New("a reply to no command")
@@ -162,6 +174,24 @@ func (s *session) claim(id *uint64) (*call, error) {
 	s.inBand = s.inBand[:n]
 	<-s.slots
 	return c, nil
+}
+
+// claimEarly looks at a reply that comes before the handshake's. QEMU sends the reply to
+// a command that an earlier client of the monitor left behind to the present client
+// (7.2: nearly always, when a command is being executed while clients change), so such
+// replies are dropped. One without an id that could be the handshake's is taken for it,
+// for peers that do not return ids; should the real one still follow, claim drops it.
+// Either way the replies after it are counted right.
+func (s *session) claimEarly(m *message) *call {
+	if m.ID != nil || string(m.Return) != "{}" {
+		return nil
+	}
+	c := s.byID[s.hello]
+	if c != nil {
+		delete(s.byID, s.hello)
+		s.agreed = true
+	}
+	return c
 }
 
 // end makes the sticky error and tells everybody.
@@ -226,14 +256,14 @@ func (s *session) start(ctx context.Context, c *call, r request, rights []byte) 
 			return err
 		}
 	}
-	if !r.outOfBand() {
+	if r.id == 0 {
 		if err := s.take(ctx, s.slots); err != nil {
 			s.release(c, false)
 			return err
 		}
 	}
 	if err := s.take(ctx, s.writer); err != nil {
-		s.release(c, !r.outOfBand())
+		s.release(c, r.id == 0)
 		return err
 	}
 	defer func() { <-s.writer }()
@@ -251,7 +281,7 @@ func (s *session) send(ctx context.Context, c *call, r request, rights []byte) e
 	if ctx.Err() != nil {
 		if sent == 0 { // as if it had never been asked for
 			s.unqueue(c, r.id)
-			s.release(c, !r.outOfBand())
+			s.release(c, r.id == 0)
 			return ctx.Err()
 		}
 		s.abort(fmt.Errorf("request %s half written: %w", r.command, ctx.Err()))
@@ -297,7 +327,7 @@ func (s *session) queue(c *call, id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if id != 0 {
-		s.oob[id] = c
+		s.byID[id] = c
 		return
 	}
 	s.inBand = append(s.inBand, c)
@@ -308,7 +338,7 @@ func (s *session) unqueue(c *call, id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if id != 0 {
-		delete(s.oob, id)
+		delete(s.byID, id)
 		return
 	}
 	last := len(s.inBand) - 1
