@@ -127,8 +127,8 @@ func statusServer(tb testing.TB) (path string) {
 func answerAll(conn net.Conn) {
 	defer conn.Close()
 	_, _ = io.WriteString(conn, plainHello+"\r\n")
-	buf := make([]byte, 4096)
-	reply := []byte(statusReply)
+	buf, status := make([]byte, 4096), []byte(statusReply)
+	reply := []byte(`{"return": {}}` + "\r\n")
 	for {
 		if _, err := conn.Read(buf); err != nil {
 			return
@@ -136,5 +136,6 @@ func answerAll(conn net.Conn) {
 		if _, err := conn.Write(reply); err != nil {
 			return
 		}
+		reply = status
 	}
 }
