@@ -1,0 +1,139 @@
+package maqet
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+
+	"github.com/maqet/maqet/cleanup"
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/guest"
+	"github.com/maqet/maqet/qmp"
+	"github.com/maqet/maqet/storage"
+	"github.com/maqet/maqet/vm"
+	"github.com/maqet/maqet/vm/process"
+	"github.com/maqet/maqet/vm/sqlite"
+)
+
+// Maqet is the assembled library: one manager for each domain, wired together. The
+// fields are for use, not for change. It is safe for concurrent use, and several
+// processes may work on the same folder.
+type Maqet struct {
+	VM      *vm.Manager
+	QMP     *qmp.Manager
+	Guest   *guest.Manager
+	Storage *storage.Manager
+	Cleanup *cleanup.Coordinator
+
+	owned []closer // what New made, in the order to close it
+	once  sync.Once
+	err   error
+}
+
+type closer struct {
+	what string
+	fn   func() error
+}
+
+// New assembles a Maqet. Without options it keeps its records in the user's XDG data
+// folder, its sockets in the XDG runtime folder, and runs guests as QEMU processes.
+// It makes the folders it needs, and starts nothing.
+func New(opts ...Option) (*Maqet, error) {
+	s, err := newSettings(opts)
+	if err != nil {
+		return nil, err
+	}
+	m := &Maqet{}
+	if err := m.assemble(s); err != nil {
+		return nil, errors.Join(err, m.release())
+	}
+	return m, nil
+}
+
+func (m *Maqet) assemble(s *settings) (err error) {
+	store := s.store
+	if store == nil {
+		if store, err = sqlite.Open(context.Background(), filepath.Join(s.data, "maqet.db"), sqlite.WithLogger(s.logger)); err != nil {
+			return err
+		}
+		m.own("store", store.Close)
+	}
+	backends := s.backends
+	if backends[vm.DefaultBackend] == nil {
+		backend, err := process.New(process.Options{
+			RuntimeDir: s.runtime, LogDir: filepath.Join(s.data, "vms"), CacheDir: s.cache, Logger: s.logger,
+		})
+		if err != nil {
+			return err
+		}
+		backends[vm.DefaultBackend] = backend
+		m.own("backend", backend.Close)
+	}
+	m.Storage, err = storage.NewManager(storage.Options{Root: filepath.Join(s.data, "images"), Logger: s.logger})
+	if err != nil {
+		return err
+	}
+	m.VM, err = vm.NewManager(vm.Options{
+		Store: store, Images: m.Storage, Backends: backends, Dir: s.data, Logger: s.logger,
+		Booter: guest.NewBooter(guest.BooterOptions{CacheDir: s.cache, Logger: s.logger}),
+	})
+	if err != nil {
+		return err
+	}
+	m.own("VM manager", m.VM.Close)
+	m.QMP = qmp.NewManager(m.VM, qmp.WithPolicy(s.policy), qmp.WithLogger(s.logger))
+	m.Guest = guest.NewManager(m.VM, guest.WithLogger(s.logger))
+	m.own("guest manager", m.Guest.Close)
+	m.Cleanup = cleanup.New(m.VM)
+	return nil
+}
+
+func (m *Maqet) own(what string, fn func() error) {
+	m.owned = append(m.owned, closer{what, fn})
+}
+
+// Run adds a VM, starts it and returns when it is ready: when opts has no vm.WaitFor,
+// that is when its agent answers. If anything fails nothing of the VM is left, and the
+// error says why, with the evidence (see errors.StartError).
+func (m *Maqet) Run(ctx context.Context, cfg vm.Config, opts ...vm.StartOption) (*Machine, error) {
+	inst, err := m.VM.Add(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	machine := &Machine{m: m, id: inst.ID, name: inst.Name}
+	if err := machine.Start(ctx, opts...); err != nil {
+		return nil, errors.Join(err, m.VM.Remove(context.WithoutCancel(ctx), inst.ID, vm.DeleteImages()))
+	}
+	return machine, nil
+}
+
+// Machine returns the handle of a recorded VM, by name or ID.
+func (m *Maqet) Machine(ctx context.Context, ref string) (*Machine, error) {
+	inst, err := m.VM.Get(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	return &Machine{m: m, id: inst.ID, name: inst.Name}, nil
+}
+
+// Close stops and removes the ephemeral VMs that this process started; persistent
+// ones go on running. It ends everything that New began, and is idempotent: later calls
+// return what the first one did.
+func (m *Maqet) Close() error {
+	m.once.Do(func() { m.err = errors.Join(m.stopEphemeral(), m.release()) })
+	return m.err
+}
+
+func (m *Maqet) stopEphemeral() error {
+	_, err := m.Cleanup.StopAll(context.Background(), cleanup.AndRemove(),
+		cleanup.Matching(vm.Filter{Lifetime: vm.Ephemeral}), cleanup.Only(m.VM.Owns))
+	return err
+}
+
+func (m *Maqet) release() error {
+	var errs []error
+	for i := len(m.owned) - 1; i >= 0; i-- {
+		errs = append(errs, errors.Wrap(errors.ErrMaqet, "close "+m.owned[i].what, "", m.owned[i].fn()))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,127 @@
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/proc"
+	"github.com/maqet/maqet/vm"
+)
+
+// Attach implements vm.Backend. A process is the guest's when its PID, start time and
+// boot are the recorded ones and its command line has the VM's UUID; all is checked
+// while a pidfd holds it, so that it can't be swapped for another.
+func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (vm.Guest, error) {
+	rt := inst.Runtime
+	if rt.Process.PID == 0 {
+		rt = b.search(inst)
+	}
+	p, err := hold(rt.Process, inst.ID)
+	if err != nil {
+		return nil, errors.Wrap(errors.ErrVMNotRunning, "attach to VM", inst.Name, err)
+	}
+	g := newGuest(b, inst.ID, inst.Config, rt, p)
+	if err := g.Connect(ctx); err != nil {
+		gone := g.proc.gone()
+		err = errors.Join(err, g.Release())
+		if gone {
+			err = errors.Wrap(errors.ErrVMNotRunning, "attach to VM", inst.Name, err)
+		}
+		return nil, err
+	}
+	return g, nil
+}
+
+// hold opens a process and makes sure that it is the QEMU of this VM.
+func hold(id vm.Process, uuid string) (*process, error) {
+	if id.PID == 0 {
+		return nil, errors.New("no process of it is known")
+	}
+	handle, err := proc.Open(proc.ID(id))
+	if err != nil {
+		return nil, err
+	}
+	args, err := proc.Args(id.PID)
+	if err == nil && !hasUUID(args, uuid) {
+		err = errors.New("process " + strconv.Itoa(id.PID) + " is not its QEMU")
+	}
+	if err != nil {
+		return nil, errors.Join(err, handle.Close())
+	}
+	return watch(handle), nil
+}
+
+func hasUUID(args []string, uuid string) bool {
+	i := slices.Index(args, "-uuid")
+	return i >= 0 && i+1 < len(args) && args[i+1] == uuid
+}
+
+// search finds a guest whose owner died between executing QEMU and recording it: by
+// the UUID in the command line of a process of this user. Where its things are follows
+// from the VM's ID.
+func (b *Backend) search(inst vm.Instance) vm.Runtime {
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return vm.Runtime{}
+	}
+	for _, dir := range dirs {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil {
+			continue
+		}
+		args, err := proc.Args(pid)
+		if err != nil || !hasUUID(args, inst.ID) || !mine(dir) {
+			continue
+		}
+		if id, err := proc.Of(pid); err == nil {
+			return b.reconstruct(inst, vm.Process(id), args)
+		}
+	}
+	return vm.Runtime{}
+}
+
+func mine(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && ownedBy(info) == os.Getuid()
+}
+
+// reconstruct makes the record that the owner did not live to make.
+func (b *Backend) reconstruct(inst vm.Instance, id vm.Process, args []string) vm.Runtime {
+	f := b.files(inst.ID)
+	rt := vm.Runtime{Process: id, Backend: Name, Args: args, Dir: f.dir, Stderr: f.stderr, Sockets: map[string]string{}}
+	for _, ch := range allChannels {
+		if path := socketPath(f.dir, ch); exists(path) {
+			rt.Sockets[ch] = path
+		}
+	}
+	if !inst.Config.Console.Disabled {
+		rt.Console = f.console
+	}
+	for i, arg := range args[:len(args)-1] {
+		switch arg {
+		case "-accel":
+			rt.Accel = args[i+1]
+		case "-machine":
+			rt.Machine = args[i+1]
+		}
+	}
+	return rt
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// runState is QEMU's answer to query-status.
+type runState struct {
+	Status  string `json:"status"`
+	Running bool   `json:"running"`
+}
+
+func decodeStatus(raw json.RawMessage) (s runState, err error) { return s, json.Unmarshal(raw, &s) }

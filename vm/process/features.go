@@ -1,0 +1,193 @@
+package process
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/qmp"
+)
+
+// probeTimeout bounds asking a binary what it can do; it takes about 60 ms.
+const probeTimeout = 30 * time.Second
+
+// features is what a QEMU binary says it can do.
+type features struct {
+	Version  string
+	Machines []string
+	Aliases  map[string]string // "q35" -> "pc-q35-7.2"
+	KVM      bool              // built with KVM; not that the host has it
+	Sandbox  bool              // has -sandbox
+}
+
+// probed is what is remembered of a binary, with what tells that it is still the same.
+type probed struct {
+	Path     string
+	Size     int64
+	Modified time.Time
+	Features features
+}
+
+func (p probed) of(path string, info os.FileInfo) bool {
+	return p.Path == path && p.Size == info.Size() && p.Modified.Equal(info.ModTime())
+}
+
+// prober asks binaries once, and remembers the answers in memory and in files.
+type prober struct {
+	dir string
+
+	mu    sync.Mutex
+	known map[string]probed
+}
+
+func (p *prober) features(ctx context.Context, binary string) (features, error) {
+	info, err := os.Stat(binary)
+	if err != nil {
+		return features{}, errors.Wrap(errors.ErrQEMUNotFound, "look at QEMU", "", err)
+	}
+	p.mu.Lock()
+	got, ok := p.known[binary]
+	p.mu.Unlock()
+	if ok && got.of(binary, info) {
+		return got.Features, nil
+	}
+	if got, err = p.load(binary); err != nil || !got.of(binary, info) {
+		f, err := ask(ctx, binary)
+		if err != nil {
+			return f, err
+		}
+		got = probed{Path: binary, Size: info.Size(), Modified: info.ModTime(), Features: f}
+		p.save(got)
+	}
+	p.mu.Lock()
+	p.known[binary] = got
+	p.mu.Unlock()
+	return got.Features, nil
+}
+
+func (p *prober) file(binary string) string {
+	sum := sha256.Sum256([]byte(binary))
+	return filepath.Join(p.dir, hex.EncodeToString(sum[:16])+".json")
+}
+
+func (p *prober) load(binary string) (probed, error) {
+	var got probed
+	data, err := os.ReadFile(p.file(binary))
+	if err != nil {
+		return got, err
+	}
+	return got, json.Unmarshal(data, &got)
+}
+
+// save remembers an answer for other processes. That it can't be saved costs them 60 ms,
+// and is no reason to fail.
+func (p *prober) save(got probed) {
+	data, err := json.Marshal(got)
+	if err != nil || os.MkdirAll(p.dir, 0o700) != nil {
+		return
+	}
+	tmp, err := os.CreateTemp(p.dir, "probe-*")
+	if err != nil {
+		return
+	}
+	_, err = tmp.Write(data)
+	if errors.Join(err, tmp.Close()) != nil || os.Rename(tmp.Name(), p.file(got.Path)) != nil {
+		_ = os.Remove(tmp.Name())
+	}
+}
+
+// ask runs the binary without a machine and asks it over QMP.
+func ask(ctx context.Context, binary string) (features, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return features{}, err
+	}
+	defer theirs.Close()
+	cmd := exec.CommandContext(ctx, binary, "-M", "none", "-nodefaults", "-no-user-config", "-display", "none", "-S",
+		"-chardev", "socket,id=probe,fd=3", "-mon", "chardev=probe,mode=control")
+	cmd.ExtraFiles = []*os.File{theirs}
+	var stderr limited
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		return features{}, errors.Join(errors.Wrap(errors.ErrQEMUNotFound, "run "+binary, "", err), ours.Close())
+	}
+	_ = theirs.Close() // or its end would never be seen
+	f, err := query(ctx, ours)
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait() // killed
+	if err != nil {
+		return f, &errors.Error{Kind: errors.ErrQEMUNotFound, Op: "ask " + binary + " what it can do",
+			Msg: stderr.text(), Err: err, Hint: "is it a QEMU system emulator?"}
+	}
+	return f, nil
+}
+
+func query(ctx context.Context, conn net.Conn) (features, error) {
+	client := qmp.NewClient()
+	defer client.Close()
+	if err := client.Connect(ctx, conn); err != nil {
+		return features{}, err
+	}
+	f := features{Version: client.Greeting().Version.String(), Aliases: map[string]string{}}
+	var machines []struct{ Name, Alias string }
+	var kvm struct{ Present bool }
+	var options []struct{ Option string }
+	for command, into := range map[string]any{"query-machines": &machines, "query-kvm": &kvm, "query-command-line-options": &options} {
+		raw, err := client.Execute(ctx, command, nil)
+		if err != nil {
+			return f, err
+		}
+		if err := json.Unmarshal(raw, into); err != nil {
+			return f, fmt.Errorf("%s: %w", command, err)
+		}
+	}
+	for _, m := range machines {
+		f.Machines = append(f.Machines, m.Name)
+		if m.Alias != "" {
+			f.Aliases[m.Alias] = m.Name
+		}
+	}
+	f.KVM = kvm.Present
+	for _, o := range options {
+		f.Sandbox = f.Sandbox || o.Option == "sandbox"
+	}
+	return f, nil
+}
+
+// socketPair returns two connected sockets: one to use, one for a child.
+func socketPair() (net.Conn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	mine, theirs := os.NewFile(uintptr(fds[0]), "probe"), os.NewFile(uintptr(fds[1]), "probe")
+	conn, err := net.FileConn(mine)
+	if err := errors.Join(err, mine.Close()); err != nil {
+		return nil, nil, errors.Join(err, theirs.Close())
+	}
+	return conn, theirs, nil
+}
+
+// limited keeps the first bytes of what is written to it.
+type limited struct{ buf []byte }
+
+func (l *limited) Write(p []byte) (int, error) {
+	const enough = 1024
+	l.buf = append(l.buf, p[:min(len(p), enough-len(l.buf))]...)
+	return len(p), nil
+}
+
+func (l *limited) text() string { return string(l.buf) }

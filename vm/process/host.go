@@ -1,0 +1,159 @@
+package process
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/vm"
+)
+
+// hostFacts is what this host and its QEMU make of a configuration.
+type hostFacts struct {
+	binary  string
+	arch    string
+	machine string // the versioned name: an alias means another machine in another QEMU
+	accel   string
+	sandbox bool
+}
+
+// microvm reports whether the machine is QEMU's microvm, which has no PCI bus: its
+// devices are the -device variants of virtio.
+func (h hostFacts) microvm() bool { return h.machine == "microvm" }
+
+var hostArchs = map[string]string{"amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64"}
+
+// defaultMachines by architecture.
+var defaultMachines = map[string]string{"x86_64": "q35", "aarch64": "virt", "riscv64": "virt"}
+
+// resolve finds the binary and what it makes of cfg's machine and acceleration.
+func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error) {
+	h := hostFacts{arch: cfg.Arch}
+	if h.arch == "" {
+		h.arch = hostArchs[runtime.GOARCH]
+	}
+	var err error
+	if h.binary, err = findBinary(cfg, h.arch); err != nil {
+		return h, err
+	}
+	f, err := b.prober.features(ctx, h.binary)
+	if err != nil {
+		return h, err
+	}
+	h.sandbox = f.Sandbox
+	var problems []errors.Problem
+	if h.machine, err = machineOf(cfg.Machine, h.arch, f); err != nil {
+		problems = append(problems, errors.Problem{Field: "machine", Value: cfg.Machine, Message: err.Error(),
+			Fix: "use one that " + h.binary + " -machine help lists"})
+	}
+	why := b.kvmProblem(h.arch, f)
+	switch {
+	case cfg.Accel == "kvm" && why != nil:
+		problems = append(problems, errors.Problem{Field: "accel", Value: "kvm", Message: "can't be used here: " + why.Error(), Fix: `use "auto" or "tcg"`})
+	case cfg.Accel == "kvm" || cfg.Accel != "tcg" && why == nil:
+		h.accel = "kvm"
+	default:
+		h.accel = "tcg"
+		b.log.DebugContext(ctx, "acceleration chosen", "vm", cfg.Name, "accel", h.accel, "kvm", fmt.Sprint(why))
+	}
+	if len(problems) > 0 {
+		return h, &errors.ConfigError{VM: cfg.Name, Problems: problems}
+	}
+	return h, nil
+}
+
+// findBinary returns the absolute path of the QEMU to run.
+func findBinary(cfg vm.Config, arch string) (string, error) {
+	name, hint := cfg.Binary, "correct Config.Binary"
+	if name == "" {
+		name, hint = os.Getenv("MAQET_QEMU"), "correct MAQET_QEMU"
+	}
+	if name == "" {
+		name, hint = "qemu-system-"+arch, "install it (make setup; on Debian qemu-system-"+debianPackage(arch)+"), or set Config.Binary"
+	}
+	path, err := exec.LookPath(name)
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	if err != nil {
+		if cfg.Binary != "" {
+			hint = "correct Config.Binary, or install QEMU and leave it empty"
+		}
+		return "", &errors.Error{Kind: errors.ErrQEMUNotFound, Op: "find QEMU", VM: cfg.Name, Err: err, Hint: hint}
+	}
+	return path, nil
+}
+
+func debianPackage(arch string) string {
+	switch arch {
+	case "x86_64":
+		return "x86"
+	case "aarch64":
+		return "arm"
+	default:
+		return "misc"
+	}
+}
+
+// machineOf returns the versioned name of a machine type.
+func machineOf(name, arch string, f features) (string, error) {
+	if name == "" {
+		name = defaultMachines[arch]
+	}
+	if versioned, ok := f.Aliases[name]; ok {
+		return versioned, nil
+	}
+	if slices.Contains(f.Machines, name) {
+		return name, nil
+	}
+	near := nearest(name, f)
+	if len(near) > 0 {
+		return "", fmt.Errorf("is not known to this QEMU; did you mean %s?", strings.Join(near, ", "))
+	}
+	return "", errors.New("is not known to this QEMU")
+}
+
+// nearest returns the machine names that differ from name in at most two characters,
+// or that it abbreviates; aliases first, three at most.
+func nearest(name string, f features) []string {
+	var near []string
+	consider := func(have string) {
+		if distance(name, have) <= 2 || len(name) > 2 && strings.Contains(have, name) {
+			near = append(near, have)
+		}
+	}
+	for alias := range f.Aliases {
+		consider(alias)
+	}
+	slices.Sort(near)
+	for _, m := range f.Machines {
+		consider(m)
+	}
+	return near[:min(3, len(near))]
+}
+
+// distance is the Levenshtein distance.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,102 @@
+package process
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/vm"
+)
+
+// maxSocketPath is the longest path a unix socket can have: sun_path has 108 bytes, one
+// for the NUL (unix(7)).
+const maxSocketPath = 107
+
+// monitors is how many QMP monitors a guest has: each takes one client at a time, and
+// each process that works with a guest needs one.
+const monitors = 4
+
+// allChannels are the names of all channels that a guest can have.
+var allChannels = []string{
+	monitorName(0), monitorName(1), monitorName(2), monitorName(3),
+	vm.ChannelConsole, vm.ChannelAgent, vm.ChannelStream0, vm.ChannelStream1,
+}
+
+func monitorName(i int) string { return fmt.Sprintf("qmp%d", i) }
+
+// vmDir is the folder of a VM's sockets: short, because the path of a socket is.
+func (b *Backend) vmDir(id string) string {
+	short := strings.ReplaceAll(id, "-", "")
+	return filepath.Join(b.opts.RuntimeDir, short[:min(12, len(short))])
+}
+
+func socketPath(dir, channel string) string { return filepath.Join(dir, channel+".sock") }
+
+// lockPath is the lock file that a client of the channel behind the socket holds.
+func lockPath(socket string) string { return strings.TrimSuffix(socket, ".sock") + ".lock" }
+
+// checkSocketPaths refuses a folder that is too deep for sockets.
+func checkSocketPaths(dir string) error {
+	for _, ch := range allChannels {
+		path := socketPath(dir, ch)
+		if len(path) > maxSocketPath {
+			return &errors.Error{Kind: errors.ErrInvalidConfiguration, Op: "place sockets",
+				Msg:  fmt.Sprintf("the path %q has %d bytes, a unix socket's may have %d", path, len(path), maxSocketPath),
+				Hint: "use a shorter folder: WithDir, WithRuntimeDir or XDG_RUNTIME_DIR"}
+		}
+	}
+	return nil
+}
+
+// listener is a socket that listens before QEMU exists, so that nobody has to wait for
+// QEMU to make it. QEMU inherits it.
+type listener struct {
+	channel string
+	path    string
+	file    *os.File
+}
+
+// listen makes the listening sockets of the channels in dir.
+func listen(dir string, channels []string) ([]listener, error) {
+	var out []listener
+	for _, ch := range channels {
+		l, err := listenOne(ch, socketPath(dir, ch))
+		if err != nil {
+			return nil, errors.Join(err, closeListeners(out))
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+func listenOne(channel, path string) (listener, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return listener{}, os.NewSyscallError("socket", err)
+	}
+	l := listener{channel: channel, path: path, file: os.NewFile(uintptr(fd), path)}
+	// The mode of the socket becomes that of its file when it is bound: at no moment
+	// may others connect.
+	if err := unix.Fchmod(fd, 0o600); err != nil {
+		return listener{}, errors.Join(os.NewSyscallError("fchmod", err), l.file.Close())
+	}
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		return listener{}, errors.Join(&os.PathError{Op: "bind", Path: path, Err: err}, l.file.Close())
+	}
+	if err := unix.Listen(fd, 4); err != nil {
+		return listener{}, errors.Join(&os.PathError{Op: "listen", Path: path, Err: err}, l.file.Close())
+	}
+	return l, nil
+}
+
+func closeListeners(ls []listener) error {
+	var errs []error
+	for _, l := range ls {
+		errs = append(errs, l.file.Close())
+	}
+	return errors.Join(errs...)
+}

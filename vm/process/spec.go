@@ -1,0 +1,249 @@
+package process
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/vm"
+)
+
+// defaultMemory is what an empty Config.Memory means.
+const defaultMemory = 256 * vm.MiB
+
+// files are the paths of a VM's own files.
+type files struct {
+	dir     string // folder of the sockets
+	logDir  string
+	console string
+	stderr  string
+}
+
+// builder turns a configuration into arguments, in one direction.
+type builder struct {
+	spec  vm.LaunchSpec
+	host  hostFacts
+	files files
+
+	args     []argument
+	problems []errors.Problem
+	channels []string // in the order of their descriptors
+}
+
+// firstFD is the descriptor of the first inherited socket in QEMU, after stdin, stdout
+// and stderr.
+const firstFD = 3
+
+// build returns the arguments and the channels whose sockets QEMU inherits, from
+// descriptor firstFD upward. What is wrong comes as *errors.ConfigError.
+func build(spec vm.LaunchSpec, host hostFacts, f files) (*builder, error) {
+	b := &builder{spec: spec, host: host, files: f}
+	b.identity()
+	b.machine()
+	b.boot()
+	b.monitors()
+	b.console()
+	b.serialPorts()
+	b.disks()
+	b.networks()
+	b.devices()
+	raw := parseRaw(spec.Config.Args)
+	b.problems = append(b.problems, collisions(b.args, raw)...)
+	if len(b.problems) > 0 {
+		return nil, &errors.ConfigError{VM: spec.Config.Name, Problems: b.problems}
+	}
+	return b, nil
+}
+
+// commandLine returns the whole command line, the user's raw arguments last.
+func (b *builder) commandLine() []string {
+	return slices.Concat([]string{b.host.binary}, argv(b.args), b.spec.Config.Args)
+}
+
+func (b *builder) add(a argument) { b.args = append(b.args, a) }
+
+// json adds an option in JSON form.
+func (b *builder) json(option, id, field string, p props) {
+	a, err := inJSON(option, id, field, p)
+	if err != nil {
+		b.problem(field, "", err.Error(), "use values that JSON can express")
+		return
+	}
+	b.add(a)
+}
+
+func (b *builder) problem(field, value, message, fix string) {
+	b.problems = append(b.problems, errors.Problem{Field: field, Value: value, Message: message, Fix: fix})
+}
+
+// identity is the name that tools show, and the UUID by which the process is known
+// again; see attach.go.
+func (b *builder) identity() {
+	b.add(keyed("name", "", "name", "guest", b.spec.Config.Name))
+	b.add(plain("uuid", b.spec.ID, "id"))
+}
+
+func (b *builder) machine() {
+	cfg := b.spec.Config
+	memory := cfg.Memory
+	if memory == 0 {
+		memory = defaultMemory
+	}
+	machine := []string{"", b.host.machine}
+	if cfg.Template {
+		machine = append(machine, "memory-backend", "mem")
+		b.json("object", "mem", "template", props{
+			"qom-type": "memory-backend-memfd", "id": "mem", "size": int64(memory), "share": true})
+	}
+	b.add(keyed("machine", "", "machine", machine...))
+	b.add(plain("accel", b.host.accel, "accel"))
+	b.add(plain("cpu", cpuModel(cfg.CPU.Model, b.host.accel), "cpu.model"))
+	b.add(keyed("smp", "", "cpu", topology(cfg.CPU)...))
+	b.add(keyed("m", "", "memory", "size", strconv.FormatInt(int64(memory/vm.MiB), 10)+"M"))
+	// Nothing that was not asked for; no configuration of the host; halted, so that no
+	// event is missed; no window.
+	for _, option := range []string{"nodefaults", "no-user-config", "S"} {
+		b.add(flag(option))
+	}
+	b.add(plain("display", "none", "display"))
+	if b.host.sandbox {
+		// A guest that breaks out of its devices finds a process that can't start
+		// programs or gain rights.
+		b.add(keyed("sandbox", "", "sandbox", "", "on", "obsolete", "deny", "elevateprivileges", "deny",
+			"spawn", "deny", "resourcecontrol", "deny"))
+	}
+}
+
+// cpuModel is the model, or the one that has all features that the accelerator offers:
+// QEMU's own default lacks the ARAT timer, without which a microvm's clock fails, and
+// costs as much.
+func cpuModel(model, accel string) string {
+	switch {
+	case model != "":
+		return model
+	case accel == "kvm":
+		return "host"
+	default:
+		return "max"
+	}
+}
+
+func topology(c vm.CPU) []string {
+	t := []string{"cpus", strconv.Itoa(c.Vcpus())}
+	for _, part := range []struct {
+		name string
+		n    int
+	}{{"sockets", c.Sockets}, {"cores", c.Cores}, {"threads", c.Threads}} {
+		if part.n > 0 {
+			t = append(t, part.name, strconv.Itoa(part.n))
+		}
+	}
+	return t
+}
+
+func (b *builder) boot() {
+	boot := b.spec.Boot
+	if boot.Firmware != "" {
+		b.add(plain("bios", boot.Firmware, "boot.firmware"))
+	}
+	if boot.Kernel == "" {
+		return
+	}
+	b.add(plain("kernel", boot.Kernel, "boot.kernel"))
+	if boot.Initrd != "" {
+		b.add(plain("initrd", boot.Initrd, "boot.initrd"))
+	}
+	cmdline := boot.Cmdline
+	if !b.spec.Config.Console.Disabled && !slices.ContainsFunc(cmdline, func(a string) bool { return strings.HasPrefix(a, "console=") }) {
+		// In front: what follows "--" is for init.
+		cmdline = slices.Concat([]string{"console=" + consoleDevice(b.host.arch)}, cmdline)
+	}
+	b.add(plain("append", strings.Join(cmdline, " "), "boot.cmdline"))
+}
+
+// consoleDevice is what Linux calls the first serial port.
+func consoleDevice(arch string) string {
+	if arch == "aarch64" {
+		return "ttyAMA0"
+	}
+	return "ttyS0"
+}
+
+// chardev adds a socket that QEMU inherits listening. It is not waited for: the guest
+// runs whether somebody is connected or not.
+func (b *builder) chardev(channel string, more ...string) {
+	fd := strconv.Itoa(firstFD + len(b.channels))
+	b.channels = append(b.channels, channel)
+	pairs := append([]string{"", "socket", "id", channel, "fd", fd, "server", "on", "wait", "off"}, more...)
+	b.add(keyed("chardev", channel, "channel "+channel, pairs...))
+}
+
+func (b *builder) monitors() {
+	for i := range monitors {
+		name := monitorName(i)
+		b.chardev(name)
+		b.add(keyed("mon", "", "channel "+name, "chardev", name, "mode", "control"))
+	}
+}
+
+// console is the first serial port. Its log file gets everything, whether or not
+// somebody is connected.
+func (b *builder) console() {
+	if b.spec.Config.Console.Disabled {
+		return
+	}
+	b.chardev(vm.ChannelConsole, "logfile", b.files.console, "logappend", "on")
+	b.add(plain("serial", "chardev:"+vm.ChannelConsole, "console"))
+}
+
+// Names of the ports inside the guest.
+const (
+	agentPort   = "org.qemu.guest_agent.0"
+	streamPort0 = "org.maqet.stream.0"
+	streamPort1 = "org.maqet.stream.1"
+)
+
+// serialPorts are the virtio ports of the agent and, where maqet's own init is at the
+// other end, of its streams.
+func (b *builder) serialPorts() {
+	var ports [][2]string
+	if !b.spec.Config.Agent.Disabled {
+		ports = append(ports, [2]string{vm.ChannelAgent, agentPort})
+		if b.spec.Boot.Default {
+			ports = append(ports, [2]string{vm.ChannelStream0, streamPort0}, [2]string{vm.ChannelStream1, streamPort1})
+		}
+	}
+	if len(ports) == 0 {
+		return
+	}
+	b.json("device", "virtio-serial", "agent", props{"driver": b.virtio("serial"), "id": "virtio-serial"})
+	for _, p := range ports {
+		b.chardev(p[0])
+		b.json("device", p[0], "agent", props{"driver": "virtserialport", "bus": "virtio-serial.0",
+			"id": p[0], "chardev": p[0], "name": p[1]})
+	}
+}
+
+// virtio returns the device's name for the machine's bus.
+func (b *builder) virtio(kind string) string {
+	if b.host.microvm() {
+		return "virtio-" + kind + "-device"
+	}
+	return "virtio-" + kind + "-pci"
+}
+
+func (b *builder) devices() {
+	for i, d := range b.spec.Config.Devices {
+		id := d.ID
+		if id == "" {
+			id = fmt.Sprintf("device%d", i)
+		}
+		p := props{"driver": d.Driver, "id": id}
+		for k, v := range d.Props {
+			p[k] = v
+		}
+		b.json("device", id, fmt.Sprintf("devices[%d]", i), p)
+	}
+}
