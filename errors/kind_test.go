@@ -22,6 +22,7 @@ var tree = map[*errors.Kind]*errors.Kind{
 	errors.ErrConfigFileNotFound:   errors.ErrConfiguration,
 	errors.ErrConfigValidation:     errors.ErrConfiguration,
 	errors.ErrInvalidConfiguration: errors.ErrConfiguration,
+	errors.ErrKernelNotFound:       errors.ErrInvalidConfiguration,
 	errors.ErrVMLifecycle:          errors.ErrMaqet,
 	errors.ErrVMNotFound:           errors.ErrVMLifecycle,
 	errors.ErrVMAlreadyExists:      errors.ErrVMLifecycle,

@@ -15,6 +15,9 @@ var (
 	// kernel, an option that collides, a folder whose path is too long for sockets.
 	ErrInvalidConfiguration = kind(ErrConfiguration, "InvalidConfiguration", "configuration can't be used")
 
+	// ErrKernelNotFound: no guest kernel is there, and none was named.
+	ErrKernelNotFound = kind(ErrInvalidConfiguration, "KernelNotFound", "no guest kernel found")
+
 	// ErrVMLifecycle: a VM could not be brought from one state to another.
 	ErrVMLifecycle = kind(ErrMaqet, "VMLifecycle", "VM lifecycle error")
 	// ErrVMNotFound: no VM has that name or ID.

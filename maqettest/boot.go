@@ -8,7 +8,6 @@ import (
 	"github.com/maqet/maqet"
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/guest"
-	"github.com/maqet/maqet/guest/kernel"
 	"github.com/maqet/maqet/vm"
 	"github.com/maqet/maqet/vm/memory"
 )
@@ -96,7 +95,7 @@ func Boot(tb testing.TB, opts ...Option) *Guest {
 // MAQET_REQUIRE=1, and failed otherwise.
 func giveUp(tb testing.TB, err error) {
 	tb.Helper()
-	missing := errors.Is(err, errors.ErrQEMUNotFound) || errors.Is(err, kernel.ErrNotFound)
+	missing := errors.Is(err, errors.ErrQEMUNotFound) || errors.Is(err, errors.ErrKernelNotFound)
 	if missing && os.Getenv("MAQET_REQUIRE") != "1" {
 		tb.Skipf("maqettest: %v", err)
 	}

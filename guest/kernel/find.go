@@ -31,7 +31,7 @@ type Options struct {
 
 // Find returns a kernel as the package's documentation says. When there is none, or the
 // one that is named is missing, damaged or for another architecture, the error is
-// errors.ErrInvalidConfiguration and says which command gets one.
+// errors.ErrKernelNotFound and says which command gets one.
 //
 // It reads only the heads of files and is fast enough to be called for each boot.
 func Find(ctx context.Context, o Options) (Kernel, error) {
@@ -64,7 +64,7 @@ func Find(ctx context.Context, o Options) (Kernel, error) {
 		}
 	}
 	return Kernel{}, &errors.Error{
-		Kind: errors.ErrInvalidConfiguration, Op: "find a kernel",
+		Kind: errors.ErrKernelNotFound, Op: "find a kernel",
 		Msg:  "none for " + o.Arch + " below " + filepath.Join(o.CacheDir, "kernels") + " or readable in " + o.BootDir,
 		Hint: hint(o.Arch),
 	}

@@ -1,0 +1,65 @@
+package benchmarks
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// side is one of the two that are compared. It returns how long its one run took.
+type side struct {
+	name string
+	run  func(b *testing.B) time.Duration
+}
+
+// runs is how often each side runs.
+func runs(b *testing.B) int {
+	b.Helper()
+	text := os.Getenv("MAQET_RUNS")
+	if text == "" {
+		return 11
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		b.Fatalf("MAQET_RUNS=%q is not a positive number", text)
+	}
+	return n
+}
+
+// compare runs both sides in turns, so that a busy moment of the machine falls on both,
+// and reports their medians and the ratio of the first to the second.
+func compare(b *testing.B, ours, other side) {
+	b.Helper()
+	sides := []side{ours, other}
+	took := make([][]time.Duration, len(sides))
+	for range runs(b) {
+		for i, s := range sides {
+			took[i] = append(took[i], s.run(b))
+		}
+	}
+	for i, s := range sides {
+		b.ReportMetric(ms(median(took[i])), s.name+"-ms")
+	}
+	b.ReportMetric(ms(median(took[0]))/ms(median(took[1])), "ratio")
+	b.ReportMetric(0, "ns/op") // the time of the whole benchmark says nothing
+	b.Logf("%s %v\n%s %v", sides[0].name, sorted(took[0]), sides[1].name, sorted(took[1]))
+}
+
+func sorted(d []time.Duration) []time.Duration {
+	d = slices.Clone(d)
+	slices.Sort(d)
+	for i := range d {
+		d[i] = d[i].Round(10 * time.Microsecond)
+	}
+	return d
+}
+
+func median(d []time.Duration) time.Duration {
+	d = slices.Clone(d)
+	slices.Sort(d)
+	return d[len(d)/2]
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
