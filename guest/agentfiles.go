@@ -10,7 +10,8 @@ import (
 )
 
 // agentChunk is how much of a file one guest-file-read or -write carries, in bytes, a
-// multiple of 3 so that base64 needs no filling.
+// multiple of 3 so that base64 needs no filling. Against qemu-ga 7.2 the speed grows up
+// to about 96 KiB and stays the same from there (BenchmarkAgentFiles).
 const agentChunk = 192 << 10
 
 type guestFileRead struct {

@@ -44,7 +44,7 @@ type fakeVM struct {
 	guards map[*context.CancelCauseFunc]bool
 }
 
-func newFakeVM(t *testing.T) *fakeVM {
+func newFakeVM(t testing.TB) *fakeVM {
 	t.Helper()
 	monitor := &fakeMonitor{events: make(chan goqemu.Event)}
 	conn, err := qmp.FromMonitor(monitor)
@@ -65,7 +65,7 @@ func newFakeVM(t *testing.T) *fakeVM {
 }
 
 // manager returns a manager of v that is closed before the guest's cleanups run.
-func (v *fakeVM) manager(t *testing.T) *guest.Manager {
+func (v *fakeVM) manager(t testing.TB) *guest.Manager {
 	t.Helper()
 	m := guest.NewManager(v)
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
@@ -158,7 +158,7 @@ func (m *fakeMonitor) Events(ctx context.Context) (<-chan goqemu.Event, error) {
 }
 
 // socketpair returns both ends of a connection like that to QEMU's sockets.
-func socketpair(t *testing.T) (host, peer net.Conn) {
+func socketpair(t testing.TB) (host, peer net.Conn) {
 	t.Helper()
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	require.NoError(t, err)
@@ -172,7 +172,7 @@ func socketpair(t *testing.T) (host, peer net.Conn) {
 }
 
 // withInit gives v a stream channel that package wire serves, on this host.
-func withInit(t *testing.T, v *fakeVM) *fakeVM {
+func withInit(t testing.TB, v *fakeVM) *fakeVM {
 	t.Helper()
 	var servers sync.WaitGroup
 	ctx, cancel := context.WithCancel(context.Background())
@@ -186,7 +186,7 @@ func withInit(t *testing.T, v *fakeVM) *fakeVM {
 }
 
 // withAgent gives v an agent channel with Debian's qemu-ga behind it, on this host.
-func withAgent(t *testing.T, v *fakeVM) *fakeVM {
+func withAgent(t testing.TB, v *fakeVM) *fakeVM {
 	t.Helper()
 	binary := findAgent(t)
 	dir := t.TempDir()
@@ -229,7 +229,7 @@ func (c *turnConn) Close() error {
 }
 
 // findAgent returns the path of qemu-ga, which "apt-get install qemu-guest-agent" brings.
-func findAgent(t *testing.T) string {
+func findAgent(t testing.TB) string {
 	t.Helper()
 	for _, name := range []string{"qemu-ga", "/usr/sbin/qemu-ga"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -245,7 +245,7 @@ func findAgent(t *testing.T) string {
 
 // bothWays runs a test with each way into a guest.
 func bothWays(t *testing.T, test func(t *testing.T, v *fakeVM, m *guest.Manager)) {
-	for name, with := range map[string]func(*testing.T, *fakeVM) *fakeVM{"init": withInit, "agent": withAgent} {
+	for name, with := range map[string]func(testing.TB, *fakeVM) *fakeVM{"init": withInit, "agent": withAgent} {
 		t.Run(name, func(t *testing.T) {
 			v := with(t, newFakeVM(t))
 			test(t, v, v.manager(t))

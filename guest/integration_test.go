@@ -3,13 +3,16 @@
 package guest_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -54,10 +57,20 @@ func bootDefaultGuest(t *testing.T) *fakeVM {
 			"-device", "virtserialport,chardev="+channel+",name="+port)
 		v.channel(channel, dialUnix(path))
 	}
+	// QEMU dies with this thread, also when the test binary is killed.
+	runtime.LockOSThread()
 	cmd := exec.Command(qemu, args...)
-	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("QEMU: %s", &stderr)
+		}
+	})
 	require.Eventually(t, func() bool {
 		_, err := os.Stat(filepath.Join(dir, vm.ChannelAgent))
 		return err == nil
