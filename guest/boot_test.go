@@ -88,6 +88,20 @@ func TestInitrdChoices(t *testing.T) {
 	require.ErrorIs(t, err, errors.ErrInvalidConfiguration)
 }
 
+func TestFirmware(t *testing.T) {
+	x86 := kernel.Kernel{Arch: "x86_64"}
+	require.True(t, suitsQboot(vm.Config{}, x86))
+	require.True(t, suitsQboot(vm.Config{Machine: "pc-q35-7.2"}, x86))
+	require.False(t, suitsQboot(vm.Config{Machine: "microvm"}, x86))
+	require.False(t, suitsQboot(vm.Config{Devices: []vm.Device{{Driver: "VGA"}}}, x86))
+	require.False(t, suitsQboot(vm.Config{Args: []string{"-vga", "std"}}, x86))
+	require.False(t, suitsQboot(vm.Config{}, kernel.Kernel{Arch: "aarch64"}))
+	require.Equal(t, "bios-256k.bin", namedFirmware("bios"))
+	require.Equal(t, "qboot.rom", filepath.Base(namedFirmware("qboot")))
+	require.Equal(t, "/own/fw.bin", namedFirmware("/own/fw.bin"))
+	require.Empty(t, namedFirmware(""))
+}
+
 func TestCommandLine(t *testing.T) {
 	b := &Booter{tscKHz: func() (int, bool) { return 2_000_000, true }}
 	generated := b.cmdline(vm.Config{}, true)
@@ -125,10 +139,11 @@ func TestIntegrationDefaultGuestBoots(t *testing.T) {
 		firmware string
 		args     []string
 	}{
-		"q35":                  {"", []string{"-M", "q35"}},
-		"q35 qboot, two CPUs":  {"qboot", []string{"-M", "q35", "-smp", "2"}},
-		"microvm":              {"", []string{"-M", "microvm", "-cpu", "max"}},
-		"q35, model of a host": {"bios", []string{"-M", "q35", "-cpu", "max"}},
+		"q35":         {"", []string{"-M", "q35", "-cpu", "max"}},
+		"two CPUs":    {"", []string{"-M", "q35", "-smp", "2"}},
+		"SeaBIOS":     {"bios", []string{"-M", "q35", "-cpu", "max", "-smp", "2"}},
+		"qboot on pc": {"qboot", []string{"-M", "pc"}},
+		"microvm":     {"qboot", []string{"-M", "microvm", "-cpu", "max"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files, err := b.ResolveBoot(t.Context(), vm.Config{Boot: vm.Boot{Firmware: c.firmware}})

@@ -50,6 +50,8 @@ type BootFiles struct {
 	Kernel   string
 	Initrd   string
 	Cmdline  []string // arguments; the backend adds console= and the like where it decides them
+	// Firmware is what QEMU's option -bios takes, a path or the name of a file in QEMU's
+	// data folder; empty: the machine's own.
 	Firmware string
 	// Default is true when Initrd is the default guest's.
 	Default bool
