@@ -85,8 +85,12 @@ func (p *peer) sendData(ctx context.Context, f *frame) error {
 }
 
 func (p *peer) enqueue(ctx context.Context, q chan<- item, f *frame) error {
+	it := item{peer: p, frame: f}
+	if p.out.direct {
+		return p.out.writeNow(it)
+	}
 	select {
-	case q <- item{peer: p, frame: f}:
+	case q <- it:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

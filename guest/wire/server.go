@@ -35,14 +35,12 @@ type Operations interface {
 // the context ends; it then closes conn, ends what is running and returns why.
 // conn may return [ErrPeerGone] from Read any number of times.
 func Serve(ctx context.Context, conn io.ReadWriteCloser, ops Operations, features ...string) error {
-	s := &server{ctx: ctx, ops: ops, out: newWriter(conn), features: features}
+	s := &server{ctx: ctx, ops: ops, out: newDirectWriter(conn), features: features}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	err := s.run(bufio.NewReaderSize(conn, readBuffer), conn)
-	s.out.stop()
-	conn.Close()
+	conn.Close() // ends writes that are under way
 	s.running.Wait()
-	<-s.out.done
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -81,26 +79,17 @@ func (s *server) session(br *bufio.Reader) error {
 	p := newPeer(s.out)
 	s.ops.Start(sync)
 	hello := newHello(Hello{Version: Version, MaxStreams: maxStreams, Features: s.features}, nonce)
-	select {
-	case s.out.control <- item{peer: p, raw: hello}:
-	case <-s.out.done:
-		return fmt.Errorf("wire: write: %w", s.out.err)
+	if err := s.out.writeNow(item{peer: p, raw: hello}); err != nil {
+		return fmt.Errorf("wire: write: %w", err)
 	}
 	err = p.readFrames(br, func(h header, payload []byte) error { return s.dispatch(p, h, payload) })
 	if errors.Is(err, ErrProtocol) {
-		s.sayBye(p, err)
+		// A host that is still there learns why. One that has sent a sync
+		// instead of a frame reads, too, and skips this.
+		s.out.writeNow(item{peer: p, frame: controlFrame(frameBye, 0, 0, []byte(err.Error()))})
 	}
 	p.fail(err)
 	return err
-}
-
-// sayBye tells the host why its session ends, unless nobody listens.
-func (s *server) sayBye(p *peer, err error) {
-	bye := newPeer(p.out) // p's own frames are dropped from here on
-	select {
-	case s.out.control <- item{peer: bye, frame: controlFrame(frameBye, 0, 0, []byte(err.Error()))}:
-	default:
-	}
 }
 
 // dispatch takes the frames that only a guest receives.
