@@ -115,7 +115,16 @@ func (m *Manager) remove(path string) error {
 		return err
 	}
 	m.log.Debug("image deleted", "path", filepath.Join(m.root, rel))
+	prune(root, filepath.Dir(rel))
 	return nil
+}
+
+// prune removes the folders that held an image, as far as they are empty now: they were
+// made for it.
+func prune(root *os.Root, dir string) {
+	for dir != "." && root.Remove(dir) == nil {
+		dir = filepath.Dir(dir)
+	}
 }
 
 // describe says what a file is that is not a regular one.

@@ -47,9 +47,9 @@ type LaunchSpec struct {
 // BootFiles is a Boot with everything found: paths exist, the command line is whole.
 // The zero value boots from disk by firmware.
 type BootFiles struct {
-	Kernel   string
-	Initrd   string
-	Cmdline  []string // arguments; the backend adds console= and the like where it decides them
+	Kernel  string
+	Initrd  string
+	Cmdline []string // arguments; the backend adds console= and the like where it decides them
 	// Firmware is what QEMU's option -bios takes, a path or the name of a file in QEMU's
 	// data folder; empty: the machine's own.
 	Firmware string

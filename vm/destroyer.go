@@ -13,10 +13,11 @@ type destroyer struct{ m *Manager }
 // Time for the rungs of the ladder that end QEMU around its guest; they need only
 // the host to answer.
 const (
-	quitTime  = 5 * time.Second
-	termTime  = 2 * time.Second
-	killTime  = 10 * time.Second
-	deafShare = 4 // a guest that never was up gets this part of the time to react to its power button
+	quitTime = 5 * time.Second
+	termTime = 2 * time.Second
+	killTime = 10 * time.Second
+	// deafTime is what a guest that never was up gets to react to its power button.
+	deafTime = 2 * time.Second
 )
 
 func (d *destroyer) stop(ctx context.Context, ref string, opts []StopOption) (StopReport, error) {

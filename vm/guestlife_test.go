@@ -131,7 +131,7 @@ func TestStopLadder(t *testing.T) {
 	b := newBench(t)
 	b.backend.deaf = true
 	b.backend.timeouts = vm.Timeouts{Launch: sec(5), Ready: sec(5), Silence: sec(5), Stop: sec(0.1)}
-	inst := b.start(t, vm.Config{})
+	inst := b.start(t, vm.Config{}, vm.WaitFor(holds{}))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	rep, err := b.Stop(ctx, inst.ID)
@@ -147,6 +147,20 @@ func TestStopLadder(t *testing.T) {
 	require.Equal(t, "no agent", rep.Tried[0].Err)
 	require.Equal(t, "timed out", rep.Tried[1].Err)
 	require.Equal(t, "stopped: sigkill", b.await(t, inst.ID).Reason)
+}
+
+// TestStopDeafGuest: nobody is asked for long who was never up.
+func TestStopDeafGuest(t *testing.T) {
+	b := newBench(t)
+	b.backend.deaf = true
+	b.backend.timeouts = vm.Timeouts{Launch: sec(5), Ready: sec(5), Silence: sec(5), Stop: sec(3600)}
+	inst := b.start(t, vm.Config{})
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	rep, err := b.Stop(ctx, inst.ID)
+	require.NoError(t, err)
+	require.Equal(t, "sigkill", rep.Step)
+	require.Equal(t, "acpi", rep.Tried[0].Step, "the agent of a guest that never was up is not asked")
 }
 
 func TestStopForce(t *testing.T) {

@@ -77,8 +77,8 @@ func (l *ladder) limit(b budget, rung StopStep, gracefulEnd time.Time, last bool
 	switch {
 	case last:
 		return b.kill
-	case rung.Graceful && rung.Name == "acpi" && !l.up:
-		return min(time.Until(gracefulEnd), b.graceful/deafShare)
+	case rung.Graceful && !l.up:
+		return l.deafLimit(rung, gracefulEnd)
 	case rung.Graceful:
 		return time.Until(gracefulEnd)
 	case rung.Name == "quit":
@@ -86,6 +86,15 @@ func (l *ladder) limit(b budget, rung StopStep, gracefulEnd time.Time, last bool
 	default:
 		return b.term
 	}
+}
+
+// deafLimit is for a guest that never was up: its agent can't answer, and there is
+// nothing to lose that would be worth a long wait for its power button.
+func (l *ladder) deafLimit(rung StopStep, gracefulEnd time.Time) time.Duration {
+	if rung.Name == "agent" {
+		return 0
+	}
+	return min(time.Until(gracefulEnd), deafTime)
 }
 
 // try takes one rung and waits for the guest to go.

@@ -123,6 +123,12 @@ func (f failing) Wait(ctx context.Context, _ string) error {
 	return ctx.Err()
 }
 
+// holds is a condition that holds.
+type holds struct{}
+
+func (holds) String() string                     { return "it holds" }
+func (holds) Wait(context.Context, string) error { return nil }
+
 // TestEachStepFails makes each step fail in turn and looks at what is left.
 func TestEachStepFails(t *testing.T) {
 	bad := errors.New("injected")

@@ -52,6 +52,10 @@ func (g *guest) unavailable(name string, err error) error {
 	return errors.Wrap(errors.ErrAgentUnavailable, "open channel "+name, g.cfg.Name, err)
 }
 
+// CloseWrite says that nothing more will be written, so that the guest gets all of it
+// before the connection ends.
+func (c *channel) CloseWrite() error { return c.Conn.(*net.UnixConn).CloseWrite() }
+
 // Close closes the connection and lets the next client in.
 func (c *channel) Close() error {
 	c.once.Do(func() {

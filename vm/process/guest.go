@@ -100,8 +100,10 @@ func (g *guest) Connect(ctx context.Context) error {
 	conn, err := dial(ctx, socket)
 	if err == nil {
 		err = g.client.Connect(ctx, conn)
-	} else if cause := g.cause(); cause != nil {
-		err = errors.Join(cause, err)
+	} else if ctx.Err() == nil { // a socket of ours refuses only when QEMU is gone
+		if cause := g.cause(); cause != nil {
+			err = errors.Join(cause, err)
+		}
 	}
 	if err != nil {
 		return errors.Join(errors.Wrap(errors.ErrQMPConnection, "connect to QEMU", g.cfg.Name, err), lock.Unlock())
