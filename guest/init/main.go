@@ -55,8 +55,15 @@ func run() error {
 	guest.serveNewPorts()
 	say("ready")
 	go runShell(reaper)
-	go power.watchButtons()
+	// Nobody waits for the power button, so it comes after everything else.
+	for _, alias := range aliasesIn("/sys/class/input") {
+		mods.loadAlias(alias)
+	}
+	power.watchButtons()
 	return events.watch(func(e uevent) {
+		if e.action == "add" && e.modalias != "" {
+			mods.loadAlias(e.modalias)
+		}
 		switch {
 		case e.subsystem == "virtio-ports":
 			guest.serveNewPorts()
@@ -64,8 +71,6 @@ func run() error {
 			power.watchButtons()
 		case e.action == "add" && e.subsystem == "net":
 			configureNIC()
-		case e.action == "add" && e.modalias != "":
-			mods.loadAlias(e.modalias)
 		}
 	})
 }

@@ -95,17 +95,22 @@ func parseAliases(text string) (rules []aliasRule) {
 func deviceAliases(sys string) (aliases []string) {
 	buses, _ := os.ReadDir(sys + "/bus")
 	for _, bus := range buses {
-		devices := sys + "/bus/" + bus.Name() + "/devices/"
-		dir, err := os.Open(devices)
-		if err != nil {
-			continue
-		}
-		names, _ := dir.Readdirnames(-1)
-		dir.Close()
-		for _, name := range names {
-			if text := readSmall(devices + name + "/modalias"); text != "" {
-				aliases = append(aliases, text)
-			}
+		aliases = append(aliases, aliasesIn(sys+"/bus/"+bus.Name()+"/devices")...)
+	}
+	return aliases
+}
+
+// aliasesIn reads the modaliases of the devices in one folder of sysfs.
+func aliasesIn(devices string) (aliases []string) {
+	dir, err := os.Open(devices)
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	for _, name := range names {
+		if text := readSmall(devices + "/" + name + "/modalias"); text != "" {
+			aliases = append(aliases, text)
 		}
 	}
 	return aliases

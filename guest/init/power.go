@@ -49,8 +49,10 @@ func (r *reaper) endAll(grace time.Duration) {
 		r.mu.Unlock()
 		close(empty)
 	}()
-	syscall.Kill(-1, syscall.SIGTERM)
-	syscall.Kill(-1, syscall.SIGCONT)
+	// A shell at a terminal ignores SIGTERM and ends with SIGHUP.
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGCONT} {
+		syscall.Kill(-1, sig)
+	}
 	select {
 	case <-empty:
 	case <-time.After(grace):
