@@ -22,20 +22,36 @@ type Handle struct {
 
 // Open takes hold of the process id. Its error wraps ErrGone when it has ended.
 func Open(id ID) (*Handle, error) {
-	fd, err := unix.PidfdOpen(id.PID, 0) // always close-on-exec
+	// Only after pidfd_open is the identity checked: what a pidfd holds can't change.
+	return open(id.PID, func() (ID, error) { return id, check(id) })
+}
+
+// OpenChild takes hold of a child of this process that nobody has waited for yet: until
+// then its PID can't mean another process, also when it has ended already.
+func OpenChild(pid int) (*Handle, error) {
+	return open(pid, func() (ID, error) {
+		st, err := readStat(pid)
+		if err != nil {
+			return ID{}, err
+		}
+		boot, err := BootID()
+		return ID{PID: pid, StartTime: st.start, BootID: boot}, err
+	})
+}
+
+func open(pid int, identify func() (ID, error)) (*Handle, error) {
+	fd, err := unix.PidfdOpen(pid, 0) // always close-on-exec
 	if err != nil {
-		return nil, gone(id.PID, fmt.Errorf("open process %d: %w", id.PID, err))
+		return nil, gone(pid, fmt.Errorf("open process %d: %w", pid, err))
 	}
-	// Only now is the identity checked: what the pidfd holds can't change any more.
-	if err := check(id); err != nil {
-		unix.Close(fd)
-		return nil, err
+	id, err := identify()
+	if err == nil {
+		// os.NewFile hands a non-blocking descriptor to the runtime's poller, so that the
+		// wait for the exit costs a goroutine and no thread.
+		err = os.NewSyscallError("fcntl", unix.SetNonblock(fd, true))
 	}
-	// os.NewFile hands a non-blocking descriptor to the runtime's poller, so that the
-	// wait for the exit costs a goroutine and no thread.
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("open process %d: %w", id.PID, err)
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
 	}
 	h := &Handle{
 		id:      id,
@@ -66,8 +82,19 @@ func readable(fd uintptr) bool {
 	return err == nil && n > 0
 }
 
-// ID returns what Open was given.
+// ID returns which process it is.
 func (h *Handle) ID() ID { return h.id }
+
+// Args returns the command line of the process. Its error wraps ErrGone when it has
+// ended; a successor with the same PID is never taken for it.
+func (h *Handle) Args() ([]string, error) {
+	args, err := Args(h.id.PID)
+	if err != nil {
+		return nil, err
+	}
+	// It runs still, so the PID meant it all the time.
+	return args, check(h.id)
+}
 
 // Done is closed when the process has ended. Its parent may have yet to reap it. It is
 // not closed by Close.

@@ -31,13 +31,13 @@ var repeatable = map[string]string{
 // synonyms lists options that do what another one does: given with it, they collide.
 var synonyms = map[string]string{
 	"M": "machine", "enable-kvm": "accel", "no-kvm": "accel", "nographic": "display",
-	"qmp": "mon", "qmp-pretty": "mon",
 }
 
 // refused lists options that would take QEMU out of this package's hands.
 var refused = map[string]string{
 	"daemonize": "QEMU would leave the process that is watched",
 	"runas":     "changing the user clears the signal that ends QEMU with its owner",
+	"run-with":  "it can change the user, or leave a second process (async-teardown)",
 }
 
 // flag is an option without a value.

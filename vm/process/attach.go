@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/proc"
@@ -25,7 +26,7 @@ func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (vm.Guest, error
 	if err != nil {
 		return nil, errors.Wrap(errors.ErrVMNotRunning, "attach to VM", inst.Name, err)
 	}
-	g := newGuest(b, inst.ID, inst.Config, rt, p)
+	g := newGuest(b, inst.Name, rt, p)
 	if err := g.Connect(ctx); err != nil {
 		gone := g.proc.gone()
 		err = errors.Join(err, g.Release())
@@ -46,7 +47,7 @@ func hold(id vm.Process, uuid string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	args, err := proc.Args(id.PID)
+	args, err := handle.Args()
 	if err == nil && !hasUUID(args, uuid) {
 		err = errors.New("process " + strconv.Itoa(id.PID) + " is not its QEMU")
 	}
@@ -57,8 +58,15 @@ func hold(id vm.Process, uuid string) (*process, error) {
 }
 
 func hasUUID(args []string, uuid string) bool {
-	i := slices.Index(args, "-uuid")
-	return i >= 0 && i+1 < len(args) && args[i+1] == uuid
+	return uuid != "" && valueOf(args, "-uuid") == uuid
+}
+
+// valueOf returns what follows the first argument that is option.
+func valueOf(args []string, option string) string {
+	if i := slices.Index(args, option); i >= 0 && i+1 < len(args) {
+		return args[i+1]
+	}
+	return ""
 }
 
 // search finds a guest whose owner died between executing QEMU and recording it: by
@@ -75,7 +83,8 @@ func (b *Backend) search(inst vm.Instance) vm.Runtime {
 			continue
 		}
 		args, err := proc.Args(pid)
-		if err != nil || !hasUUID(args, inst.ID) || !mine(dir) {
+		// The very place where commandLine puts it: a debugger that runs QEMU has it too.
+		if err != nil || slices.Index(args, "-uuid") != 3 || !hasUUID(args, inst.ID) || !mine(dir) {
 			continue
 		}
 		if id, err := proc.Of(pid); err == nil {
@@ -102,14 +111,8 @@ func (b *Backend) reconstruct(inst vm.Instance, id vm.Process, args []string) vm
 	if !inst.Config.Console.Disabled {
 		rt.Console = f.console
 	}
-	for i, arg := range args[:len(args)-1] {
-		switch arg {
-		case "-accel":
-			rt.Accel = args[i+1]
-		case "-machine":
-			rt.Machine = args[i+1]
-		}
-	}
+	rt.Accel = valueOf(args, "-accel")
+	rt.Machine, _, _ = strings.Cut(valueOf(args, "-machine"), ",")
 	return rt
 }
 

@@ -4,9 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,7 +36,8 @@ type Options struct {
 	// CacheDir remembers what QEMU binaries can do. Empty: maqet below the XDG cache
 	// folder.
 	CacheDir string
-	// Logger gets what was chosen and why, at level debug. Nil: nothing is logged.
+	// Logger gets what was chosen and why, and the command lines, at level debug. Nil:
+	// nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -44,12 +49,20 @@ type Backend struct {
 	prober *prober
 	kvm    func() error // nil: KVM can run guests here; asked once
 
-	// forks starts ephemeral guests, which end with the thread that forked them.
+	// forks starts what must end with this process, and does end with the thread that
+	// forked it.
 	forks thread
 
-	mu        sync.Mutex
-	ephemeral map[*process]struct{} // those that must be gone before forks ends
-	closed    bool
+	mu       sync.Mutex
+	children map[*process]child // every QEMU that was executed here, until it ends
+	closed   bool
+	launches sync.WaitGroup // those under way
+}
+
+// child is what Close needs to know of a QEMU.
+type child struct {
+	ephemeral bool
+	dir       string // of its sockets
 }
 
 var _ vm.Backend = (*Backend)(nil)
@@ -70,16 +83,18 @@ func New(o Options) (*Backend, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	for _, dir := range []string{o.RuntimeDir, o.LogDir} {
-		if err := ownDir(dir); err != nil {
+	for _, dir := range []*string{&o.RuntimeDir, &o.LogDir, &o.CacheDir} {
+		var err error
+		if *dir, err = filepath.Abs(*dir); err == nil && dir != &o.CacheDir {
+			err = ownDir(*dir)
+		}
+		if err != nil {
 			return nil, errors.Wrap(errors.ErrInvalidConfiguration, "create process backend", "", err)
 		}
 	}
-	return &Backend{
-		opts: o, log: o.Logger, ephemeral: map[*process]struct{}{},
-		prober: &prober{dir: filepath.Join(o.CacheDir, "qemu"), known: map[string]probed{}},
-		kvm:    sync.OnceValue(checkKVM),
-	}, nil
+	b := &Backend{opts: o, log: o.Logger, children: map[*process]child{}, kvm: sync.OnceValue(checkKVM)}
+	b.prober = newProber(filepath.Join(o.CacheDir, "qemu"), func(cmd *exec.Cmd) error { return b.forks.run(cmd.Start) })
+	return b, nil
 }
 
 func defaultRuntimeDir() string {
@@ -118,13 +133,25 @@ func (b *Backend) Check(ctx context.Context, id string, cfg vm.Config) error {
 	if err != nil {
 		return err
 	}
-	// The real boot files and images are not known yet; which options there will be is.
-	dry := vm.LaunchSpec{ID: id, Config: cfg, Boot: vm.BootFiles{Kernel: "kernel", Initrd: "initrd", Default: true}}
-	for i, d := range cfg.Disks {
-		dry.Images = append(dry.Images, vm.Image{Name: d.NameAt(i), Path: "/image", Format: vm.FormatRaw})
-	}
-	_, err = build(dry, host, b.files(id))
+	_, err = build(rehearsal(id, cfg), host, b.files(id))
 	return err
+}
+
+// rehearsal is the specification of a start whose boot files and images are not known
+// yet. Which options there will be is.
+func rehearsal(id string, cfg vm.Config) vm.LaunchSpec {
+	spec := vm.LaunchSpec{ID: id, Config: cfg}
+	for i, d := range cfg.Disks {
+		spec.Images = append(spec.Images, vm.Image{Name: d.NameAt(i), Path: "/image", Format: vm.FormatRaw})
+	}
+	fromDisk := cfg.Boot.Kernel == "" && cfg.Boot.Initrd == "" && slices.ContainsFunc(cfg.Disks, vm.Disk.HasImage)
+	if !fromDisk {
+		spec.Boot = vm.BootFiles{Kernel: "kernel", Initrd: "initrd", Default: true}
+	}
+	if strings.ContainsRune(cfg.Boot.Firmware, '/') { // others are names in QEMU's data folder
+		spec.Boot.Firmware = cfg.Boot.Firmware
+	}
+	return spec
 }
 
 // scaleTCG is how much slower things go without hardware to help.
@@ -151,33 +178,66 @@ func (b *Backend) Timeouts(ctx context.Context, cfg vm.Config) vm.Timeouts {
 	}
 }
 
-// Close implements vm.Backend.
+// Close implements vm.Backend. Guests of this backend must be released by who has
+// them; it is idempotent.
 func (b *Backend) Close() error {
 	b.mu.Lock()
 	b.closed = true
-	var left []*process
-	for p := range b.ephemeral {
-		left = append(left, p)
-	}
 	b.mu.Unlock()
+	b.launches.Wait() // no child is added from here on
+	b.mu.Lock()
+	left := b.children
+	b.children = map[*process]child{}
+	b.mu.Unlock()
+	for p, c := range left {
+		if c.ephemeral {
+			_ = p.signal(unix.SIGKILL) // an error means that it is gone
+		}
+	}
 	var errs []error
-	for _, p := range left {
-		p.kill()
+	for p, c := range left {
+		if c.ephemeral {
+			<-p.done()
+			errs = append(errs, b.removeSockets(c.dir))
+		}
 		errs = append(errs, p.close())
-		b.forget(p)
 	}
 	b.forks.stop()
 	return errors.Join(errs...)
 }
 
-func (b *Backend) remember(p *process) {
+// launching registers a launch, which Close waits for; done ends it.
+func (b *Backend) launching() (done func(), err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.ephemeral[p] = struct{}{}
+	if b.closed {
+		return nil, errClosed
+	}
+	b.launches.Add(1)
+	return b.launches.Done, nil
 }
 
-func (b *Backend) forget(p *process) {
+// keep makes a new QEMU the backend's, and forgets those that have ended.
+func (b *Backend) keep(p *process, c child) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.ephemeral, p)
+	maps.DeleteFunc(b.children, func(p *process, _ child) bool { return p.gone() })
+	b.children[p] = c
+}
+
+// letGo ends the watch on a process for a guest that is released. A child that lives
+// stays the backend's until Close: somebody has to reap it, and the thread that forked
+// an ephemeral one must outlive it.
+func (b *Backend) letGo(p *process) error {
+	b.mu.Lock()
+	_, kept := b.children[p]
+	if kept && p.gone() {
+		delete(b.children, p)
+		kept = false
+	}
+	b.mu.Unlock()
+	if kept {
+		return nil
+	}
+	return p.close()
 }

@@ -11,9 +11,14 @@ import (
 	"github.com/maqet/maqet/vm"
 )
 
-// Clean implements vm.Backend.
+// Clean implements vm.Backend. The record's folder counts besides the one that this
+// backend would use now: they differ when the runtime folder was changed.
 func (b *Backend) Clean(_ context.Context, inst vm.Instance) error {
-	return b.removeSockets(b.vmDir(inst.ID))
+	err := b.removeSockets(b.vmDir(inst.ID))
+	if recorded := inst.Runtime.Dir; recorded != "" && recorded != b.vmDir(inst.ID) {
+		err = errors.Join(err, b.removeSockets(recorded))
+	}
+	return err
 }
 
 // removeSockets removes what this package made in a VM's runtime folder, and the
@@ -29,8 +34,18 @@ func (b *Backend) removeSockets(dir string) error {
 
 // Erase implements vm.Backend.
 func (b *Backend) Erase(ctx context.Context, inst vm.Instance) error {
-	return errors.Join(b.Clean(ctx, inst), removeFrom(b.files(inst.ID).logDir, []string{consoleLog, stderrLog}))
+	dir := b.files(inst.ID).logDir
+	err := errors.Join(b.Clean(ctx, inst), removeLogs(dir))
+	if inst.Runtime.Stderr == "" {
+		return err
+	}
+	if recorded := filepath.Dir(inst.Runtime.Stderr); recorded != dir {
+		err = errors.Join(err, removeLogs(recorded))
+	}
+	return err
 }
+
+func removeLogs(dir string) error { return removeFrom(dir, []string{consoleLog, stderrLog}) }
 
 // removeFrom removes these files of a folder, then the folder. A file of somebody else
 // in it stays, and so does the folder then.

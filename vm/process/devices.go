@@ -3,7 +3,6 @@ package process
 import (
 	"crypto/sha256"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/maqet/maqet/vm"
@@ -20,7 +19,7 @@ func (b *builder) disks() {
 func (b *builder) disk(i int, d vm.Disk, img vm.Image) {
 	field, name := fmt.Sprintf("disks[%d]", i), d.NameAt(i)
 	file := fmt.Sprintf("file%d", i)
-	protocol := props{"driver": protocolOf(img.Path), "node-name": file, "filename": img.Path,
+	protocol := props{"driver": "file", "node-name": file, "filename": img.Path,
 		"read-only": d.ReadOnly, "discard": "unmap"}
 	format := props{"driver": img.Format, "node-name": name, "file": file, "read-only": d.ReadOnly, "discard": "unmap"}
 	if img.Ephemeral {
@@ -46,14 +45,6 @@ func (b *builder) disk(i int, d vm.Disk, img vm.Image) {
 		device["bootindex"] = i
 	}
 	b.json("device", name, field, device)
-}
-
-// protocolOf returns the driver of the lowest node: a block device of the host is not a file.
-func protocolOf(path string) string {
-	if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeDevice != 0 {
-		return "host_device"
-	}
-	return "file"
 }
 
 func (b *builder) networks() {

@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,11 +22,15 @@ import (
 )
 
 // probeTimeout bounds asking a binary what it can do; it takes about 60 ms.
-const probeTimeout = 30 * time.Second
+const probeTimeout = 15 * time.Second
+
+// probeSchema changes with the meaning of what is remembered.
+const probeSchema = 2
 
 // features is what a QEMU binary says it can do.
 type features struct {
 	Version  string
+	Arch     string // what it emulates, by QEMU's name
 	Machines []string
 	Aliases  map[string]string // "q35" -> "pc-q35-7.2"
 	KVM      bool              // built with KVM; not that the host has it
@@ -33,6 +39,7 @@ type features struct {
 
 // probed is what is remembered of a binary, with what tells that it is still the same.
 type probed struct {
+	Schema   int
 	Path     string
 	Size     int64
 	Modified time.Time
@@ -40,15 +47,22 @@ type probed struct {
 }
 
 func (p probed) of(path string, info os.FileInfo) bool {
-	return p.Path == path && p.Size == info.Size() && p.Modified.Equal(info.ModTime())
+	return p.Schema == probeSchema && p.Path == path && p.Size == info.Size() && p.Modified.Equal(info.ModTime())
 }
 
-// prober asks binaries once, and remembers the answers in memory and in files.
+// prober asks binaries once, and remembers the answers in memory and in files. It is
+// safe for concurrent use.
 type prober struct {
-	dir string
+	dir   string
+	start func(*exec.Cmd) error // starts what ends with this process
+	turn  chan struct{}         // held by who asks, so that one asks and the others learn
 
 	mu    sync.Mutex
 	known map[string]probed
+}
+
+func newProber(dir string, start func(*exec.Cmd) error) *prober {
+	return &prober{dir: dir, start: start, turn: make(chan struct{}, 1), known: map[string]probed{}}
 }
 
 func (p *prober) features(ctx context.Context, binary string) (features, error) {
@@ -56,24 +70,38 @@ func (p *prober) features(ctx context.Context, binary string) (features, error) 
 	if err != nil {
 		return features{}, errors.Wrap(errors.ErrQEMUNotFound, "look at QEMU", "", err)
 	}
-	p.mu.Lock()
-	got, ok := p.known[binary]
-	p.mu.Unlock()
-	if ok && got.of(binary, info) {
-		return got.Features, nil
+	if got, ok := p.remembered(binary, info); ok {
+		return got, nil
 	}
-	if got, err = p.load(binary); err != nil || !got.of(binary, info) {
-		f, err := ask(ctx, binary)
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return features{}, context.Cause(ctx)
+	}
+	if got, ok := p.remembered(binary, info); ok { // who had the turn has asked
+		return got, nil
+	}
+	got, err := p.load(binary)
+	if err != nil || !got.of(binary, info) {
+		f, err := p.ask(ctx, binary)
 		if err != nil {
 			return f, err
 		}
-		got = probed{Path: binary, Size: info.Size(), Modified: info.ModTime(), Features: f}
+		got = probed{Schema: probeSchema, Path: binary, Size: info.Size(), Modified: info.ModTime(), Features: f}
 		p.save(got)
 	}
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.known[binary] = got
-	p.mu.Unlock()
 	return got.Features, nil
+}
+
+func (p *prober) remembered(binary string, info os.FileInfo) (features, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	got, ok := p.known[binary]
+	return got.Features, ok && got.of(binary, info)
 }
 
 func (p *prober) file(binary string) string {
@@ -108,31 +136,37 @@ func (p *prober) save(got probed) {
 }
 
 // ask runs the binary without a machine and asks it over QMP.
-func ask(ctx context.Context, binary string) (features, error) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+func (p *prober) ask(ctx context.Context, binary string) (features, error) {
+	limited, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return features{}, err
 	}
-	defer theirs.Close()
-	cmd := exec.CommandContext(ctx, binary, "-M", "none", "-nodefaults", "-no-user-config", "-display", "none", "-S",
+	cmd := exec.CommandContext(limited, binary, "-M", "none", "-nodefaults", "-no-user-config", "-display", "none", "-S",
 		"-chardev", "socket,id=probe,fd=3", "-mon", "chardev=probe,mode=control")
 	cmd.ExtraFiles = []*os.File{theirs}
-	var stderr limited
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.WaitDelay = 50 * time.Millisecond // what is no QEMU may have left children behind
+	var stderr limitedBuffer
 	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
+	err = p.start(cmd)
+	_ = theirs.Close() // or its end would never be seen
+	if err != nil {
 		return features{}, errors.Join(errors.Wrap(errors.ErrQEMUNotFound, "run "+binary, "", err), ours.Close())
 	}
-	_ = theirs.Close() // or its end would never be seen
-	f, err := query(ctx, ours)
+	f, err := query(limited, ours)
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait() // killed
-	if err != nil {
+	switch {
+	case err == nil:
+		return f, nil
+	case ctx.Err() != nil:
+		return f, context.Cause(ctx)
+	default:
 		return f, &errors.Error{Kind: errors.ErrQEMUNotFound, Op: "ask " + binary + " what it can do",
-			Msg: stderr.text(), Err: err, Hint: "is it a QEMU system emulator?"}
+			Msg: strings.TrimSpace(stderr.text()), Err: err, Hint: "is it a QEMU system emulator?"}
 	}
-	return f, nil
 }
 
 func query(ctx context.Context, conn net.Conn) (features, error) {
@@ -143,9 +177,11 @@ func query(ctx context.Context, conn net.Conn) (features, error) {
 	}
 	f := features{Version: client.Greeting().Version.String(), Aliases: map[string]string{}}
 	var machines []struct{ Name, Alias string }
+	var target struct{ Arch string }
 	var kvm struct{ Present bool }
 	var options []struct{ Option string }
-	for command, into := range map[string]any{"query-machines": &machines, "query-kvm": &kvm, "query-command-line-options": &options} {
+	for command, into := range map[string]any{"query-machines": &machines, "query-target": &target,
+		"query-kvm": &kvm, "query-command-line-options": &options} {
 		raw, err := client.Execute(ctx, command, nil)
 		if err != nil {
 			return f, err
@@ -160,7 +196,7 @@ func query(ctx context.Context, conn net.Conn) (features, error) {
 			f.Aliases[m.Alias] = m.Name
 		}
 	}
-	f.KVM = kvm.Present
+	f.Arch, f.KVM = target.Arch, kvm.Present
 	for _, o := range options {
 		f.Sandbox = f.Sandbox || o.Option == "sandbox"
 	}
@@ -181,13 +217,13 @@ func socketPair() (net.Conn, *os.File, error) {
 	return conn, theirs, nil
 }
 
-// limited keeps the first bytes of what is written to it.
-type limited struct{ buf []byte }
+// limitedBuffer keeps the first bytes of what is written to it.
+type limitedBuffer struct{ buf []byte }
 
-func (l *limited) Write(p []byte) (int, error) {
+func (l *limitedBuffer) Write(p []byte) (int, error) {
 	const enough = 1024
 	l.buf = append(l.buf, p[:min(len(p), enough-len(l.buf))]...)
 	return len(p), nil
 }
 
-func (l *limited) text() string { return string(l.buf) }
+func (l *limitedBuffer) text() string { return string(l.buf) }

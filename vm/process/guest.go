@@ -20,22 +20,23 @@ import (
 // guest is a live QEMU. It implements vm.Guest.
 type guest struct {
 	b       *Backend
-	id      string
-	cfg     vm.Config
+	name    string
 	runtime vm.Runtime
 	proc    *process
 	client  *qmp.Client
 
-	mu      sync.Mutex
-	monitor *flock.Lock // of the monitor that client is connected to
-	conns   map[*channel]struct{}
-	closed  bool
+	life    context.Context // ends with the process, and with Release
+	release context.CancelCauseFunc
+
+	mu    sync.Mutex
+	conns map[*channel]struct{} // those that are open, the client's among them
 }
 
 var _ vm.Guest = (*guest)(nil)
 
-func newGuest(b *Backend, id string, cfg vm.Config, rt vm.Runtime, p *process) *guest {
-	g := &guest{b: b, id: id, cfg: cfg, runtime: rt, proc: p, conns: map[*channel]struct{}{}}
+func newGuest(b *Backend, name string, rt vm.Runtime, p *process) *guest {
+	g := &guest{b: b, name: name, runtime: rt, proc: p, conns: map[*channel]struct{}{}}
+	g.life, g.release = context.WithCancelCause(p.ended)
 	g.client = qmp.NewClient(qmp.WithCause(g.cause))
 	return g
 }
@@ -51,7 +52,7 @@ func (g *guest) Runtime() vm.Runtime {
 func (g *guest) QMP() qmp.Conn { return g.client }
 
 // Done implements vm.Guest.
-func (g *guest) Done() <-chan struct{} { return g.proc.done }
+func (g *guest) Done() <-chan struct{} { return g.proc.done() }
 
 // Exit implements vm.Guest.
 func (g *guest) Exit() errors.ExitStatus {
@@ -61,15 +62,16 @@ func (g *guest) Exit() errors.ExitStatus {
 	return g.proc.exit
 }
 
-// exitGrace is how long after its sockets closed a QEMU may take to end.
-const exitGrace = 200 * time.Millisecond
+// exitGrace is how long after its sockets closed a QEMU may take to end: the kernel
+// closes them as the last thing before. A Connect whose context ends may wait that long.
+const exitGrace = 80 * time.Millisecond
 
 // cause says how QEMU ended, when its end of the control channel closed.
 func (g *guest) cause() error {
 	timer := time.NewTimer(exitGrace)
 	defer timer.Stop()
 	select {
-	case <-g.proc.done:
+	case <-g.proc.done():
 	case <-timer.C:
 		return nil
 	}
@@ -89,47 +91,77 @@ func lastLine(path string) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-// Connect implements vm.Guest: it takes the first monitor that nobody uses, and waits
-// for the last one when all are taken. QEMU greets before its devices exist; they do
+// Connect implements vm.Guest: it takes the first monitor that nobody uses, or when all
+// are taken the first that becomes free. QEMU greets before its devices exist; they do
 // when Connect returns.
 func (g *guest) Connect(ctx context.Context) error {
 	socket, lock, err := g.claimMonitor(ctx)
 	if err != nil {
-		return errors.Wrap(errors.ErrQMPConnection, "claim a monitor", g.cfg.Name, err)
+		return errors.Wrap(errors.ErrQMPConnection, "claim a monitor", g.name, err)
 	}
-	conn, err := dial(ctx, socket)
+	conn, err := g.open(ctx, socket, lock)
 	if err == nil {
-		err = g.client.Connect(ctx, conn)
+		err = g.client.Connect(ctx, conn) // closes conn at its end, which frees the monitor
 	} else if ctx.Err() == nil { // a socket of ours refuses only when QEMU is gone
 		if cause := g.cause(); cause != nil {
 			err = errors.Join(cause, err)
 		}
 	}
-	if err != nil {
-		return errors.Join(errors.Wrap(errors.ErrQMPConnection, "connect to QEMU", g.cfg.Name, err), lock.Unlock())
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.monitor = lock
-	return nil
+	return errors.Wrap(errors.ErrQMPConnection, "connect to QEMU", g.name, err)
 }
 
 func (g *guest) claimMonitor(ctx context.Context) (string, *flock.Lock, error) {
-	var socket string
+	var sockets []string
 	for i := range monitors {
-		socket = socketPath(g.runtime.Dir, monitorName(i))
+		socket := socketPath(g.runtime.Dir, monitorName(i))
 		lock, err := flock.Try(lockPath(socket))
 		if !errors.Is(err, flock.ErrHeld) {
 			return socket, lock, err
 		}
+		sockets = append(sockets, socket)
 	}
-	lock, err := flock.Wait(ctx, lockPath(socket))
-	return socket, lock, err
+	ctx, cancel := g.within(ctx)
+	defer cancel()
+	return waitAny(ctx, sockets)
 }
 
-func dial(ctx context.Context, socket string) (net.Conn, error) {
-	var d net.Dialer
-	return d.DialContext(ctx, "unix", socket)
+// waitAny takes the first lock that becomes free.
+func waitAny(ctx context.Context, sockets []string) (string, *flock.Lock, error) {
+	type result struct {
+		socket string
+		lock   *flock.Lock
+		err    error
+	}
+	racing, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan result)
+	for _, socket := range sockets {
+		go func() {
+			lock, err := flock.Wait(racing, lockPath(socket))
+			results <- result{socket, lock, err}
+		}()
+	}
+	var won result
+	var errs []error
+	for range sockets {
+		switch r := <-results; {
+		case r.err != nil:
+			errs = append(errs, r.err)
+		case won.lock != nil: // free in the same moment
+			errs = append(errs, r.lock.Unlock())
+		default:
+			won = r
+			cancel()
+		}
+	}
+	switch {
+	case won.lock != nil:
+		return won.socket, won.lock, nil
+	case ctx.Err() != nil:
+		return "", nil, context.Cause(ctx)
+	default:
+		return "", nil, errors.Join(errs...)
+	}
 }
 
 // Continue implements vm.Guest.
@@ -138,32 +170,15 @@ func (g *guest) Continue(ctx context.Context) error {
 	return err
 }
 
-// Release implements vm.Guest.
+// Release implements vm.Guest. Who waits in Connect or Dial gets an error.
 func (g *guest) Release() error {
+	g.release(net.ErrClosed)
+	errs := []error{g.client.Close()}
 	g.mu.Lock()
-	g.closed = true
 	conns := slices.Collect(maps.Keys(g.conns))
-	monitor := g.monitor
 	g.mu.Unlock()
-	errs := []error{g.client.Close(), monitor.Unlock()}
 	for _, c := range conns {
 		errs = append(errs, c.Close())
 	}
-	g.b.letGo(g)
-	return errors.Join(errs...)
-}
-
-// letGo ends the watch on a process, except of an ephemeral one that lives: its thread
-// must outlive it, so the backend keeps it until Close.
-func (b *Backend) letGo(g *guest) {
-	b.mu.Lock()
-	_, kept := b.ephemeral[g.proc]
-	b.mu.Unlock()
-	if kept && !g.proc.gone() {
-		return
-	}
-	b.forget(g.proc)
-	if err := g.proc.close(); err != nil {
-		b.log.Debug("process handle not closed", "vm", g.cfg.Name, "error", err)
-	}
+	return errors.Join(append(errs, g.b.letGo(g.proc))...)
 }

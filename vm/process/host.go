@@ -47,9 +47,17 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 		return h, err
 	}
 	h.sandbox = f.Sandbox
+	if f.Arch != h.arch {
+		return h, &errors.ConfigError{VM: cfg.Name, Problems: []errors.Problem{{Field: "arch", Value: h.arch,
+			Message: h.binary + " emulates " + f.Arch, Fix: "set arch to that, or binary (or MAQET_QEMU) to another QEMU"}}}
+	}
 	var problems []errors.Problem
-	if h.machine, err = machineOf(cfg.Machine, h.arch, f); err != nil {
-		problems = append(problems, errors.Problem{Field: "machine", Value: cfg.Machine, Message: err.Error(),
+	wanted := cfg.Machine
+	if wanted == "" {
+		wanted = defaultMachines[h.arch]
+	}
+	if h.machine, err = machineOf(wanted, f); err != nil {
+		problems = append(problems, errors.Problem{Field: "machine", Value: wanted, Message: err.Error(),
 			Fix: "use one that " + h.binary + " -machine help lists"})
 	}
 	why := b.kvmProblem(h.arch, f)
@@ -102,10 +110,7 @@ func debianPackage(arch string) string {
 }
 
 // machineOf returns the versioned name of a machine type.
-func machineOf(name, arch string, f features) (string, error) {
-	if name == "" {
-		name = defaultMachines[arch]
-	}
+func machineOf(name string, f features) (string, error) {
 	if versioned, ok := f.Aliases[name]; ok {
 		return versioned, nil
 	}

@@ -46,8 +46,10 @@ func (g *guest) awake(ctx context.Context) error {
 	return err
 }
 
-// askAgent asks the guest's agent to shut the system down. It returns when the agent
-// has answered a sync and got the command, which itself has no answer.
+// askAgent asks the guest's agent to shut the system down. It fails when the agent does
+// not answer a sync in time. The command itself has no answer; the channel stays open
+// until the guest is gone or ctx ends, because QEMU drops what a client that has left
+// wrote last.
 func (g *guest) askAgent(ctx context.Context) error {
 	if err := g.awake(ctx); err != nil {
 		return err
@@ -56,18 +58,25 @@ func (g *guest) askAgent(ctx context.Context) error {
 	if g.runtime.Accel == "tcg" {
 		patience *= scaleTCG - 1
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	asking, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	conn, err := g.Dial(ctx, vm.ChannelAgent, true)
+	conn, err := g.Dial(asking, vm.ChannelAgent, true)
 	if err != nil {
 		return err
 	}
 	agent := qmp.NewAgent(conn)
 	defer agent.Close()
-	if err := agent.Sync(ctx); err != nil {
+	if err := agent.Sync(asking); err != nil {
 		return err
 	}
-	return agent.ExecuteNoReply(ctx, "guest-shutdown", map[string]string{"mode": "powerdown"})
+	if err := agent.ExecuteNoReply(asking, "guest-shutdown", map[string]string{"mode": "powerdown"}); err != nil {
+		return err
+	}
+	select {
+	case <-g.life.Done():
+	case <-ctx.Done(): // asked; whether it was heard shows in Done
+	}
+	return nil
 }
 
 // pressPower presses the power button until the guest is gone or ctx ends.
@@ -85,7 +94,7 @@ func (g *guest) pressPower(ctx context.Context) error {
 			return err
 		}
 		select {
-		case <-g.proc.done:
+		case <-g.proc.done():
 			return nil
 		case <-ctx.Done():
 			return nil // asked; whether it was heard shows in Done
@@ -97,8 +106,11 @@ func (g *guest) pressPower(ctx context.Context) error {
 // quit has QEMU flush its disks and end. The connection ends with it, perhaps before
 // the answer is read.
 func (g *guest) quit(ctx context.Context) error {
+	if err := g.client.Err(); err != nil {
+		return err // lost before it could be asked
+	}
 	_, err := g.client.Execute(ctx, "quit", nil)
-	if errors.Is(err, errors.ErrQMPConnection) && g.cause() != nil {
+	if errors.Is(err, errors.ErrQMPConnection) && ctx.Err() == nil {
 		return nil
 	}
 	return err

@@ -2,7 +2,6 @@ package process
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -27,7 +26,8 @@ const (
 )
 
 // Launch implements vm.Backend. It returns as soon as QEMU is executed; its sockets
-// listen already.
+// listen already. A QEMU that ends at once shows in the guest's Done and in the error of
+// its Connect.
 func (b *Backend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest, error) {
 	host, err := b.resolve(ctx, spec.Config)
 	if err != nil {
@@ -40,8 +40,7 @@ func (b *Backend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest, err
 	}
 	p, err := b.spawn(ctx, plan, f)
 	if err != nil {
-		return nil, errors.Join(
-			errors.Wrap(errors.ErrVMStart, "launch "+host.binary, spec.Config.Name, err), b.removeSockets(f.dir))
+		return nil, errors.Wrap(errors.ErrVMStart, "launch "+host.binary, spec.Config.Name, err)
 	}
 	rt := vm.Runtime{
 		Process: p.identity(), Backend: Name, Accel: host.accel, Machine: host.machine,
@@ -54,45 +53,45 @@ func (b *Backend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest, err
 		rt.Console = f.console
 	}
 	b.log.DebugContext(ctx, "QEMU launched", "vm", spec.Config.Name, "pid", rt.Process.PID, "args", rt.Args)
-	return newGuest(b, spec.ID, spec.Config, rt, p), nil
+	return newGuest(b, spec.Config.Name, rt, p), nil
 }
 
-// spawn makes the folders, the logs and the sockets, and executes QEMU.
-func (b *Backend) spawn(ctx context.Context, plan *builder, f files) (*process, error) {
-	if err := ctx.Err(); err != nil {
+// spawn makes the folders, the logs and the sockets, and executes QEMU. When it fails
+// nothing that it made is left.
+func (b *Backend) spawn(ctx context.Context, plan *builder, f files) (p *process, err error) {
+	done, err := b.launching()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err := errors.Join(mkdir(f.dir), mkdir(f.logDir)); err != nil {
+	if err := ownDir(f.dir); err != nil {
 		return nil, err
 	}
-	stderr, err := createLog(f.stderr)
-	if err != nil {
-		return nil, err
-	}
-	defer stderr.Close()
-	// QEMU appends to the console's log, which it would make readable for others.
-	console, err := createLog(f.console)
-	if err != nil {
-		return nil, err
-	}
-	if err := console.Close(); err != nil {
-		return nil, err
-	}
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return nil, err
-	}
-	defer null.Close()
 	sockets, err := listen(f.dir, plan.channels)
-	if err != nil {
-		return nil, err
+	if err != nil { // perhaps the sockets of a guest that lives are in the way
+		return nil, errors.Join(err, removeFrom(f.dir, nil))
 	}
-	fds := []uintptr{null.Fd(), stderr.Fd(), stderr.Fd()}
-	for _, s := range sockets {
-		fds = append(fds, s.file.Fd())
+	logs, err := openLogs(f)
+	if err == nil {
+		fds := logs.stdio()
+		for _, s := range sockets {
+			fds = append(fds, s.file.Fd())
+		}
+		p, err = b.fork(plan, fds)
 	}
-	p, err := b.fork(plan, fds)
-	return p, errors.Join(err, closeListeners(sockets))
+	err = errors.Join(err, closeListeners(sockets), logs.close())
+	if err == nil {
+		return p, nil
+	}
+	if p != nil { // nobody would get to know of it
+		_ = p.signal(unix.SIGKILL) // an error means that it is gone
+		<-p.done()
+		err = errors.Join(err, b.letGo(p))
+	}
+	return nil, errors.Join(err, b.removeSockets(f.dir), removeLogs(f.logDir))
 }
 
 // fork executes QEMU in a session of its own, so that Ctrl-C at the terminal reaches
@@ -100,49 +99,63 @@ func (b *Backend) spawn(ctx context.Context, plan *builder, f files) (*process, 
 func (b *Backend) fork(plan *builder, fds []uintptr) (*process, error) {
 	args := plan.commandLine()
 	attr := &syscall.ProcAttr{Env: os.Environ(), Files: fds, Sys: &syscall.SysProcAttr{Setsid: true}}
-	if plan.spec.Config.Lifetime == vm.Persistent {
-		return forkExec(args, attr)
-	}
-	attr.Sys.Pdeathsig = syscall.SIGKILL
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return nil, errors.New("the backend is closed")
-	}
-	var p *process
+	ephemeral := plan.spec.Config.Lifetime != vm.Persistent
+	var pid int
+	exec := func() (err error) { pid, err = syscall.ForkExec(args[0], args, attr); return err }
 	var err error
-	b.forks.run(func() { p, err = forkExec(args, attr) })
-	if err == nil {
-		b.ephemeral[p] = struct{}{}
+	if ephemeral {
+		attr.Sys.Pdeathsig = syscall.SIGKILL
+		err = b.forks.run(exec)
+	} else {
+		err = exec()
 	}
-	return p, err
-}
-
-func forkExec(args []string, attr *syscall.ProcAttr) (*process, error) {
-	pid, err := syscall.ForkExec(args[0], args, attr)
 	if err != nil {
 		return nil, &os.PathError{Op: "execute", Path: args[0], Err: err}
 	}
-	// Until it is waited for, the PID can't mean another process.
-	id, err := proc.Of(pid)
-	var handle *proc.Handle
-	if err == nil {
-		handle, err = proc.Open(id)
+	handle, err := proc.OpenChild(pid)
+	if err != nil { // no descriptor is left, for example: without one it can't be watched
+		_ = unix.Kill(pid, unix.SIGKILL) // not waited for yet, so the PID is its own
+		_, waitErr := unix.Wait4(pid, nil, 0, nil)
+		return nil, errors.Join(err, os.NewSyscallError("wait4", waitErr))
 	}
-	if err != nil { // it ended at once
-		var ws unix.WaitStatus
-		_ = unix.Kill(pid, unix.SIGKILL)
-		_, waitErr := unix.Wait4(pid, &ws, 0, nil)
-		return nil, errors.Join(fmt.Errorf("QEMU ended at once with %v", exitStatus(ws, waitErr == nil)), err)
-	}
-	return watch(handle), nil
+	p := watch(handle)
+	b.keep(p, child{ephemeral: ephemeral, dir: plan.files.dir})
+	return p, nil
 }
 
-func mkdir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
+// logs are the files that QEMU writes to, and what it reads as its stdin.
+type logs struct{ null, stderr *os.File }
+
+func openLogs(f files) (logs, error) {
+	var l logs
+	err := ownDir(f.logDir)
+	if err == nil {
+		l.stderr, err = createLog(f.stderr)
 	}
-	return ownDir(dir)
+	if err == nil {
+		// QEMU appends to the console's log, which it would make readable for others.
+		var console *os.File
+		if console, err = createLog(f.console); err == nil {
+			err = console.Close()
+		}
+	}
+	if err == nil {
+		l.null, err = os.Open(os.DevNull)
+	}
+	return l, err
+}
+
+// stdio returns the descriptors 0, 1 and 2 of QEMU.
+func (l logs) stdio() []uintptr { return []uintptr{l.null.Fd(), l.stderr.Fd(), l.stderr.Fd()} }
+
+func (l logs) close() error {
+	var errs []error
+	for _, f := range []*os.File{l.null, l.stderr} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // createLog makes a log file anew. Each start has its own: what an earlier one printed

@@ -12,24 +12,31 @@ import (
 	"github.com/maqet/maqet/vm"
 )
 
-// process is a QEMU that is watched until it ends. Done is closed after it was reaped,
-// where it is a child of this process.
+// errEnded is why what waits for something of a guest stops waiting.
+var errEnded = errors.New("its QEMU has ended")
+
+// process is a QEMU that is watched until it ends or is let go. Its methods are safe
+// for concurrent use.
 type process struct {
 	handle *proc.Handle
-	done   chan struct{}
-	exit   errors.ExitStatus // set before done is closed
-	wg     sync.WaitGroup
+	// ended is done when the process has ended and, where it is a child of this one, is
+	// reaped; its cause is errEnded.
+	ended context.Context
+	exit  errors.ExitStatus // set before ended is done
+	wg    sync.WaitGroup
 }
 
 // watch begins to watch the process of handle and owns handle from now on.
 func watch(handle *proc.Handle) *process {
-	p := &process{handle: handle, done: make(chan struct{})}
+	ended, end := context.WithCancelCause(context.Background())
+	p := &process{handle: handle, ended: ended}
 	p.wg.Go(func() {
 		if p.handle.Wait(context.Background()) != nil {
 			return // let go
 		}
 		p.exit = exitStatus(p.handle.Reap())
-		close(p.done)
+		end(errEnded)
+		_ = p.handle.Close() // of no more use; who was let go while it ran is not asked to
 	})
 	return p
 }
@@ -46,7 +53,8 @@ func exitStatus(ws unix.WaitStatus, ok bool) errors.ExitStatus {
 	}
 }
 
-// signal sends sig; a process that is gone is an errors.ErrVMNotRunning.
+// signal sends sig; a process that is gone, or was let go, is an
+// errors.ErrVMNotRunning.
 func (p *process) signal(sig unix.Signal) error {
 	err := p.handle.Signal(sig)
 	if errors.Is(err, proc.ErrGone) || errors.Is(err, os.ErrClosed) {
@@ -55,28 +63,17 @@ func (p *process) signal(sig unix.Signal) error {
 	return err
 }
 
-// kill ends the process and waits until it is reaped.
-func (p *process) kill() {
-	if p.signal(unix.SIGKILL) == nil {
-		<-p.done
-	}
-}
-
-// close lets go of the process without ending it.
+// close lets go of the process without ending it, and waits for the goroutine that
+// watched it.
 func (p *process) close() error {
 	err := p.handle.Close()
 	p.wg.Wait()
 	return err
 }
 
-func (p *process) gone() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
-}
+func (p *process) done() <-chan struct{} { return p.ended.Done() }
+
+func (p *process) gone() bool { return p.ended.Err() != nil }
 
 // identity returns what to record of the process.
 func (p *process) identity() vm.Process { return vm.Process(p.handle.ID()) }

@@ -55,30 +55,34 @@ func checkSocketPaths(dir string) error {
 // listener is a socket that listens before QEMU exists, so that nobody has to wait for
 // QEMU to make it. QEMU inherits it.
 type listener struct {
-	channel string
-	path    string
-	file    *os.File
+	path string
+	file *os.File
 }
 
-// listen makes the listening sockets of the channels in dir.
+// listen makes the listening sockets of the channels in dir. When it fails nothing is
+// left of those that it made; a socket that was there is never replaced.
 func listen(dir string, channels []string) ([]listener, error) {
 	var out []listener
 	for _, ch := range channels {
-		l, err := listenOne(ch, socketPath(dir, ch))
+		l, err := listenOne(socketPath(dir, ch))
 		if err != nil {
-			return nil, errors.Join(err, closeListeners(out))
+			err = errors.Join(err, closeListeners(out))
+			for _, l := range out {
+				err = errors.Join(err, os.Remove(l.path))
+			}
+			return nil, err
 		}
 		out = append(out, l)
 	}
 	return out, nil
 }
 
-func listenOne(channel, path string) (listener, error) {
+func listenOne(path string) (listener, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return listener{}, os.NewSyscallError("socket", err)
 	}
-	l := listener{channel: channel, path: path, file: os.NewFile(uintptr(fd), path)}
+	l := listener{path: path, file: os.NewFile(uintptr(fd), path)}
 	// The mode of the socket becomes that of its file when it is bound: at no moment
 	// may others connect.
 	if err := unix.Fchmod(fd, 0o600); err != nil {
@@ -88,7 +92,7 @@ func listenOne(channel, path string) (listener, error) {
 		return listener{}, errors.Join(&os.PathError{Op: "bind", Path: path, Err: err}, l.file.Close())
 	}
 	if err := unix.Listen(fd, 4); err != nil {
-		return listener{}, errors.Join(&os.PathError{Op: "listen", Path: path, Err: err}, l.file.Close())
+		return listener{}, errors.Join(&os.PathError{Op: "listen", Path: path, Err: err}, l.file.Close(), os.Remove(path))
 	}
 	return l, nil
 }

@@ -2,9 +2,12 @@ package process
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/vm"
@@ -146,6 +149,9 @@ func topology(c vm.CPU) []string {
 func (b *builder) boot() {
 	boot := b.spec.Boot
 	if boot.Firmware != "" {
+		if err := readable(boot.Firmware); err != nil {
+			b.problem("boot.firmware", boot.Firmware, err.Error(), "give the path of a readable file")
+		}
 		b.add(plain("bios", boot.Firmware, "boot.firmware"))
 	}
 	if boot.Kernel == "" {
@@ -161,6 +167,22 @@ func (b *builder) boot() {
 		cmdline = slices.Concat([]string{"console=" + consoleDevice(b.host.arch)}, cmdline)
 	}
 	b.add(plain("append", strings.Join(cmdline, " "), "boot.cmdline"))
+}
+
+// readable looks at a file that QEMU will open. A name without a slash is one in QEMU's
+// data folder, which QEMU knows.
+func readable(path string) error {
+	if !strings.ContainsRune(path, '/') {
+		return nil
+	}
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("is not a regular file")
+	}
+	if err == nil {
+		err = unix.Access(path, unix.R_OK)
+	}
+	return err
 }
 
 // consoleDevice is what Linux calls the first serial port.
