@@ -196,6 +196,11 @@ func (b *Booter) cmdline(cfg vm.Config, defaultGuest bool) []string {
 	}
 	// Self-tests of ciphers are the largest single part of an emulated boot.
 	args = append(args, "cryptomgr.notests", "random.trust_cpu=on")
+	if cfg.Accel != "kvm" {
+		// A kernel for many processors that finds itself on one rewrites each locked
+		// instruction, and TCG must translate the code around it anew: 0.3 s.
+		args = append(args, "noreplace-smp")
+	}
 	if cfg.Arch == "" || cfg.Arch == kernel.HostArch() {
 		if khz, ok := b.tscKHz(); ok && cfg.Accel != "kvm" {
 			// Without it the guest measures its counter, which fails on a busy host; on

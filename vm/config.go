@@ -131,7 +131,7 @@ type Network struct {
 
 // Forward passes connections to a port of the host on to a port of the guest.
 type Forward struct {
-	Host  string `json:"host,omitempty" yaml:"host,omitempty"`   // Empty: "127.0.0.1".
+	Host  string `json:"host,omitempty" yaml:"host,omitempty"`   // IPv4 address; empty: "127.0.0.1".
 	Port  int    `json:"port" yaml:"port"`                       // port on the host
 	Guest int    `json:"guest" yaml:"guest"`                     // port in the guest
 	Proto string `json:"proto,omitempty" yaml:"proto,omitempty"` // "tcp" (the default) or "udp".

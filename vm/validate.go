@@ -241,8 +241,9 @@ func (v *validator) forward(field string, f Forward) {
 		}
 	}
 	v.oneOf(field+".proto", f.Proto, "tcp", "udp")
-	if f.Host != "" && net.ParseIP(f.Host) == nil {
-		v.add(field+".host", f.Host, "is not an IP address", "use 127.0.0.1, or 0.0.0.0 for all of the host's addresses")
+	// QEMU 7.2 takes no IPv6 address here ("Bad host address").
+	if f.Host != "" && net.ParseIP(f.Host).To4() == nil {
+		v.add(field+".host", f.Host, "is not an IPv4 address", "use 127.0.0.1, or 0.0.0.0 for all of the host's addresses")
 	}
 }
 

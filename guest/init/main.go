@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -15,6 +16,33 @@ func main() {
 	if err := run(); err != nil {
 		say("fatal: " + err.Error())
 		powerOff(syscall.LINUX_REBOOT_CMD_POWER_OFF)
+	}
+}
+
+// settleTime is how long after the guest is up things come that nobody waits for: they
+// would slow down the first command, for which everybody does.
+const settleTime = time.Second
+
+// settle loads the drivers of the remaining devices, the power button's among them,
+// gives the kernel the program that loads modules on demand, and puts a shell on the
+// console.
+func settle(mods *modules, power *power, reaper *reaper) {
+	linkModprobe()
+	mods.loadForDevices("/sys", allBuses("/sys"))
+	for _, alias := range aliasesIn("/sys/class/input") {
+		mods.loadAlias(alias)
+	}
+	power.watchButtons()
+	runShell(reaper)
+}
+
+// linkModprobe makes /sbin/modprobe, which the kernel runs for modules that are needed
+// (kernel.modprobe). It is not in the initial RAM disk because the kernel would find it
+// there while it boots, and run it in vain for each algorithm that is built in.
+func linkModprobe() {
+	const busybox = "/bin/busybox"
+	if syscall.Access(busybox, 1) == nil {
+		syscall.Symlink(busybox, "/sbin/modprobe") // fails where there is one
 	}
 }
 
@@ -37,7 +65,8 @@ func run() error {
 	}
 	mods := newModules("/etc/maqet")
 	mods.loadRequired()
-	mods.loadForDevices()
+	mods.readRules()
+	mods.loadForDevices("/sys", firstBuses("/sys"))
 	mountRest()
 	upLoopback()
 	configureNIC()
@@ -54,12 +83,7 @@ func run() error {
 	}
 	guest.serveNewPorts()
 	say("ready")
-	go runShell(reaper)
-	// Nobody waits for the power button, so it comes after everything else.
-	for _, alias := range aliasesIn("/sys/class/input") {
-		mods.loadAlias(alias)
-	}
-	power.watchButtons()
+	time.AfterFunc(settleTime, func() { settle(mods, power, reaper) })
 	return events.watch(func(e uevent) {
 		if e.action == "add" && e.modalias != "" {
 			mods.loadAlias(e.modalias)

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"unsafe"
 )
@@ -14,12 +15,14 @@ type aliasRule struct {
 	paths   []string // in the order of loading, the module itself last
 }
 
-// modules loads kernel modules, each once. It has one user at a time.
+// modules loads kernel modules, each once.
 type modules struct {
 	dir    string
 	rules  []aliasRule
-	loaded map[string]bool // module paths and modaliases that are dealt with
 	insert func(path string) error
+
+	mu     sync.Mutex
+	loaded map[string]bool // module paths and modaliases that are dealt with
 }
 
 func newModules(dir string) *modules {
@@ -35,25 +38,46 @@ func (m *modules) loadRequired() {
 	}
 }
 
-// loadForDevices loads what the present devices ask for, again and again as
+func (m *modules) readRules() {
+	text, _ := os.ReadFile(filepath.Join(m.dir, "modules.alias"))
+	m.rules = parseAliases(string(text))
+}
+
+// firstBuses are those with the devices that a guest is started with. The others,
+// which are mostly of the ACPI bus, are many, and nobody waits for what they have.
+func firstBuses(sys string) []string {
+	if entries, _ := os.ReadDir(sys + "/bus/pci/devices"); len(entries) > 0 {
+		return []string{"pci", "virtio"}
+	}
+	return allBuses(sys) // a microvm: its virtio devices come from ACPI
+}
+
+func allBuses(sys string) (names []string) {
+	entries, _ := os.ReadDir(sys + "/bus")
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// loadForDevices loads what the devices of these buses ask for, again and again as
 // long as that makes new devices appear: a virtio disk is there only once the
 // driver of its PCI function is.
-func (m *modules) loadForDevices() {
-	text, err := os.ReadFile(filepath.Join(m.dir, "modules.alias"))
-	if err != nil {
-		return
-	}
-	m.rules = parseAliases(string(text))
+func (m *modules) loadForDevices(sys string, buses []string) {
 	for again := len(m.rules) > 0; again; {
 		again = false
-		for _, alias := range deviceAliases("/sys") {
-			again = m.loadAlias(alias) || again
+		for _, bus := range buses {
+			for _, alias := range aliasesIn(sys + "/bus/" + bus + "/devices") {
+				again = m.loadAlias(alias) || again
+			}
 		}
 	}
 }
 
 // loadAlias loads the modules for one device; it returns whether any was new.
 func (m *modules) loadAlias(modalias string) (fresh bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.loaded[modalias] {
 		return false
 	}
@@ -89,15 +113,6 @@ func parseAliases(text string) (rules []aliasRule) {
 		rules = append(rules, aliasRule{pattern: words[0], paths: append(words[2:], words[1])})
 	}
 	return rules
-}
-
-// deviceAliases reads the modaliases of all devices of all buses.
-func deviceAliases(sys string) (aliases []string) {
-	buses, _ := os.ReadDir(sys + "/bus")
-	for _, bus := range buses {
-		aliases = append(aliases, aliasesIn(sys+"/bus/"+bus.Name()+"/devices")...)
-	}
-	return aliases
 }
 
 // aliasesIn reads the modaliases of the devices in one folder of sysfs.

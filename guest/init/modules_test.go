@@ -64,15 +64,35 @@ func TestModulesWithoutLists(t *testing.T) {
 	m := newModules(t.TempDir())
 	m.insert = func(path string) error { t.Error(path); return nil }
 	m.loadRequired()
-	m.loadForDevices()
+	m.readRules()
+	m.loadForDevices(t.TempDir(), []string{"pci"})
 }
 
-func TestDeviceAliases(t *testing.T) {
+// TestLoadForDevices: the buses that guests start with come first, and each alias that
+// a driver makes appear is dealt with.
+func TestLoadForDevices(t *testing.T) {
 	sys := t.TempDir()
-	write(t, filepath.Join(sys, "bus/virtio/devices/virtio0/modalias"), "virtio:d00000002v00001AF4\n")
-	write(t, filepath.Join(sys, "bus/pci/devices/0000:00:01.0/modalias"), "pci:v1\n")
+	write(t, filepath.Join(sys, "bus/acpi/devices/LNXPWRBN:00/modalias"), "acpi:LNXPWRBN:\n")
 	write(t, filepath.Join(sys, "bus/cpu/devices/cpu0/other"), "x")
-	require.ElementsMatch(t, []string{"virtio:d00000002v00001AF4", "pci:v1"}, deviceAliases(sys))
+	require.ElementsMatch(t, []string{"acpi", "cpu"}, firstBuses(sys), "no PCI")
+	write(t, filepath.Join(sys, "bus/pci/devices/0000:00:01.0/modalias"), "pci:v1\n")
+	require.Equal(t, []string{"pci", "virtio"}, firstBuses(sys))
+	require.ElementsMatch(t, []string{"acpi", "cpu", "pci"}, allBuses(sys))
+
+	var loaded []string
+	m := newModules(t.TempDir())
+	m.rules = parseAliases("pci:v1 /m/pci.ko\nvirtio:d2* /m/blk.ko\nacpi:LNXPWRBN:* /m/button.ko\n")
+	m.insert = func(path string) error {
+		loaded = append(loaded, path)
+		if path == "/m/pci.ko" {
+			write(t, filepath.Join(sys, "bus/virtio/devices/virtio0/modalias"), "virtio:d2v1\n")
+		}
+		return nil
+	}
+	m.loadForDevices(sys, firstBuses(sys))
+	require.Equal(t, []string{"/m/pci.ko", "/m/blk.ko"}, loaded)
+	m.loadForDevices(sys, allBuses(sys))
+	require.Equal(t, "/m/button.ko", loaded[2])
 }
 
 func TestParseUevent(t *testing.T) {
