@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -88,13 +89,27 @@ func (h *Handle) ID() ID { return h.id }
 // Args returns the command line of the process. Its error wraps ErrGone when it has
 // ended; a successor with the same PID is never taken for it.
 func (h *Handle) Args() ([]string, error) {
-	args, err := Args(h.id.PID)
-	if err != nil {
-		return nil, err
+	for pause := argsPause; ; pause *= 2 {
+		args, err := Args(h.id.PID)
+		if err == nil {
+			err = check(h.id) // it runs still, so the PID meant it all the time
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(args) > 0 || pause > lastArgsPause {
+			return args, nil
+		}
+		time.Sleep(pause)
 	}
-	// It runs still, so the PID meant it all the time.
-	return args, check(h.id)
 }
+
+// A process that is just being executed has no command line for a moment (Linux,
+// create_elf_tables in fs/binfmt_elf.c), and no event tells when it has.
+const (
+	argsPause     = 100 * time.Microsecond
+	lastArgsPause = 10 * time.Millisecond
+)
 
 // Done is closed when the process has ended. Its parent may have yet to reap it. It is
 // not closed by Close.

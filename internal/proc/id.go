@@ -59,7 +59,8 @@ func BootID() (string, error) {
 }
 
 // Args returns the command line of the process that has pid now. A process can have
-// rewritten its own. A kernel thread or zombie has none.
+// rewritten its own. A kernel thread or zombie has none, and
+// for a moment neither has one that is just being executed.
 func Args(pid int) ([]string, error) {
 	b, err := os.ReadFile(procPath(pid, "cmdline"))
 	if err != nil {

@@ -80,6 +80,32 @@ func TestZombieIsGone(t *testing.T) {
 	require.ErrorIs(t, err, proc.ErrGone)
 }
 
+// TestOpenChild: a child is held also when it has ended, until it is reaped.
+func TestOpenChild(t *testing.T) {
+	cmd := exec.Command("sleep", "1000")
+	require.NoError(t, cmd.Start())
+	pid := cmd.Process.Pid
+	want := idOf(t, pid)
+	for _, ended := range []bool{false, true} {
+		if ended {
+			require.NoError(t, cmd.Process.Kill())
+		}
+		h, err := proc.OpenChild(pid)
+		require.NoError(t, err)
+		require.Equal(t, want, h.ID())
+		if ended {
+			require.NoError(t, h.Wait(t.Context()))
+			status, ok := h.Reap()
+			require.True(t, ok)
+			require.Equal(t, unix.SIGKILL, status.Signal())
+		}
+		require.NoError(t, h.Close())
+	}
+	_, err := proc.OpenChild(pid)
+	require.ErrorIs(t, err, proc.ErrGone)
+	require.NoError(t, cmd.Process.Release())
+}
+
 func TestReapedIsGone(t *testing.T) {
 	cmd := child(t)
 	id := idOf(t, cmd.Process.Pid)
@@ -145,7 +171,17 @@ func TestArgs(t *testing.T) {
 	require.NoError(t, cmd.Start())
 	defer func() { _ = cmd.Wait() }()
 	defer func() { _ = cmd.Process.Kill() }()
-	args, err := proc.Args(cmd.Process.Pid)
+	h, err := proc.Open(idOf(t, cmd.Process.Pid))
+	require.NoError(t, err)
+	defer h.Close()
+	args, err := h.Args()
 	require.NoError(t, err)
 	require.Equal(t, cmd.Args, args)
+	args, err = proc.Args(cmd.Process.Pid)
+	require.NoError(t, err)
+	require.Equal(t, cmd.Args, args)
+	require.NoError(t, cmd.Process.Kill())
+	<-h.Done()
+	_, err = h.Args()
+	require.ErrorIs(t, err, proc.ErrGone)
 }

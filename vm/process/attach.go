@@ -83,8 +83,7 @@ func (b *Backend) search(inst vm.Instance) vm.Runtime {
 			continue
 		}
 		args, err := proc.Args(pid)
-		// The very place where commandLine puts it: a debugger that runs QEMU has it too.
-		if err != nil || slices.Index(args, "-uuid") != 3 || !hasUUID(args, inst.ID) || !mine(dir) {
+		if err != nil || !launchedFor(args, inst.ID) || !mine(dir) {
 			continue
 		}
 		if id, err := proc.Of(pid); err == nil {
@@ -92,6 +91,12 @@ func (b *Backend) search(inst vm.Instance) vm.Runtime {
 		}
 	}
 	return vm.Runtime{}
+}
+
+// launchedFor reports whether args begin as those of the VM's QEMU do. A debugger or a
+// shell that runs one has its arguments, too, but not in this place.
+func launchedFor(args []string, uuid string) bool {
+	return slices.Index(args, "-name") == 1 && slices.Index(args, "-uuid") == 3 && hasUUID(args, uuid)
 }
 
 func mine(path string) bool {

@@ -171,7 +171,7 @@ func (p *prober) ask(ctx context.Context, binary string) (features, error) {
 
 func query(ctx context.Context, conn net.Conn) (features, error) {
 	client := qmp.NewClient()
-	defer client.Close()
+	defer func() { _ = client.Close() }() // its end is all that is wanted
 	if err := client.Connect(ctx, conn); err != nil {
 		return features{}, err
 	}

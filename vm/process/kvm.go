@@ -38,7 +38,7 @@ func checkKVM() error {
 	if err != nil {
 		return &os.PathError{Op: "open", Path: "/dev/kvm", Err: err}
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	if version, err := unix.IoctlRetInt(fd, kvmGetAPIVersion); err != nil || version != kvmAPIVersion {
 		return fmt.Errorf("/dev/kvm has version %d: %w", version, errors.Join(err, errors.New("12 is needed")))
 	}

@@ -65,7 +65,7 @@ func (g *guest) askAgent(ctx context.Context) error {
 		return err
 	}
 	agent := qmp.NewAgent(conn)
-	defer agent.Close()
+	defer func() { _ = agent.Close() }() // what counts is in Done
 	if err := agent.Sync(asking); err != nil {
 		return err
 	}
@@ -106,6 +106,9 @@ func (g *guest) pressPower(ctx context.Context) error {
 // quit has QEMU flush its disks and end. The connection ends with it, perhaps before
 // the answer is read.
 func (g *guest) quit(ctx context.Context) error {
+	if g.proc.gone() {
+		return errors.Wrap(errors.ErrVMNotRunning, "quit", g.name, errEnded)
+	}
 	if err := g.client.Err(); err != nil {
 		return err // lost before it could be asked
 	}
