@@ -21,7 +21,8 @@ setup: ## install QEMU, a C compiler, busybox and a guest kernel, if they are mi
 quickstart: setup ## boot a guest, work in it, stop it
 	$(GO) run ./examples/quickstart
 
-test: setup ## run every test with -race; a missing tool or kernel is a failure
+test: ## run every test with -race; a missing tool or kernel is a failure
+	@scripts/setup.sh --test
 	MAQET_REQUIRE=1 $(GO) test -race -count=1 -timeout 40m ./...
 	@set -e; for m in $(filter-out tools,$(MODULES)); do \
 		echo "cd $$m && $(GO) vet ./..."; (cd "$$m" && $(GO) vet ./...); done

@@ -12,7 +12,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/maqet/maqet"
-	"github.com/maqet/maqet/vm"
 )
 
 // childMode is the environment variable that makes the test binary play another
@@ -98,12 +97,4 @@ func within(t *testing.T, limit time.Duration, what string, fn func()) {
 	begun := time.Now()
 	fn()
 	require.Less(t, time.Since(begun), limit, what)
-}
-
-func states(list []vm.Instance) map[string]vm.State {
-	out := map[string]vm.State{}
-	for _, inst := range list {
-		out[inst.Name] = inst.State
-	}
-	return out
 }

@@ -189,7 +189,7 @@ func dialAgent(b *testing.B, m *maqet.Maqet, id string) (*qmp.Agent, func()) {
 // agent's file commands, whose speed does not depend on it.
 const (
 	treeSize = 100 << 20
-	fileSize = 4 << 20
+	fileSize = 12 << 20
 )
 
 // makeTree writes a tree of treeSize bytes that can't be compressed.
@@ -215,7 +215,7 @@ func BenchmarkCopyTree(b *testing.B) {
 	g, err := m.Run(b.Context(), vm.Config{Memory: 768 * vm.MiB})
 	require.NoError(b, err)
 	tree := makeTree(b)
-	_, err = g.Exec(b.Context(), "sh", "-c", "mkdir /mnt && mount -t tmpfs -o size=600m tmpfs /mnt")
+	_, err = g.Exec(b.Context(), "sh", "-c", "mkdir -p /mnt && mount -t tmpfs -o size=600m tmpfs /mnt")
 	require.NoError(b, err)
 	hostBefore, guestBefore := peakMemory(b, "/proc/self/status"), guestPeak(b, g)
 	begun := time.Now()
@@ -267,11 +267,11 @@ func hwm(b *testing.B, status string) int {
 	return kib
 }
 
-// agentFile writes and reads a file by the agent's commands, in chunks of 48 KiB, and
-// returns the speeds in MB/s.
+// agentFile writes and reads a file by the agent's commands, in the chunks that
+// guest.Manager uses with qemu-guest-agent, and returns the speeds in MB/s.
 func agentFile(b *testing.B, agent *qmp.Agent) (write, read float64) {
 	b.Helper()
-	const chunk = 48 << 10
+	const chunk = 192 << 10
 	data := base64.StdEncoding.EncodeToString(make([]byte, chunk))
 	handle := agentOpen(b, agent, "w")
 	begun := time.Now()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/guest"
+	"github.com/maqet/maqet/guest/kernel"
 	"github.com/maqet/maqet/guest/wire"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
@@ -228,18 +229,22 @@ func (c *turnConn) Close() error {
 	return err
 }
 
-// findAgent returns the path of qemu-ga, which "apt-get install qemu-guest-agent" brings.
+// findAgent returns the path of qemu-ga: an installed one, or the one that
+// "scripts/setup.sh --test" unpacks.
 func findAgent(t testing.TB) string {
 	t.Helper()
-	for _, name := range []string{"qemu-ga", "/usr/sbin/qemu-ga"} {
+	cache, err := kernel.DefaultCacheDir()
+	require.NoError(t, err)
+	unpacked := filepath.Join(cache, "tools/qemu-guest-agent/usr/sbin/qemu-ga")
+	for _, name := range []string{"qemu-ga", "/usr/sbin/qemu-ga", unpacked} {
 		if path, err := exec.LookPath(name); err == nil {
 			return path
 		}
 	}
 	if os.Getenv("MAQET_REQUIRE") == "1" {
-		t.Fatal("qemu-ga is missing: apt-get install qemu-guest-agent")
+		t.Fatal("qemu-ga is missing: run scripts/setup.sh --test, or apt-get install qemu-guest-agent")
 	}
-	t.Skip("qemu-ga is missing: apt-get install qemu-guest-agent")
+	t.Skip("qemu-ga is missing: run scripts/setup.sh --test, or apt-get install qemu-guest-agent")
 	return ""
 }
 

@@ -4,10 +4,12 @@
 # there is nothing to do.
 #
 #   scripts/setup.sh           do it
+#   scripts/setup.sh --test    and get what only the tests need: qemu-guest-agent
 #   scripts/setup.sh --check   only report what is missing; exit status 1 if anything is
 #
-# The kernel is not installed, only unpacked below the cache folder:
+# The kernel and qemu-guest-agent are not installed, only unpacked below the cache folder:
 #   ${XDG_CACHE_HOME:-~/.cache}/maqet/kernels/ARCH/VERSION/{boot,lib/modules}
+#   ${XDG_CACHE_HOME:-~/.cache}/maqet/tools/qemu-guest-agent
 set -euo pipefail
 
 readonly go_url=https://go.dev/dl
@@ -44,6 +46,7 @@ platform() {
 	[ "${cache#/}" != "$cache" ] || die "XDG_CACHE_HOME must be an absolute path, it is '$cache'"
 	cache_dir=$cache/maqet
 	kernel_dir=$cache_dir/kernels/$arch
+	agent_dir=$cache_dir/tools/qemu-guest-agent
 }
 
 is_debian() { have apt-get && have apt-cache && have dpkg-deb; }
@@ -224,6 +227,13 @@ get_kernel() {
 	fi
 	# shellcheck disable=SC2086 # a list of words
 	set -- $packages
+	unpack "$@"
+	place_kernel
+}
+
+# unpack downloads packages and unpacks them to $tmp/root.
+unpack() {
+	cleanup
 	tmp=$(mktemp -d "$cache_dir/setup.XXXXXX")
 	say "downloading $*"
 	(
@@ -232,7 +242,21 @@ get_kernel() {
 		download "$@" || { can_be_root && apt_update && download "$@"; } || die "apt-get download failed"
 		for deb in *.deb; do dpkg-deb -x "$deb" "$tmp/root"; done
 	)
-	place_kernel
+}
+
+has_agent() { have qemu-ga || [ -x /usr/sbin/qemu-ga ] || [ -x "$agent_dir/usr/sbin/qemu-ga" ]; }
+
+# get_agent gets the guest agent that tests run on the host. Installing it would start
+# a service where the host is a virtual machine itself.
+get_agent() {
+	has_agent && return 0
+	is_debian || die "the tests need qemu-ga: install your distribution's qemu-guest-agent, then run this script again"
+	known qemu-guest-agent || { can_be_root && apt_update; } ||
+		die "the package lists have no qemu-guest-agent; as root, run apt-get update, then this script again"
+	unpack qemu-guest-agent
+	(umask 077 && mkdir -p "${agent_dir%/*}")
+	mv -T -- "$tmp/root" "$agent_dir"
+	say "unpacked qemu-guest-agent to $agent_dir"
 }
 
 # place_kernel moves what was unpacked to its place, in one step.
@@ -276,19 +300,22 @@ check() {
 }
 
 main() {
+	local tests=
 	trap cleanup EXIT
 	platform
 	find_missing
 	case ${1:-} in
 	--check) check ;;
+	--test) tests=yes ;;
 	'') ;;
-	*) die "unknown argument '$1'; usage: scripts/setup.sh [--check]" ;;
+	*) die "unknown argument '$1'; usage: scripts/setup.sh [--test|--check]" ;;
 	esac
-	if [ ${#missing_packages[@]} -gt 0 ] || ! has_kernel; then
+	if [ ${#missing_packages[@]} -gt 0 ] || ! has_kernel || { [ -n "$tests" ] && ! has_agent; }; then
 		one_at_a_time
 		find_missing
 		install_packages
 		get_kernel
+		[ -z "$tests" ] || get_agent
 	fi
 	check_go
 }

@@ -43,9 +43,7 @@ func (s *services) servePort(name string) func(*port) {
 	switch {
 	case name == agentPort:
 		return func(p *port) {
-			if err := s.agent.serve(p); err != nil {
-				say("agent: " + err.Error())
-			}
+			say("agent: " + s.agent.serve(p).Error())
 		}
 	case strings.HasPrefix(name, streamPortPrefix):
 		return func(p *port) {

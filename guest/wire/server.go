@@ -86,7 +86,7 @@ func (s *server) session(br *bufio.Reader) error {
 	if errors.Is(err, ErrProtocol) {
 		// A host that is still there learns why. One that has sent a sync
 		// instead of a frame reads, too, and skips this.
-		s.out.writeNow(item{peer: p, frame: controlFrame(frameBye, 0, 0, []byte(err.Error()))})
+		_ = s.out.writeNow(item{peer: p, frame: controlFrame(frameBye, 0, 0, []byte(err.Error()))})
 	}
 	p.fail(err)
 	return err
@@ -137,7 +137,7 @@ func (s *server) serve(st *stream, op operation, args *decoder) {
 	// The slot is free before the host can hear that it is.
 	st.peer.remove(st.id)
 	st.cancel(errStreamDone)
-	st.peer.sendData(s.ctx, f)
+	_ = st.peer.sendData(s.ctx, f) // a host that is gone misses nothing
 }
 
 func (s *server) perform(st *stream, op operation, d *decoder) (reply []byte, err error) {

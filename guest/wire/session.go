@@ -71,7 +71,7 @@ func Connect(ctx context.Context, conn io.ReadWriteCloser) (*Session, error) {
 	if err == nil {
 		return s, nil
 	}
-	s.shutdown(err)
+	_ = s.shutdown(err)
 	return nil, fmt.Errorf("wire: connect to the guest: %w", err)
 }
 
@@ -149,7 +149,7 @@ func (s *Session) Err() error {
 // be called more than once.
 func (s *Session) Close() error {
 	if s.peer.ended() {
-		s.shutdown(ErrClosed)
+		_ = s.shutdown(ErrClosed) // says again how it ended
 		return nil
 	}
 	return s.shutdown(ErrClosed)

@@ -87,11 +87,6 @@ func sealedHeader(n int) []byte {
 	return append([]byte{}, f.buf[:headerSize]...)
 }
 
-// keepOpen is a connection that outlives the session on it, as a port does.
-type keepOpen struct{ net.Conn }
-
-func (keepOpen) Close() error { return nil }
-
 func TestNewSessionEndsTheOldOnesCommands(t *testing.T) {
 	running, ended := make(chan struct{}), make(chan struct{})
 	ops := &fakeOps{exec: func(ctx context.Context, _ Command, _ *In, _, out *Out) (ExecResult, error) {

@@ -126,7 +126,7 @@ func (s *Store) backup(ctx context.Context, conn *sql.Conn, version int) (err er
 	defer func() {
 		err = errors.Join(err, f.Close())
 		if err != nil {
-			os.Remove(partial)
+			_ = os.Remove(partial)
 		}
 	}()
 	if _, err := conn.ExecContext(ctx, "VACUUM INTO ?", partial); err != nil {
