@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -24,34 +25,34 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = firstOf(err, m.Close()) }()
-
-	fmt.Println("booting Linux ...")
-	g, err := m.Run(ctx, vm.Config{Name: "quickstart"}, vm.OnStep(show))
+	defer func() { err = errors.Join(err, m.Close()) }() // whatever happens, nothing is left
+	fmt.Println("booting Linux: the first time, its init is compiled and a RAM disk is built")
+	g, err := m.Run(ctx, vm.Config{}, vm.OnStep(show))
 	if err != nil {
 		return err
 	}
-	for _, args := range [][]string{{"uname", "-srm"}, {"free", "-m"}, {"sh", "-c", "echo hello from PID $$"}} {
+	for _, args := range [][]string{{"uname", "-srm"}, {"nproc"}, {"sh", "-c", "echo hello from process $$"}} {
 		begun := time.Now()
 		res, err := g.Exec(ctx, args...)
 		if err != nil {
 			return err
 		}
-		fmt.Printf("$ %s   (%v)\n%s", args, time.Since(begun).Round(time.Millisecond/10), res.Stdout)
+		fmt.Printf("exec %q (%v): %s", args, time.Since(begun).Round(time.Millisecond), res.Stdout)
 	}
-	if err := g.WriteFile(ctx, "/tmp/note", []byte("written on the host"), 0o644); err != nil {
+	if err := g.WriteFile(ctx, "/tmp/note", []byte("hello from the host"), 0o644); err != nil {
 		return err
 	}
 	note, err := g.ReadFile(ctx, "/tmp/note")
-	if err != nil {
-		return err
-	}
 	fmt.Printf("a file went in and came back: %q\n", note)
+	report, stopErr := g.Stop(ctx)
+	fmt.Printf("stopped by %s in %v, nothing is left\n", report.Step, report.Duration.Round(time.Millisecond))
+	return errors.Join(err, stopErr)
+}
 
-	report, err := g.Stop(ctx)
-	if err != nil {
-		return err
+func show(s vm.Step) {
+	if s.Duration == 0 { // it begins: the cursor stays on its line while it lasts
+		fmt.Printf("  %-10s ... ", s.Name)
+		return
 	}
-	fmt.Printf("stopped by %s in %v; nothing is left\n", report.Step, report.Duration.Round(time.Millisecond))
-	return nil
+	fmt.Println(s.Duration.Round(100 * time.Microsecond))
 }
