@@ -40,7 +40,7 @@ func TestDialTakesTurns(t *testing.T) {
 		_, err := g.Dial(t.Context(), vm.ChannelConsole, false)
 		require.ErrorIs(t, err, errors.ErrAgentUnavailable)
 	})
-	waiting := dialLater(t.Context(), g, vm.ChannelConsole)
+	waiting := dialLater(patient(t), g, vm.ChannelConsole)
 	select {
 	case <-waiting:
 		t.Fatal("two clients at once")
@@ -135,11 +135,11 @@ func TestMonitors(t *testing.T) {
 	require.Less(t, time.Since(begun), 150*time.Millisecond)
 
 	for _, leaves := range []int{1, 2, 3} {
-		result := make(chan error, 1)
+		within, result := patient(t), make(chan error, 1)
 		var fifth vm.Guest
 		go func() {
 			var err error
-			fifth, err = h.b.Attach(t.Context(), record(spec, g))
+			fifth, err = h.b.Attach(within, record(spec, g))
 			result <- err
 		}()
 		select {
@@ -168,7 +168,7 @@ func TestLostMonitorIsFree(t *testing.T) {
 		}
 		g.mu.Unlock()
 		<-g.QMP().Done()
-		require.NoError(t, g.Connect(t.Context()))
+		require.NoError(t, g.Connect(patient(t)))
 	}
 	ask[any](t, g, "query-status", nil)
 }

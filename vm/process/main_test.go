@@ -127,7 +127,7 @@ func (h *house) running(cfg vm.Config) (*guest, vm.LaunchSpec) {
 	h.t.Helper()
 	spec := specOf(cfg)
 	g := h.launch(spec)
-	require.NoError(h.t, g.Connect(h.t.Context()))
+	require.NoError(h.t, g.Connect(patient(h.t)))
 	return g, spec
 }
 
@@ -154,6 +154,14 @@ func gone(t testing.TB, done <-chan struct{}) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the guest did not end")
 	}
+}
+
+// patient is a context for what takes milliseconds, so that a hang fails the test.
+func patient(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 // promptly fails the test when fn does not return within 100 ms of now.
