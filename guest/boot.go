@@ -196,7 +196,7 @@ func (b *Booter) cmdline(cfg vm.Config, defaultGuest bool) []string {
 	}
 	// Self-tests of ciphers are the largest single part of an emulated boot.
 	args = append(args, "cryptomgr.notests", "random.trust_cpu=on")
-	if cfg.Accel != "kvm" {
+	if cfg.Accel != "kvm" && (cfg.Arch == "x86_64" || cfg.Arch == "" && kernel.HostArch() == "x86_64") {
 		// A kernel for many processors that finds itself on one rewrites each locked
 		// instruction, and TCG must translate the code around it anew: 0.3 s.
 		args = append(args, "noreplace-smp")

@@ -75,6 +75,9 @@ func WithCause(fn func() error) ClientOption { return func(o *clientOptions) { o
 type Greeting struct {
 	Version      Version
 	Capabilities []string // what the monitor offers: "oob"
+	// Received is when it came: the moment at which QEMU's main loop began. Its devices
+	// are made between this and the end of Connect.
+	Received time.Time
 }
 
 // Version is a QEMU's version.
@@ -161,7 +164,7 @@ func (c *Client) handshake(ctx context.Context, s *session) (Greeting, error) {
 			Hint: "is another client connected to this monitor?",
 		}
 	}
-	g := Greeting{Capabilities: body.Capabilities}
+	g := Greeting{Capabilities: body.Capabilities, Received: body.received}
 	q := body.Version.QEMU
 	g.Version = Version{Major: q.Major, Minor: q.Minor, Micro: q.Micro, Package: body.Version.Package}
 	r := request{command: "qmp_capabilities", id: s.hello}

@@ -113,6 +113,8 @@ type greetingBody struct {
 		Package string `json:"package"`
 	} `json:"version"`
 	Capabilities []string `json:"capabilities"`
+
+	received time.Time
 }
 
 // parse fills m from a frame. What m holds afterwards shares no memory with frame.

@@ -2,6 +2,7 @@ package qmp
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/maqet/maqet/errors"
 )
@@ -33,6 +34,7 @@ func (s *session) dispatch(m *message) error {
 			return errors.New("a second greeting")
 		}
 		s.greeted = true
+		m.QMP.received = time.Now()
 		s.greeting <- m.QMP
 		return nil
 	}
