@@ -26,6 +26,7 @@ func (c *creator) add(ctx context.Context, cfg Config) (Instance, error) {
 	if err != nil {
 		return Instance{}, err
 	}
+	c.m.mine.Store(got.ID, nil)
 	c.m.log.InfoContext(ctx, "VM added", "vm", got.Name, "id", got.ID)
 	return got, nil
 }
@@ -58,7 +59,7 @@ func (c *creator) reap(ctx context.Context, name string) bool {
 	if err != nil || !c.m.orphaned(old) {
 		return false
 	}
-	removed, err := c.m.bury(ctx, old)
+	_, removed, err := c.m.bury(ctx, old)
 	if err != nil {
 		c.m.log.WarnContext(ctx, "orphaned VM not removed", "vm", name, "error", err)
 	}
@@ -87,6 +88,11 @@ func (c *creator) apply(ctx context.Context, cfg Config) (Instance, error) {
 	if err != nil {
 		return Instance{}, err
 	}
+	if !sameConfig(inst.Config, cfg) { // perhaps it only seems to be live
+		if _, err := c.m.settle(ctx, inst); err != nil {
+			return inst, err
+		}
+	}
 	err = c.m.states.retry(ctx, inst.ID, func(now Instance) error {
 		inst, err = c.change(ctx, now, cfg)
 		return err
@@ -113,5 +119,9 @@ func (m *Manager) orphaned(inst Instance) bool {
 		!proc.Alive(proc.ID(inst.Owner))
 }
 
-// Owns reports whether this process added the VM, or started it last.
-func (m *Manager) Owns(inst Instance) bool { return inst.Owner == m.self }
+// Owns reports whether this Manager added the VM or started it, and no other process
+// has started it since.
+func (m *Manager) Owns(inst Instance) bool {
+	_, mine := m.mine.Load(inst.ID)
+	return mine && inst.Owner == m.self
+}

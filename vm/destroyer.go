@@ -30,7 +30,7 @@ func (d *destroyer) stop(ctx context.Context, ref string, opts []StopOption) (St
 	if err != nil {
 		return StopReport{}, err
 	}
-	d.m.live.cancelStart(inst.ID, &errors.Error{Kind: errors.ErrVMStart, Op: "start VM", VM: inst.Name, Msg: "it was stopped", Err: context.Canceled})
+	d.m.live.cancelStart(inst)
 	lock, err := d.m.locks.wait(ctx, inst.ID)
 	if err != nil {
 		return StopReport{}, errors.Wrap(errors.ErrVMStop, "stop VM", inst.Name, err)
@@ -57,7 +57,8 @@ func (d *destroyer) stopLocked(ctx context.Context, inst Instance, o stopOptions
 		return none, err
 	}
 	if lg == nil { // nothing of it runs
-		_, err := d.finalise(ctx, inst, Failed, ReasonVanished, errors.ExitStatus{})
+		to, reason := d.m.obituary(inst)
+		_, err := d.finalise(ctx, inst, to, reason, errors.ExitStatus{})
 		return none, err
 	}
 	err = d.m.states.retry(ctx, inst.ID, func(now Instance) error {
@@ -154,16 +155,23 @@ func (d *destroyer) remove(ctx context.Context, ref string, opts []RemoveOption)
 	if err != nil {
 		return err
 	}
-	if inst.State.Live() && o.force {
-		if _, err := d.stop(ctx, inst.ID, []StopOption{Force()}); err != nil {
-			return err
-		}
+	if o.force {
+		d.m.live.cancelStart(inst)
+	} else if inst, err = d.m.settle(ctx, inst); err != nil {
+		return err
+	} else if inst.State.Live() {
+		return stillLive(inst)
 	}
 	lock, err := d.m.locks.wait(ctx, inst.ID)
 	if err != nil {
 		return errors.Wrap(errors.ErrVMLifecycle, "remove VM", inst.Name, err)
 	}
 	defer func() { _ = lock.Unlock() }()
+	if o.force {
+		if _, err := d.stopLocked(ctx, inst, stopOptions{force: true}); err != nil {
+			return err
+		}
+	}
 	return d.m.states.retry(ctx, inst.ID, func(now Instance) error { return d.removeLocked(ctx, now, o) })
 }
 
@@ -171,7 +179,7 @@ func (d *destroyer) remove(ctx context.Context, ref string, opts []RemoveOption)
 // says whose they are.
 func (d *destroyer) removeLocked(ctx context.Context, inst Instance, o removeOptions) error {
 	if inst.State.Live() {
-		return &errors.TransitionError{VM: inst.Name, Op: "remove", State: string(inst.State), Hint: "stop it first, or use ForceRemove"}
+		return stillLive(inst)
 	}
 	backend, err := d.m.backend(inst.Config)
 	if err != nil {
@@ -187,5 +195,13 @@ func (d *destroyer) removeLocked(ctx context.Context, inst Instance, o removeOpt
 	if drop != nil {
 		return errors.Wrap(errors.ErrVMLifecycle, "remove VM", inst.Name, drop)
 	}
-	return d.m.states.remove(ctx, inst)
+	err = d.m.states.remove(ctx, inst)
+	if err == nil {
+		d.m.mine.Delete(inst.ID)
+	}
+	return err
+}
+
+func stillLive(inst Instance) error {
+	return &errors.TransitionError{VM: inst.Name, Op: "remove", State: string(inst.State), Hint: "stop it first, or use ForceRemove"}
 }

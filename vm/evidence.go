@@ -22,11 +22,15 @@ func evidence(live *liveGuest) proof {
 		return proof{}
 	}
 	var p proof
+	timer := time.NewTimer(exitGrace(live))
+	defer timer.Stop()
 	select {
 	case <-live.guest.Done():
+	case <-timer.C:
+	}
+	if gone(live.guest) {
 		exit := live.guest.Exit()
 		p.exit = &exit
-	case <-time.After(exitGrace(live)):
 	}
 	rt := live.guest.Runtime()
 	p.stderr, p.console = lastOf(rt.Stderr), lastOf(rt.Console)

@@ -130,6 +130,7 @@ type fakeGuest struct {
 	mu      sync.Mutex
 	conns   []net.Conn
 	running bool
+	free    bool // released: it can't be signalled any more
 	exit    errors.ExitStatus
 	once    sync.Once
 	done    chan struct{}
@@ -257,6 +258,9 @@ func (g *fakeGuest) Ladder() []vm.StopStep {
 		{Name: "quit", Run: polite},
 		{Name: "sigterm", Run: polite},
 		{Name: "sigkill", Run: func(context.Context) error {
+			if g.released() {
+				return errors.ErrVMNotRunning
+			}
 			r.end(errors.ExitStatus{Known: true, Signal: "SIGKILL"})
 			return nil
 		}},
@@ -272,7 +276,16 @@ func (g *fakeGuest) Exit() errors.ExitStatus {
 	return r.exit
 }
 
+func (g *fakeGuest) released() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.free
+}
+
 func (g *fakeGuest) Release() error {
+	g.mu.Lock()
+	g.free = true
+	g.mu.Unlock()
 	err := g.client.Close()
 	g.wg.Wait()
 	return err
@@ -348,8 +361,11 @@ func newBench(t *testing.T) *bench {
 
 // second returns another manager on the same store, folder and backend, as another
 // process would have.
-func (b *bench) second(t *testing.T) *vm.Manager {
-	m, err := vm.NewManager(vm.Options{Store: b.store, Images: b.images, Booter: b.booter, Dir: b.dir,
+func (b *bench) second(t *testing.T) *vm.Manager { return b.over(t, b.store) }
+
+// over returns another manager whose store goes wrong at times.
+func (b *bench) over(t *testing.T, store vm.Store) *vm.Manager {
+	m, err := vm.NewManager(vm.Options{Store: store, Images: b.images, Booter: b.booter, Dir: b.dir,
 		Backends: map[string]vm.Backend{"process": b.backend}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.Close()) })

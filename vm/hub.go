@@ -37,6 +37,7 @@ type watcher struct {
 
 	mu      sync.Mutex
 	known   map[string]seen
+	buried  map[string]bool // removed since the last comparison began: lists may still have them
 	queue   []Event
 	dropped int
 	wake    chan struct{} // capacity 1
@@ -48,7 +49,7 @@ func (h *hub) watch(ctx context.Context, done func()) (<-chan Event, error) {
 		done()
 		return nil, err
 	}
-	w := &watcher{out: make(chan Event), known: map[string]seen{}, wake: make(chan struct{}, 1)}
+	w := &watcher{out: make(chan Event), known: map[string]seen{}, buried: map[string]bool{}, wake: make(chan struct{}, 1)}
 	w.mu.Lock()
 	h.mu.Lock()
 	h.watchers[w] = struct{}{}
@@ -129,7 +130,7 @@ func (w *watcher) note(inst Instance) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	was, ok := w.known[inst.ID]
-	if ok && was.version >= inst.Version {
+	if w.buried[inst.ID] || ok && was.version >= inst.Version {
 		return
 	}
 	w.known[inst.ID] = seen{inst.Version, inst.Name, inst.State}
@@ -142,6 +143,7 @@ func (w *watcher) note(inst Instance) {
 func (w *watcher) gone(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.buried[id] = true
 	was, ok := w.known[id]
 	if !ok {
 		return
@@ -164,6 +166,9 @@ func (w *watcher) push(ev Event) {
 
 // compare finds what other processes changed.
 func (w *watcher) compare(ctx context.Context, store Store) {
+	w.mu.Lock()
+	clear(w.buried)
+	w.mu.Unlock()
 	list, err := store.List(ctx, Filter{})
 	if err != nil {
 		return // the store tells again at its next change

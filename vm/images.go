@@ -36,7 +36,7 @@ func (k *imageKeeper) prepare(ctx context.Context, id string, cfg Config) (out [
 
 func (k *imageKeeper) disk(ctx context.Context, id string, index int, d Disk, l Lifetime) (Image, bool, error) {
 	name, format := d.NameAt(index), d.ImageFormat()
-	if d.Path != "" || (d.Base != "" && d.ReadOnly) {
+	if d.inPlace() {
 		info, err := k.images.Inspect(ctx, d.Path+d.Base, format)
 		return Image{Name: name, Path: info.Path, Format: info.Format}, false, err
 	}
@@ -70,7 +70,7 @@ func (k *imageKeeper) release(ctx context.Context, images []Image) error {
 func (k *imageKeeper) erase(ctx context.Context, inst Instance) error {
 	paths := []string{}
 	for i, d := range inst.Config.Disks {
-		if d.Path == "" {
+		if !d.inPlace() {
 			paths = append(paths, filepath.Join(k.dir, inst.ID, d.NameAt(i)+".qcow2"))
 		}
 	}

@@ -42,6 +42,7 @@ func (l *ladder) descend(ctx context.Context) (StopReport, error) {
 	b := l.budget(ctx)
 	gracefulEnd := time.Now().Add(b.graceful)
 	rungs := l.guest.Ladder()
+	var tried StopStep
 	for i, rung := range rungs {
 		if gone(l.guest) {
 			break
@@ -51,9 +52,13 @@ func (l *ladder) descend(ctx context.Context) (StopReport, error) {
 			continue
 		}
 		limit := l.limit(b, rung, gracefulEnd, last)
+		if rung.Graceful && !last && rungs[i+1].Graceful {
+			limit /= 2 // who has agreed to go, and does not, leaves the other way some time
+		}
 		if limit <= 0 {
 			continue
 		}
+		tried = rung
 		attempt, done := l.try(ctx, rung, limit)
 		report.Tried = append(report.Tried, attempt)
 		if done {
@@ -65,8 +70,8 @@ func (l *ladder) descend(ctx context.Context) (StopReport, error) {
 		}
 	}
 	if gone(l.guest) {
-		if report.Step = "exited"; len(report.Tried) > 0 {
-			report.Step = report.Tried[len(report.Tried)-1].Step
+		if report.Step, report.Graceful = tried.Name, tried.Graceful; report.Step == "" {
+			report.Step = "exited"
 		}
 		return report, nil
 	}

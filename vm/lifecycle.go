@@ -117,23 +117,22 @@ func (s *start) acquire(ctx context.Context) (func(context.Context) error, error
 // mark writes the state Starting, once the lock is held. A record that changed since it
 // was checked is checked again.
 func (s *start) mark(ctx context.Context) error {
-	now, err := s.m.store.Get(ctx, s.inst.ID)
-	if err != nil {
-		return err
-	}
-	if now.Version != s.inst.Version {
-		s.inst = now
-		if _, err := s.validate(ctx); err != nil {
-			return err
+	return s.m.states.retry(ctx, s.inst.ID, func(now Instance) error {
+		if now.Version != s.inst.Version {
+			s.inst = now
+			if _, err := s.validate(ctx); err != nil {
+				return err
+			}
 		}
-	}
-	next, err := s.m.states.move(ctx, s.inst, Starting, "", func(i *Instance) {
-		i.Owner, i.Steps, i.Runtime = s.m.self, nil, Runtime{}
+		next, err := s.m.states.move(ctx, s.inst, Starting, "", func(i *Instance) {
+			i.Owner, i.Steps, i.Runtime = s.m.self, nil, Runtime{}
+		})
+		if err == nil {
+			s.inst = next
+			s.m.mine.Store(next.ID, nil)
+		}
+		return err
 	})
-	if err == nil {
-		s.inst = next
-	}
-	return err
 }
 
 // claimPause is how long to wait for a lock that is about to be free: an operation
@@ -215,7 +214,11 @@ func (s *start) handshake(ctx context.Context) (func(context.Context) error, err
 
 func (s *start) resume(ctx context.Context) (func(context.Context) error, error) {
 	s.live.sign() // the silence counts from here
-	return nil, s.live.guest.Continue(ctx)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.limits.Launch))
+	defer cancel()
+	ctx, stop := s.live.guard(ctx)
+	defer stop()
+	return nil, causeOf(ctx, s.live.guest.Continue(ctx))
 }
 
 func (s *start) ready(ctx context.Context) (func(context.Context) error, error) {
@@ -273,8 +276,25 @@ func (s *start) finish(ctx context.Context) error {
 	return nil
 }
 
+// record writes the state Failed. It reads the record first: a write that was cancelled
+// may have been made.
+func (s *start) record(ctx context.Context, failed string, exit *errors.ExitStatus) error {
+	return s.m.states.retry(ctx, s.inst.ID, func(now Instance) error {
+		next, err := s.m.states.move(ctx, now, Failed, ReasonStartFailed+": "+failed, func(i *Instance) {
+			i.Steps, i.Runtime.Exit = s.seq.steps, exit
+		})
+		if err == nil {
+			s.inst = next
+		}
+		return err
+	})
+}
+
 // fail undoes everything and returns the error with its evidence.
 func (s *start) fail(ctx context.Context, failed string, err error) (Instance, error) {
+	if cause := context.Cause(ctx); ctx.Err() != nil && !errors.Is(err, cause) {
+		err = errors.Join(cause, err)
+	}
 	if s.lock == nil { // nothing was begun, the record is as it was
 		var illegal *errors.TransitionError
 		if errors.As(err, &illegal) {
@@ -282,20 +302,11 @@ func (s *start) fail(ctx context.Context, failed string, err error) (Instance, e
 		}
 		return s.inst, &errors.StartError{VM: s.inst.Name, Step: failed, Err: err}
 	}
-	if cause := context.Cause(ctx); ctx.Err() != nil && !errors.Is(err, cause) {
-		err = errors.Join(cause, err)
-	}
 	ev := evidence(s.live)
 	undoErr := s.seq.undo(ctx)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	next, moveErr := s.m.states.move(ctx, s.inst, Failed, ReasonStartFailed+": "+failed, func(i *Instance) {
-		i.Steps, i.Runtime.Exit = s.seq.steps, ev.exit
-	})
-	if moveErr == nil {
-		s.inst = next
-	}
-	undoErr = errors.Join(undoErr, moveErr, s.unlock())
+	undoErr = errors.Join(undoErr, s.record(ctx, failed, ev.exit), s.unlock())
 	if undoErr != nil {
 		s.m.log.WarnContext(ctx, "failed start not undone in full", "vm", s.inst.Name, "error", undoErr)
 	}

@@ -14,60 +14,86 @@ type liveSet struct {
 	m       *Manager
 	attachs singleflight.Group
 
+	ctx      context.Context // ends with close; every guest's is made of it
+	cancel   context.CancelFunc
+	watching sync.WaitGroup // goroutines that watch guests; they begin within calls only
+
 	mu     sync.Mutex
 	guests map[string]*liveGuest
-	starts map[string]context.CancelCauseFunc // starts under way, by ID
-	closed bool
+	starts map[*pendingStart]struct{}
+	failed []error // of guests that could not be let go when close asked for it
+}
+
+// pendingStart is a start of this process that is under way.
+type pendingStart struct {
+	id     string
+	cancel context.CancelCauseFunc
 }
 
 func newLiveSet(m *Manager) *liveSet {
-	return &liveSet{m: m, guests: map[string]*liveGuest{}, starts: map[string]context.CancelCauseFunc{}}
+	l := &liveSet{m: m, guests: map[string]*liveGuest{}, starts: map[*pendingStart]struct{}{}}
+	// Not of the Manager's context: a start that Close cancels is undone first.
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	return l
 }
 
 // starting registers a start, so that Stop can cancel it; the result unregisters it.
 func (l *liveSet) starting(id string, cancel context.CancelCauseFunc) func() {
+	p := &pendingStart{id: id, cancel: cancel}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, ok := l.starts[id]; ok {
-		return func() {} // a second start, which is about to be refused
-	}
-	l.starts[id] = cancel
+	l.starts[p] = struct{}{}
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		delete(l.starts, id)
+		delete(l.starts, p)
 	}
 }
 
-// cancelStart ends a start of this process that is under way.
-func (l *liveSet) cancelStart(id string, cause error) {
+// cancelStart ends the starts of this process that are under way. Of several only one
+// can win, but which is not known.
+func (l *liveSet) cancelStart(inst Instance) {
+	cause := &errors.Error{Kind: errors.ErrVMStart, Op: "start VM", VM: inst.Name, Msg: "it was stopped", Err: context.Canceled}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if cancel, ok := l.starts[id]; ok {
-		cancel(cause)
+	for p := range l.starts {
+		if p.id == inst.ID {
+			p.cancel(cause)
+		}
 	}
 }
 
-// add begins to watch a guest and puts it into the cache.
+// add begins to watch a guest and puts it into the cache. An earlier guest of the VM
+// that is about to be let go loses its place.
 func (l *liveSet) add(inst Instance, guest Guest, limits Timeouts) *liveGuest {
-	lg := newLiveGuest(l.m, inst, guest, limits)
+	lg := newLiveGuest(l.ctx, l.m, inst, guest, limits)
 	l.mu.Lock()
 	l.guests[inst.ID] = lg
-	closed := l.closed
 	l.mu.Unlock()
 	lg.watch()
-	if closed {
-		lg.cancel()
-	}
 	return lg
 }
 
-// drop forgets a guest that is gone.
+// drop forgets a guest that is let go.
 func (l *liveSet) drop(lg *liveGuest) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.guests[lg.id] == lg {
 		delete(l.guests, lg.id)
+	}
+}
+
+// release lets go of a guest.
+func (l *liveSet) release(lg *liveGuest) {
+	err := lg.guest.Release()
+	switch {
+	case err == nil:
+	case l.ctx.Err() != nil:
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.failed = append(l.failed, err)
+	default:
+		l.m.log.Debug("guest not released cleanly", "vm", lg.name, "error", err)
 	}
 }
 
@@ -127,11 +153,17 @@ func (l *liveSet) attach(ctx context.Context, inst Instance) (*liveGuest, error)
 		if lg := l.cached(inst.ID); lg != nil {
 			return lg, nil
 		}
-		return l.connect(context.WithoutCancel(ctx), inst)
+		// Others may be waiting for it as well, so it ends with no caller's context.
+		ctx, done, err := l.m.begin(context.WithoutCancel(ctx), "attach to VM")
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+		return l.connect(ctx, inst)
 	})
 	select {
 	case <-ctx.Done():
-		return nil, errors.Wrap(errors.ErrVMNotRunning, "attach to VM", inst.Name, context.Cause(ctx))
+		return nil, errors.Wrap(errors.ErrVMLifecycle, "attach to VM", inst.Name, context.Cause(ctx))
 	case res := <-ch:
 		if res.Err != nil {
 			return nil, l.explain(ctx, inst, res.Err)
@@ -177,19 +209,11 @@ func notRunning(inst Instance) error {
 	return e
 }
 
-// close lets go of all guests.
+// close lets go of all guests. No call may be under way.
 func (l *liveSet) close() error {
+	l.cancel()
+	l.watching.Wait()
 	l.mu.Lock()
-	l.closed = true
-	guests := make([]*liveGuest, 0, len(l.guests))
-	for _, lg := range l.guests {
-		guests = append(guests, lg)
-	}
-	l.guests = map[string]*liveGuest{}
-	l.mu.Unlock()
-	var errs []error
-	for _, lg := range guests {
-		errs = append(errs, lg.release())
-	}
-	return errors.Join(errs...)
+	defer l.mu.Unlock()
+	return errors.Join(l.failed...)
 }

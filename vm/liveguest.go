@@ -28,9 +28,9 @@ type liveGuest struct {
 	guest  Guest
 	limits Timeouts
 
-	ctx    context.Context // ends with release
+	ctx    context.Context // ends when the guest is gone, or let go
 	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	wg     sync.WaitGroup // the goroutines besides follow's
 
 	lastSign atomic.Int64 // ns since 1970 of the last sign of life
 	up       atomic.Bool  // it was up once: silence means nothing any more
@@ -44,9 +44,9 @@ type liveGuest struct {
 	told      chan struct{} // closed when QEMU's last events have been read
 }
 
-func newLiveGuest(m *Manager, inst Instance, guest Guest, limits Timeouts) *liveGuest {
+func newLiveGuest(ctx context.Context, m *Manager, inst Instance, guest Guest, limits Timeouts) *liveGuest {
 	lg := &liveGuest{m: m, id: inst.ID, name: inst.Name, guest: guest, limits: limits, doomed: make(chan struct{}), told: make(chan struct{})}
-	lg.ctx, lg.cancel = context.WithCancel(m.ctx)
+	lg.ctx, lg.cancel = context.WithCancel(ctx)
 	lg.sign()
 	return lg
 }
@@ -57,21 +57,16 @@ func (g *liveGuest) setUp() { g.up.Store(true) }
 // watch starts the goroutines that follow the guest until it is gone or released.
 func (g *liveGuest) watch() {
 	sub := g.guest.QMP().Subscribe()
-	g.m.ops.Add(1)
-	g.wg.Go(func() {
-		defer g.m.ops.Done()
-		g.follow(sub)
-	})
 	if path := g.guest.Runtime().Console; path != "" {
 		g.wg.Go(func() { g.listen(path) })
 	}
-}
-
-// release lets go of the guest and waits for the goroutines.
-func (g *liveGuest) release() error {
-	g.cancel()
-	g.wg.Wait()
-	return g.guest.Release()
+	g.m.live.watching.Go(func() {
+		g.follow(sub)
+		g.cancel()
+		g.wg.Wait()
+		g.m.live.drop(g)
+		g.m.live.release(g)
+	})
 }
 
 func (g *liveGuest) follow(sub *qmp.Subscription) {
@@ -92,12 +87,9 @@ func (g *liveGuest) follow(sub *qmp.Subscription) {
 			g.event(ev)
 		case <-g.guest.Done():
 			g.drain(events)
+			g.lastLook()
 			told()
 			g.ended()
-			g.m.live.drop(g)
-			if err := g.guest.Release(); err != nil {
-				g.m.log.Debug("guest not released cleanly", "vm", g.name, "error", err)
-			}
 			return
 		}
 	}
@@ -192,8 +184,8 @@ func (g *liveGuest) listen(path string) {
 	err := tail.Follow(ctx, path, 0, func(chunk []byte) {
 		g.sign()
 		carry = append(carry, chunk...)
-		if line := panicPattern.Find(carry); line != nil {
-			g.panicked(strings.TrimSpace(string(line)))
+		if at := panicPattern.FindIndex(carry); at != nil && at[1] < len(carry) { // up to its line break
+			g.panicked(string(carry[at[0]:at[1]]))
 		}
 		if i := strings.LastIndexByte(string(carry), '\n'); i >= 0 {
 			carry = append(carry[:0], carry[i+1:]...)
@@ -214,15 +206,29 @@ func (g *liveGuest) panicked(line string) {
 }
 
 func (g *liveGuest) giveUp(line string) {
+	timer := time.NewTimer(panicGrace)
+	defer timer.Stop()
 	select {
-	case <-time.After(panicGrace):
+	case <-timer.C:
 	case <-g.ctx.Done():
 	case <-g.guest.Done():
 	}
-	g.doom(&errors.GuestError{Kind: errors.ErrGuestPanic, VM: g.name, Msg: line,
-		Console: lastOf(g.guest.Runtime().Console)})
+	g.mourn(line)
 	if g.ctx.Err() == nil {
 		strike(g.ctx, g.guest)
+	}
+}
+
+func (g *liveGuest) mourn(line string) {
+	g.doom(&errors.GuestError{Kind: errors.ErrGuestPanic, VM: g.name, Msg: strings.TrimSpace(line),
+		Console: lastOf(g.guest.Runtime().Console)})
+}
+
+// lastLook finds a panic that ended the guest before listen read of it: a kernel with
+// panic=-1 on its command line resets at once, and QEMU may end with that.
+func (g *liveGuest) lastLook() {
+	if line := panicPattern.FindString(lastOf(g.guest.Runtime().Console)); line != "" {
+		g.mourn(line)
 	}
 }
 
@@ -286,10 +292,10 @@ func (g *liveGuest) epitaph() (State, string) {
 func (g *liveGuest) guard(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(parent)
 	done := make(chan struct{})
-	go func() { // ended and waited for by the CancelFunc
+	g.m.live.watching.Go(func() { // ended and waited for by the CancelFunc, or by Close
 		defer close(done)
 		cancel(g.wait(ctx))
-	}()
+	})
 	return ctx, func() {
 		cancel(context.Canceled)
 		<-done
@@ -308,7 +314,12 @@ func (g *liveGuest) wait(ctx context.Context) error {
 		case <-g.doomed:
 			return g.verdict()
 		case <-g.guest.Done():
-			return g.exited()
+			return g.exited(ctx)
+		case <-g.ctx.Done():
+			if gone(g.guest) {
+				return g.exited(ctx)
+			}
+			return errClosed("watch VM " + g.name)
 		case <-timer.C:
 			quiet := time.Since(time.Unix(0, g.lastSign.Load()))
 			if g.up.Load() {
@@ -322,7 +333,13 @@ func (g *liveGuest) wait(ctx context.Context) error {
 	}
 }
 
-func (g *liveGuest) exited() error {
+// exited says how the guest ended, nil when ctx ends before that is known.
+func (g *liveGuest) exited(ctx context.Context) error {
+	select {
+	case <-g.told:
+	case <-ctx.Done():
+		return nil
+	}
 	if cause := g.verdict(); cause != nil {
 		return cause
 	}

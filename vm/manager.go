@@ -44,11 +44,13 @@ type Manager struct {
 	lifecycle *lifecycle
 	destroyer *destroyer
 
+	mine sync.Map // IDs of the VMs that this Manager added or started
+
 	ctx    context.Context // ends when Close begins
 	cancel context.CancelFunc
 	mu     sync.Mutex
 	closed bool
-	ops    sync.WaitGroup // calls and goroutines that Close waits for; Add only under mu or within one
+	calls  sync.WaitGroup // calls that are under way; see enter
 }
 
 // DefaultBackend is what an empty Config.Backend means.
@@ -227,9 +229,14 @@ func (m *Manager) QMP(ctx context.Context, ref string) (qmp.Conn, error) {
 // Guard returns a context that ends, besides with ctx, when the VM's guest exits,
 // panics or, while it never gave a sign of being up, falls silent for longer than
 // Config.Timeouts.Silence. context.Cause then has errors.ErrVMNotRunning or an
-// *errors.GuestError. The CancelFunc must be called.
+// *errors.GuestError. It also ends with Close. The CancelFunc must be called.
 func (m *Manager) Guard(ctx context.Context, ref string) (context.Context, context.CancelFunc, error) {
-	lg, err := m.live.get(ctx, ref)
+	finding, done, err := m.begin(ctx, "find VM")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	lg, err := m.live.get(finding, ref)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -238,17 +245,31 @@ func (m *Manager) Guard(ctx context.Context, ref string) (context.Context, conte
 }
 
 // Close lets go of every guest and ends the Manager's goroutines. Calls that are
-// under way are cancelled and waited for. It stops no guest; the backends, which are
+// under way are cancelled and waited for: a start is undone. It stops no guest; the backends, which are
 // closed by who made them, end ephemeral ones. It is idempotent.
 func (m *Manager) Close() error {
 	m.mu.Lock()
 	m.closed = true
 	m.mu.Unlock()
 	m.cancel()
-	err := m.live.close()
-	m.ops.Wait()
+	m.calls.Wait() // before the guests are let go: the undoing of a start needs its own
 	m.states.wait()
-	return err
+	return m.live.close()
+}
+
+// enter registers a call that Close waits for; m.calls.Done ends it. It reports false
+// when the Manager is closed.
+func (m *Manager) enter() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed {
+		m.calls.Add(1)
+	}
+	return !m.closed
+}
+
+func errClosed(op string) error {
+	return &errors.Error{Kind: errors.ErrVMLifecycle, Op: op, Msg: "the manager was closed", Err: context.Canceled}
 }
 
 // begin registers a call that Close waits for, and cancels it when Close is called.
@@ -256,20 +277,15 @@ func (m *Manager) begin(ctx context.Context, op string) (context.Context, contex
 	if ctx.Err() != nil {
 		return nil, nil, errors.Wrap(errors.ErrVMLifecycle, op, "", context.Cause(ctx))
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
-		return nil, nil, &errors.Error{Kind: errors.ErrVMLifecycle, Op: op, Msg: "the manager is closed"}
+	if !m.enter() {
+		return nil, nil, errClosed(op)
 	}
-	m.ops.Add(1)
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(m.ctx, func() {
-		cancel(&errors.Error{Kind: errors.ErrVMLifecycle, Op: op, Msg: "the manager was closed", Err: context.Canceled})
-	})
+	stop := context.AfterFunc(m.ctx, func() { cancel(errClosed(op)) })
 	return ctx, func() {
 		stop()
 		cancel(nil)
-		m.ops.Done()
+		m.calls.Done()
 	}, nil
 }
 

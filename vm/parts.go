@@ -32,6 +32,10 @@ func (d Disk) ImageFormat() string {
 // guest might boot from.
 func (d Disk) HasImage() bool { return d.Path != "" || d.Base != "" }
 
+// inPlace reports whether the guest works on the image that the user brought. No image
+// is made then.
+func (d Disk) inPlace() bool { return d.Path != "" || (d.Base != "" && d.ReadOnly) }
+
 // keeps reports whether what the guest writes outlives the guest.
 func (d Disk) keeps(l Lifetime) bool {
 	if d.Keep != nil {

@@ -18,15 +18,15 @@ func (m *Manager) reconcile(ctx context.Context) ([]Instance, error) {
 	var changed []Instance
 	var errs []error
 	for _, inst := range list {
-		now, err := m.settle(ctx, inst)
+		now, buried, err := inst, false, error(nil)
+		if m.orphaned(inst) {
+			now, buried, err = m.bury(ctx, inst)
+		} else {
+			now, err = m.settle(ctx, inst)
+		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
-		}
-		buried := false
-		if m.orphaned(now) {
-			buried, err = m.bury(ctx, now)
-			errs = append(errs, err)
 		}
 		if buried || now.Version != inst.Version {
 			changed = append(changed, now)
@@ -135,21 +135,27 @@ func queryStatus(ctx context.Context, conn qmp.Conn) (statusInfo, error) {
 	return info, json.Unmarshal(raw, &info)
 }
 
-// bury removes an ephemeral VM whose process is gone. It reports whether it did.
-func (m *Manager) bury(ctx context.Context, inst Instance) (bool, error) {
-	inst, err := m.settle(ctx, inst)
-	if err != nil || inst.State.Live() {
-		return false, err
-	}
+// bury removes an ephemeral VM whose process is gone, and kills its guest should that
+// not be gone yet. It reports whether the VM is removed, with its last record.
+func (m *Manager) bury(ctx context.Context, inst Instance) (Instance, bool, error) {
 	lock, err := m.locks.try(inst.ID)
 	if err != nil {
-		return false, nil // somebody works on it
+		return inst, false, nil // somebody works on it
 	}
 	defer func() { _ = lock.Unlock() }()
 	now, err := m.store.Get(ctx, inst.ID)
-	if err != nil || now.Version != inst.Version {
-		return errors.Is(err, errors.ErrVMNotFound), nil
+	switch {
+	case errors.Is(err, errors.ErrVMNotFound):
+		return inst, true, nil
+	case err != nil || !m.orphaned(now):
+		return inst, false, err
+	}
+	if _, err = m.destroyer.stopLocked(ctx, now, stopOptions{force: true}); err != nil {
+		return now, false, err
+	}
+	if now, err = m.store.Get(ctx, inst.ID); err != nil {
+		return now, false, err
 	}
 	err = m.destroyer.removeLocked(ctx, now, removeOptions{deleteImages: true})
-	return err == nil, err
+	return now, err == nil, err
 }

@@ -3,9 +3,19 @@ package vm
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"github.com/maqet/maqet/errors"
 )
+
+// waiting is one call of Wait.
+type waiting struct {
+	m       *Manager
+	states  []State
+	inst    Instance // as last seen
+	changes <-chan struct{}
+	asked   int64 // version of the record for which its lock was seen free
+}
 
 func (m *Manager) wait(ctx context.Context, ref string, states []State) (Instance, error) {
 	inst, err := m.store.Get(ctx, ref)
@@ -16,22 +26,61 @@ func (m *Manager) wait(ctx context.Context, ref string, states []State) (Instanc
 	if err != nil {
 		return inst, err
 	}
+	w := &waiting{m: m, states: states, inst: inst, changes: changes}
+	err = w.run(ctx)
+	if err != nil && ctx.Err() != nil { // whatever it was that noticed
+		err = &errors.Error{Kind: errors.ErrWaitTimeout, Op: "wait for VM", VM: w.inst.Name,
+			Msg: "it is " + string(w.inst.State), Err: context.Cause(ctx)}
+	}
+	return w.inst, err
+}
+
+func (w *waiting) run(ctx context.Context) error {
 	for {
-		if inst, err = m.look(ctx, inst.ID); err != nil {
-			return inst, err
+		inst, err := w.m.look(ctx, w.inst.ID)
+		if err != nil {
+			return err
 		}
-		if reached(inst.State, states) {
-			return inst, nil
+		w.inst = inst
+		if reached(inst.State, w.states) {
+			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return inst, &errors.Error{Kind: errors.ErrWaitTimeout, Op: "wait for VM", VM: inst.Name,
-				Msg: "it is " + string(inst.State), Err: context.Cause(ctx)}
-		case _, ok := <-changes:
-			if !ok && ctx.Err() == nil {
-				return inst, &errors.Error{Kind: errors.ErrDatabase, Op: "wait for VM", VM: inst.Name, Msg: "the store was closed"}
+		if err := w.change(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// change returns when something may have changed.
+func (w *waiting) change(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	var freed chan struct{}
+	if inst := w.inst; (inst.State == Starting || inst.State == Stopping) && inst.Version != w.asked {
+		// Who starts or stops it holds its lock. A process that dies lets go of the lock, and
+		// tells the store nothing.
+		freed = make(chan struct{})
+		wg.Go(func() {
+			if lock, err := w.m.locks.wait(ctx, inst.ID); err == nil {
+				_ = lock.Unlock()
+				close(freed)
 			}
+		})
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-freed:
+		w.asked = w.inst.Version
+		_, err := w.m.settle(ctx, w.inst)
+		return err
+	case _, ok := <-w.changes:
+		if !ok {
+			return &errors.Error{Kind: errors.ErrDatabase, Op: "wait for VM", VM: w.inst.Name, Msg: "the store was closed"}
 		}
+		return nil
 	}
 }
 
