@@ -21,6 +21,7 @@ const causeGrace = 500 * time.Millisecond
 
 // call is one operation on one guest.
 type call struct {
+	m       *Manager
 	op, ref string
 	closing context.Context // ends with the manager's Close
 	caller  context.Context
@@ -36,7 +37,7 @@ func (m *Manager) begin(ctx context.Context, op, ref string) (*call, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &call{op: op, ref: ref, closing: m.ctx, caller: ctx, guard: guard}
+	c := &call{m: m, op: op, ref: ref, closing: m.ctx, caller: ctx, guard: guard}
 	var cancel context.CancelCauseFunc
 	c.ctx, cancel = context.WithCancelCause(ctx)
 	stop := context.AfterFunc(guard, func() {
@@ -68,13 +69,23 @@ func (m *Manager) do(ctx context.Context, op, ref string, fn func(ctx context.Co
 	return c.explain(fn(c.ctx, w))
 }
 
+// name returns a VM's name, for messages: a handle's reference is an ID, which says
+// little to a person.
+func (m *Manager) name(ref string) string {
+	inst, err := m.machines.Get(context.Background(), ref)
+	if err != nil {
+		return ref
+	}
+	return inst.Name
+}
+
 // explain returns what really ended the call: the guest's end as Guard reports it,
 // unchanged; the caller's context; or err.
 func (c *call) explain(err error) error {
 	if err == nil {
 		return nil
 	}
-	broken, ended := errors.Is(err, errLost), isContextError(err)
+	broken, ended := errors.Is(err, errLost), isContextError(err) || c.caller.Err() != nil && errors.Is(err, context.Cause(c.caller))
 	if broken && c.caller.Err() == nil {
 		grace := time.NewTimer(causeGrace)
 		defer grace.Stop()
@@ -88,7 +99,7 @@ func (c *call) explain(err error) error {
 		return c.name(err)
 	}
 	if c.caller.Err() != nil {
-		return &errors.Error{Kind: errors.ErrGuest, Op: c.op, VM: c.ref, Err: contextError(c.caller)}
+		return &errors.Error{Kind: errors.ErrGuest, Op: c.op, VM: c.m.name(c.ref), Err: contextError(c.caller)}
 	}
 	if cause := context.Cause(c.guard); cause != nil {
 		return cause
@@ -101,11 +112,11 @@ func (c *call) explain(err error) error {
 func (c *call) name(err error) error {
 	var e *errors.Error
 	if errors.As(err, &e) && e == err && e.Op == "" {
-		e.Op, e.VM = c.op, c.ref
+		e.Op, e.VM = c.op, c.m.name(c.ref)
 		return e
 	}
 	if errors.KindOf(err) == nil {
-		return errors.Wrap(errors.ErrGuest, c.op, c.ref, err)
+		return errors.Wrap(errors.ErrGuest, c.op, c.m.name(c.ref), err)
 	}
 	return err
 }

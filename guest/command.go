@@ -84,7 +84,7 @@ func (m *Manager) Exec(ctx context.Context, ref string, cmd Command) (Result, er
 	res.Truncated = res.Truncated || cut[0] || cut[1]
 	if err == nil && end.code != 0 {
 		err = &errors.CommandError{
-			VM: ref, Args: cmd.Args, ExitCode: end.code, Signal: end.signal,
+			VM: m.name(ref), Args: cmd.Args, ExitCode: end.code, Signal: end.signal,
 			Stderr: string(res.Stderr[max(0, len(res.Stderr)-stderrTail):]),
 		}
 	}

@@ -119,7 +119,7 @@ func (m *Manager) enter(c *call) (way, error) {
 	w, err := m.enterInTurn(ctx, l)
 	if err != nil && ctx.Err() != nil && c.guard.Err() == nil {
 		return nil, &errors.Error{
-			Kind: errors.ErrAgentUnavailable, Op: c.op, VM: c.ref,
+			Kind: errors.ErrAgentUnavailable, Op: c.op, VM: inst.Name,
 			Msg:  "no agent answered within " + limit.String(),
 			Hint: "a guest of your own needs qemu-guest-agent; Config.Timeouts.Ready is the limit",
 		}
