@@ -102,7 +102,11 @@ func (m *Maqet) Run(ctx context.Context, cfg vm.Config, opts ...vm.StartOption) 
 	}
 	machine := &Machine{m: m, id: inst.ID, name: inst.Name}
 	if err := machine.Start(ctx, opts...); err != nil {
-		return nil, errors.Join(err, m.VM.Remove(context.WithoutCancel(ctx), inst.ID, vm.DeleteImages()))
+		gone := m.VM.Remove(context.WithoutCancel(ctx), inst.ID, vm.DeleteImages())
+		if errors.Is(gone, errors.ErrVMNotFound) {
+			gone = nil // Close, or somebody else, was quicker
+		}
+		return nil, errors.Join(err, gone)
 	}
 	return machine, nil
 }

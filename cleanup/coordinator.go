@@ -68,8 +68,10 @@ type Report struct {
 // Row says what became of one VM.
 type Row struct {
 	ID, Name string
-	Action   string // "stopped", "removed", "adopted", "recorded as stopped", ...
-	Step     string // how it was stopped, as in vm.StopReport
+	// Action is what was done, or tried if Err is set: "stopped" or "removed"; in a
+	// report of Sweep "removed", or what is recorded now: "failed: vanished".
+	Action   string
+	Step     string // how it was stopped, as in vm.StopReport; empty in a report of Sweep
 	Duration time.Duration
 	Err      error
 }
@@ -84,8 +86,9 @@ func (r Report) Err() error {
 }
 
 // StopAll stops the VMs that are live, several at once, each within a time-out of its
-// own: one that is stuck delays nobody. The report has every VM; the error joins
-// theirs.
+// own: one that is stuck delays nobody. With [AndRemove] those that are not live are
+// worked on, too. The error joins those of the report's rows; one VM's failure does not
+// keep others from being stopped.
 func (c *Coordinator) StopAll(ctx context.Context, opts ...Option) (Report, error) {
 	o := options{parallel: 8, timeout: 90 * time.Second}
 	for _, opt := range opts {
@@ -125,11 +128,9 @@ func (c *Coordinator) end(ctx context.Context, inst vm.Instance, o options) Row 
 	defer cancel()
 	row := Row{ID: inst.ID, Name: inst.Name}
 	begun := time.Now()
-	if inst.State.Live() {
-		var rep vm.StopReport
-		rep, row.Err = c.vms.Stop(ctx, inst.ID, o.stop...)
-		row.Action, row.Step = "stopped", rep.Step
-	}
+	// Also one that was not live when it was listed: it may be about to start.
+	rep, err := c.vms.Stop(ctx, inst.ID, o.stop...)
+	row.Action, row.Step, row.Err = "stopped", rep.Step, err
 	if o.remove && row.Err == nil {
 		row.Action = "removed"
 		row.Err = c.vms.Remove(ctx, inst.ID)
@@ -147,10 +148,30 @@ func (c *Coordinator) end(ctx context.Context, inst vm.Instance, o options) Row 
 func (c *Coordinator) Sweep(ctx context.Context) (Report, error) {
 	begun := time.Now()
 	changed, err := c.vms.Reconcile(ctx)
-	report := Report{}
-	for _, inst := range changed {
-		report.Rows = append(report.Rows, Row{ID: inst.ID, Name: inst.Name, Action: string(inst.State) + ": " + inst.Reason})
+	var report Report
+	if len(changed) > 0 {
+		list, listErr := c.vms.List(ctx, vm.Filter{})
+		err = errors.Join(err, listErr)
+		report.Rows = rows(changed, list, listErr == nil)
 	}
 	report.Duration = time.Since(begun)
 	return report, err
+}
+
+// rows says what became of each VM. One that is not in list any more, if that is known,
+// was removed.
+func rows(changed, list []vm.Instance, known bool) []Row {
+	left := make(map[string]bool, len(list))
+	for _, inst := range list {
+		left[inst.ID] = true
+	}
+	var out []Row
+	for _, inst := range changed {
+		row := Row{ID: inst.ID, Name: inst.Name, Action: string(inst.State) + ": " + inst.Reason}
+		if known && !left[inst.ID] {
+			row.Action = "removed"
+		}
+		out = append(out, row)
+	}
+	return out
 }
