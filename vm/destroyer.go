@@ -82,6 +82,9 @@ func (d *destroyer) stopLocked(ctx context.Context, inst Instance, o stopOptions
 		to, reason = lg.epitaph()
 	}
 	_, err = d.finalise(ctx, inst, to, reason, lg.guest.Exit())
+	if err == nil {
+		lg.recorded()
+	}
 	return report, err
 }
 

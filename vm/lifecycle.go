@@ -306,7 +306,11 @@ func (s *start) fail(ctx context.Context, failed string, err error) (Instance, e
 	undoErr := s.seq.undo(ctx)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	undoErr = errors.Join(undoErr, s.record(ctx, failed, ev.exit), s.unlock())
+	recordErr := s.record(ctx, failed, ev.exit)
+	if recordErr == nil && s.live != nil {
+		s.live.recorded()
+	}
+	undoErr = errors.Join(undoErr, recordErr, s.unlock())
 	if undoErr != nil {
 		s.m.log.WarnContext(ctx, "failed start not undone in full", "vm", s.inst.Name, "error", undoErr)
 	}

@@ -30,7 +30,11 @@ type liveGuest struct {
 
 	ctx    context.Context // ends when the guest is gone, or let go
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // the goroutines besides follow's
+	// unrecorded ends when an operation of this process has recorded the guest's end, so
+	// that nobody else need.
+	unrecorded context.Context
+	recorded   context.CancelFunc
+	wg         sync.WaitGroup // the goroutines besides follow's
 
 	lastSign atomic.Int64 // ns since 1970 of the last sign of life
 	up       atomic.Bool  // it was up once: silence means nothing any more
@@ -47,6 +51,7 @@ type liveGuest struct {
 func newLiveGuest(ctx context.Context, m *Manager, inst Instance, guest Guest, limits Timeouts) *liveGuest {
 	lg := &liveGuest{m: m, id: inst.ID, name: inst.Name, guest: guest, limits: limits, doomed: make(chan struct{}), told: make(chan struct{})}
 	lg.ctx, lg.cancel = context.WithCancel(ctx)
+	lg.unrecorded, lg.recorded = context.WithCancel(lg.ctx)
 	lg.sign()
 	return lg
 }
@@ -251,9 +256,9 @@ func (g *liveGuest) verdict() error {
 // ended mends the record of a guest that has gone by itself. Where an operation is
 // under way, here or in another process, it holds the lock and writes its own.
 func (g *liveGuest) ended() {
-	lock, err := g.m.locks.wait(g.ctx, g.id)
+	lock, err := g.m.locks.wait(g.unrecorded, g.id)
 	if err != nil {
-		return // released: the next process that looks settles it
+		return // recorded, or released: then the next process that looks settles it
 	}
 	defer func() { _ = lock.Unlock() }()
 	pid := g.guest.Runtime().Process
