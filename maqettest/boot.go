@@ -70,8 +70,7 @@ func Boot(tb testing.TB, opts ...Option) *Guest {
 		giveUp(tb, err)
 	}
 	g.Maqet = m
-	report := newReport(tb, m)
-	tb.Cleanup(func() { g.close(report) })
+	tb.Cleanup(g.close)
 
 	if len(o.conds) > 0 {
 		o.start = append(o.start, vm.WaitFor(m.Guest.Until(o.conds...)))
@@ -102,10 +101,11 @@ func giveUp(tb testing.TB, err error) {
 	tb.Fatalf("maqettest: %v", err)
 }
 
-// close clears the guest away and reports what is worth it.
-func (g *Guest) close(r *report) {
+// close clears the guest away; of a test that failed it first reports what is known.
+func (g *Guest) close() {
+	g.tb.Helper()
 	if g.tb.Failed() {
-		r.write()
+		(&report{tb: g.tb, m: g.Maqet}).write()
 	}
 	if err := g.Maqet.Close(); err != nil {
 		g.tb.Errorf("maqettest: clearing away: %v", err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -16,19 +17,16 @@ import (
 // logTail is how much of the console and of QEMU's stderr goes to the test's log.
 const logTail = 4096
 
-// report shows what is known of a guest whose test failed.
+// report shows what is known of the guests of a test that failed.
 type report struct {
-	tb  testing.TB
-	m   *maqet.Maqet
-	dir string
+	tb testing.TB
+	m  *maqet.Maqet
 }
 
-func newReport(tb testing.TB, m *maqet.Maqet) *report {
-	return &report{tb: tb, m: m, dir: tb.ArtifactDir()}
-}
-
-// write logs the ends of the logs, and saves everything below the artifact folder.
+// write logs the ends of the logs, and saves everything below the artifact folder. It
+// does what it can: what fails is logged.
 func (r *report) write() {
+	r.tb.Helper()
 	list, err := r.m.VM.List(context.Background(), vm.Filter{})
 	if err != nil {
 		r.tb.Logf("maqettest: no report: %v", err)
@@ -42,6 +40,7 @@ func (r *report) write() {
 }
 
 func (r *report) log(title, path string) {
+	r.tb.Helper()
 	if path == "" {
 		return
 	}
@@ -52,20 +51,52 @@ func (r *report) log(title, path string) {
 	r.tb.Logf("maqettest: the end of %s:\n%s", title, strings.TrimRight(string(text), "\r\n"))
 }
 
+// save writes the files of one guest to a folder of its name: a test may have several.
 func (r *report) save(inst vm.Instance) {
+	r.tb.Helper()
+	dir := filepath.Join(r.tb.ArtifactDir(), inst.Name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		r.tb.Logf("maqettest: artifacts not saved: %v", err)
+		return
+	}
 	config, err := json.MarshalIndent(inst.Config, "", "  ")
 	if err != nil {
 		r.tb.Logf("maqettest: configuration not saved: %v", err)
 	}
-	files := map[string][]byte{"config.json": config, "qemu-args.txt": []byte(strings.Join(inst.Runtime.Args, "\n") + "\n")}
+	files := map[string][]byte{"config.json": append(config, '\n')}
+	if len(inst.Runtime.Args) > 0 {
+		files["qemu-args.txt"] = []byte(shellQuote(inst.Runtime.Args) + "\n")
+	}
 	for name, path := range map[string]string{"console.log": inst.Runtime.Console, "qemu.log": inst.Runtime.Stderr} {
 		if data, err := os.ReadFile(path); err == nil {
 			files[name] = data
 		}
 	}
 	for name, data := range files {
-		if err := os.WriteFile(filepath.Join(r.dir, inst.Name+"-"+name), data, 0o600); err != nil {
-			r.tb.Logf("maqettest: %s not saved: %v", name, err)
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			r.tb.Logf("maqettest: artifact not saved: %v", err)
 		}
 	}
+}
+
+// plainWord matches what means itself to a POSIX shell (POSIX.1-2017, XCU 2.2).
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+
+// shellQuote returns a command line that a person can paste into a shell. Each option
+// is on a line of its own.
+func shellQuote(args []string) string {
+	var b strings.Builder
+	for i, arg := range args {
+		switch {
+		case i > 0 && strings.HasPrefix(arg, "-"):
+			b.WriteString(" \\\n  ")
+		case i > 0:
+			b.WriteByte(' ')
+		}
+		if !plainWord.MatchString(arg) {
+			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+		b.WriteString(arg)
+	}
+	return b.String()
 }

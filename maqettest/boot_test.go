@@ -1,0 +1,188 @@
+package maqettest
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/maqet/maqet/vm"
+)
+
+func TestShellQuote(t *testing.T) {
+	args := []string{"/usr/bin/qemu", "-device", `{"id": "a'b"}`, "-append", "console=ttyS0 $HOME `id` \\ \"x\"", "", "-S", "a\nb", "plain,x=y"}
+	text := shellQuote(args)
+	out, err := exec.Command("sh", "-c", `set -- `+text+"\n"+`for a; do printf '%s\0' "$a"; done`).Output()
+	require.NoError(t, err)
+	require.Equal(t, strings.Join(args, "\x00")+"\x00", string(out))
+	require.Contains(t, text, "/usr/bin/qemu \\\n  -device ", "an option on each line")
+	require.Contains(t, text, " plain,x=y", "what needs no quotes has none")
+}
+
+func TestWithoutQEMU(t *testing.T) {
+	ownTemp(t)
+	t.Setenv("MAQET_QEMU", "/nowhere/qemu-system-x86_64")
+	for _, require1 := range []bool{false, true} {
+		t.Setenv("MAQET_REQUIRE", map[bool]string{true: "1"}[require1])
+		r := record(t, func(r *recorder) {
+			Boot(r)
+			t.Error("Boot went on")
+		})
+		require.Equal(t, require1, r.failed)
+		require.Equal(t, !require1, r.skipped)
+		require.Contains(t, r.log.String(), "/nowhere/qemu-system-x86_64", "the reason")
+		require.Contains(t, r.log.String(), "MAQET_QEMU", "what to do")
+	}
+}
+
+func TestWrongConfig(t *testing.T) {
+	ownTemp(t)
+	r := record(t, func(r *recorder) { Boot(r, Config(vm.Config{Name: "no/name"})) })
+	require.True(t, r.failed)
+	require.Contains(t, r.log.String(), "no/name")
+}
+
+// TestBootFails: QEMU ends at once. The log says why, the artifacts are there, and
+// nothing else is.
+func TestBootFails(t *testing.T) {
+	ownTemp(t)
+	needQEMU(t)
+	r := record(t, func(r *recorder) {
+		Boot(r, Config(vm.Config{Name: "odd", Args: []string{"-device", "no-such-device"}}))
+		t.Error("Boot went on")
+	})
+	require.True(t, r.failed)
+	require.Contains(t, r.log.String(), "step handshake")
+	require.Contains(t, r.log.String(), "the end of odd's QEMU")
+	for _, name := range []string{"qemu.log", "qemu-args.txt", "config.json"} {
+		require.Contains(t, artifact(t, r, "odd", name), "no-such-device")
+	}
+	requireNoQEMU(t, os.TempDir())
+}
+
+// TestFailure boots a guest in which a program fails.
+func TestFailure(t *testing.T) {
+	needQEMU(t)
+	var dir string
+	var inst vm.Instance
+	r := record(t, func(r *recorder) {
+		g := Boot(r, Memory(192*vm.MiB))
+		var err error
+		inst, err = g.Instance(t.Context())
+		require.NoError(t, err)
+		dir = inst.Runtime.Dir
+		require.Equal(t, "fine\n", string(g.Run("echo", "fine").Stdout))
+		require.False(t, r.failed)
+		g.Run("sh", "-c", "echo oops >&2; exit 3")
+		t.Error("Run went on")
+	})
+	require.True(t, r.failed)
+	log := r.log.String()
+	require.Contains(t, log, "is ready after")
+	require.Contains(t, log, "exit status 3")
+	require.Contains(t, log, "oops")
+	require.Contains(t, log, "the end of "+inst.Name+"'s console")
+
+	require.NotEmpty(t, artifact(t, r, inst.Name, "console.log"))
+	artifact(t, r, inst.Name, "qemu.log")
+	require.Contains(t, artifact(t, r, inst.Name, "qemu-args.txt"), inst.ID)
+	var cfg vm.Config
+	require.NoError(t, json.Unmarshal([]byte(artifact(t, r, inst.Name, "config.json")), &cfg))
+	require.Equal(t, 192*vm.MiB, cfg.Memory)
+
+	require.NoDirExists(t, dir)
+	requireNoQEMU(t, inst.ID)
+}
+
+func artifact(t *testing.T, r *recorder, vmName, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(r.artifacts, vmName, name))
+	require.NoError(t, err)
+	return string(data)
+}
+
+// TestParallel boots two guests at once.
+func TestParallel(t *testing.T) {
+	needQEMU(t)
+	for _, name := range []string{"a", "b"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := Boot(t, Config(vm.Config{Name: "same"}))
+			require.NoError(t, g.WriteFile(t.Context(), "/tmp/who", []byte(name), 0o600))
+			require.Equal(t, name, string(g.Run("cat", "/tmp/who").Stdout))
+		})
+	}
+}
+
+// childEnv has TestChild play a test that is killed.
+const childEnv = "MAQETTEST_CHILD"
+
+func TestChild(t *testing.T) {
+	if os.Getenv(childEnv) == "" {
+		return // it is TestKilledTestIsSwept that runs it
+	}
+	g := Boot(t)
+	inst, err := g.Instance(t.Context())
+	require.NoError(t, err)
+	data, err := json.Marshal(inst)
+	require.NoError(t, err)
+	_, _ = os.Stdout.WriteString("\nINSTANCE " + string(data) + "\n")
+	select {}
+}
+
+// TestKilledTestIsSwept: a test binary that is killed takes its guest with it, and the
+// next Boot removes its folder.
+func TestKilledTestIsSwept(t *testing.T) {
+	temp := ownTemp(t)
+	needQEMU(t)
+	child := exec.Command(os.Args[0], "-test.run=^TestChild$")
+	child.Env = append(os.Environ(), childEnv+"=1")
+	out, err := child.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, child.Start())
+	var inst vm.Instance
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 1<<20)
+	for inst.ID == "" && lines.Scan() {
+		if text, ok := strings.CutPrefix(lines.Text(), "INSTANCE "); ok {
+			require.NoError(t, json.Unmarshal([]byte(text), &inst))
+		}
+	}
+	require.NotEmpty(t, inst.ID, "the child did not boot")
+	pidfd, err := unix.PidfdOpen(inst.Runtime.Process.PID, 0)
+	require.NoError(t, err)
+	defer unix.Close(pidfd)
+
+	require.NoError(t, child.Process.Kill())
+	require.Error(t, child.Wait())
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, int(time.Second.Milliseconds()))
+	require.NoError(t, err)
+	require.Equal(t, 1, n, "QEMU is gone within a second")
+	left, err := filepath.Glob(filepath.Join(temp, "maqet-*"))
+	require.NoError(t, err)
+	require.Len(t, left, 1, "the folder is left")
+
+	record(t, func(r *recorder) { Boot(r, Config(vm.Config{Name: "no/name"})) })
+	left, err = filepath.Glob(filepath.Join(temp, "maqet-*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+// needQEMU skips a test that can't run here, as Boot would.
+func needQEMU(t *testing.T) {
+	t.Helper()
+	if os.Getenv("MAQET_REQUIRE") == "1" {
+		return
+	}
+	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil && os.Getenv("MAQET_QEMU") == "" {
+		t.Skipf("no QEMU: %v", err)
+	}
+}
