@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +129,39 @@ func BenchmarkStartExec(b *testing.B) {
 			require.NoError(b, s.Close())
 		})
 	}})
+}
+
+// BenchmarkBoots boots the default guest MAQET_BOOTS times (default 20) until its first
+// Exec returns, and counts those that do not get there.
+func BenchmarkBoots(b *testing.B) {
+	m := open(b)
+	boots := 20
+	if text := os.Getenv("MAQET_BOOTS"); text != "" {
+		n, err := strconv.Atoi(text)
+		require.NoError(b, err)
+		boots = n
+	}
+	var took []time.Duration
+	for i := range boots {
+		begun := time.Now()
+		g, err := m.Run(b.Context(), vm.Config{})
+		if err == nil {
+			_, err = g.Exec(b.Context(), "true")
+		}
+		if err != nil {
+			b.Errorf("boot %d of %d: %v", i+1, boots, err)
+			continue
+		}
+		took = append(took, time.Since(begun))
+		_, err = g.Stop(b.Context(), vm.Force())
+		require.NoError(b, err)
+		require.NoError(b, g.Remove(b.Context()))
+	}
+	b.ReportMetric(float64(len(took)), "reached")
+	b.ReportMetric(float64(boots), "boots")
+	b.ReportMetric(ms(median(took)), "median-ms")
+	b.ReportMetric(ms(slices.Max(took)), "max-ms")
+	b.ReportMetric(0, "ns/op")
 }
 
 func accelOf(args []string) string {

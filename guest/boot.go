@@ -49,6 +49,9 @@ type Booter struct {
 	cacheDir string
 	log      *slog.Logger
 	tscKHz   func() (int, bool)
+
+	mu    sync.Mutex
+	inits map[string]string // built init programs by architecture
 }
 
 var _ vm.Booter = (*Booter)(nil)
@@ -58,7 +61,7 @@ func NewBooter(o BooterOptions) *Booter {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Booter{cacheDir: o.CacheDir, log: o.Logger, tscKHz: sync.OnceValues(tsc.KHz)}
+	return &Booter{inits: map[string]string{}, cacheDir: o.CacheDir, log: o.Logger, tscKHz: sync.OnceValues(tsc.KHz)}
 }
 
 // ResolveBoot returns what cfg boots from; vm.Boot has the rules. The first call for a
@@ -122,9 +125,29 @@ func startFile(ctx context.Context, k kernel.Kernel) (string, error) {
 	return path, err
 }
 
+// init returns the program for an architecture. What it is made of is part of this
+// program, so it is looked for once.
+func (b *Booter) init(ctx context.Context, cache, arch string) (string, error) {
+	prebuilt := os.Getenv(initramfs.EnvInit) != ""
+	b.mu.Lock()
+	path := b.inits[arch]
+	b.mu.Unlock()
+	if _, err := os.Stat(path); err == nil && !prebuilt {
+		return path, nil
+	}
+	path, err := initramfs.BuildInit(ctx, initSource, initramfs.InitOptions{Arch: arch, CacheDir: cache})
+	if err != nil || prebuilt {
+		return path, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.inits[arch] = path
+	return path, nil
+}
+
 // initrd builds the default guest's initial RAM disk.
 func (b *Booter) initrd(ctx context.Context, cache string, k kernel.Kernel, cfg vm.Config) (string, error) {
-	init, err := initramfs.BuildInit(ctx, initSource, initramfs.InitOptions{Arch: k.Arch, CacheDir: cache})
+	init, err := b.init(ctx, cache, k.Arch)
 	if err != nil {
 		return "", err
 	}
