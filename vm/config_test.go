@@ -44,6 +44,22 @@ func TestTenMistakes(t *testing.T) {
 	}
 }
 
+// TestTwice: what must be unique in a VM.
+func TestTwice(t *testing.T) {
+	for field, cfg := range map[string]vm.Config{
+		"networks[1].name":             {Networks: []vm.Network{{Name: "lan"}, {Name: "lan"}}},
+		"networks[1].forwards[0].port": {Networks: []vm.Network{{Forwards: []vm.Forward{{Port: 80, Guest: 80}}}, {Forwards: []vm.Forward{{Host: "127.0.0.1", Port: 80, Guest: 81, Proto: "tcp"}}}}},
+		"devices[1].id":                {Devices: []vm.Device{{Driver: "x", ID: "a"}, {Driver: "x", ID: "a"}}},
+		"cpu":                          {CPU: vm.CPU{Sockets: 100, Cores: 100}},
+	} {
+		var ce *errors.ConfigError
+		require.ErrorAs(t, cfg.Validate(), &ce, field)
+		require.True(t, ce.Has(field), "%s in:\n%v", field, ce)
+	}
+	require.NoError(t, vm.Config{Networks: []vm.Network{{Forwards: []vm.Forward{
+		{Port: 53, Guest: 53}, {Port: 53, Guest: 53, Proto: "udp"}, {Host: "127.0.0.2", Port: 53, Guest: 53}}}}}.Validate())
+}
+
 func TestNames(t *testing.T) {
 	for _, name := range []string{"a", "web-1.example_x", "0", strings.Repeat("x", 63)} {
 		require.NoError(t, vm.Config{Name: name}.Validate(), name)

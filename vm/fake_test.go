@@ -33,6 +33,7 @@ type fakeBackend struct {
 	connect  func(ctx context.Context) error
 	resume   func(ctx context.Context) error
 	deaf     bool // the guest ignores polite rungs
+	agrees   bool // its agent takes the order, and nothing happens
 	timeouts vm.Timeouts
 
 	mu      sync.Mutex
@@ -253,7 +254,13 @@ func (g *fakeGuest) Ladder() []vm.StopStep {
 		return nil
 	}
 	return []vm.StopStep{
-		{Name: "agent", Graceful: true, Run: func(context.Context) error { return errors.New("no agent") }},
+		{Name: "agent", Graceful: true, Run: func(ctx context.Context) error {
+			if !g.b.agrees {
+				return errors.New("no agent")
+			}
+			<-ctx.Done()
+			return nil
+		}},
 		{Name: "acpi", Graceful: true, Run: polite},
 		{Name: "quit", Run: polite},
 		{Name: "sigterm", Run: polite},
@@ -313,6 +320,12 @@ func (f *fakeImages) Create(_ context.Context, s storage.CreateSpec) (storage.Im
 		return storage.Image{}, errors.ErrImageCreation
 	}
 	f.present[s.Path] = true
+	if err := os.MkdirAll(filepath.Dir(s.Path), 0o700); err != nil {
+		return storage.Image{}, err
+	}
+	if err := os.WriteFile(s.Path, nil, 0o600); err != nil {
+		return storage.Image{}, err
+	}
 	return storage.Image{Path: s.Path, Format: s.Format}, nil
 }
 
@@ -333,6 +346,9 @@ func (f *fakeImages) Delete(_ context.Context, path string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.present, path)
+	if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package vm_test
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -194,7 +195,9 @@ func TestPanicLineIsWhole(t *testing.T) {
 	time.Sleep(50 * time.Millisecond) // the guest's pace
 	g.print(t, "pted to kill init!\r\n")
 	<-ctx.Done()
-	require.ErrorContains(t, context.Cause(ctx), "Attempted to kill init!")
+	var dead *errors.GuestError
+	require.ErrorAs(t, context.Cause(ctx), &dead)
+	require.Equal(t, "Kernel panic - not syncing: Attempted to kill init!", strings.TrimPrefix(dead.Msg, "[    1.5] "))
 }
 
 // TestPanicThatEndsQEMU: with panic=-1 on its command line a guest resets before its
@@ -337,6 +340,38 @@ func TestOrphanThatLives(t *testing.T) {
 	_, err := next.Add(t.Context(), vm.Config{Name: "web"})
 	require.NoError(t, err)
 	require.True(t, b.backend.guest(inst.ID).gone())
+}
+
+// TestAgreeingGuestThatStays: a guest whose agent takes the order, and that does nothing,
+// is asked by its power button, too.
+func TestAgreeingGuestThatStays(t *testing.T) {
+	b := newBench(t)
+	b.backend.agrees = true
+	inst := b.start(t, vm.Config{}, vm.WaitFor(holds{}))
+	rep, err := b.Stop(t.Context(), inst.ID)
+	require.NoError(t, err)
+	require.Equal(t, "acpi", rep.Step)
+	require.True(t, rep.Graceful)
+	require.Equal(t, "timed out", rep.Tried[0].Err)
+	require.Less(t, rep.Duration, 900*time.Millisecond, "half of the guest's second")
+}
+
+// TestImagesOfFormerDisks: a disk that left the configuration leaves no image behind.
+func TestImagesOfFormerDisks(t *testing.T) {
+	b := newBench(t)
+	cfg := vm.Config{Name: "web", Lifetime: vm.Persistent, Disks: []vm.Disk{{Name: "old", Size: vm.MiB}}}
+	for range 2 {
+		inst, err := b.Apply(t.Context(), cfg)
+		require.NoError(t, err)
+		_, err = b.Start(t.Context(), inst.ID)
+		require.NoError(t, err)
+		_, err = b.Stop(t.Context(), inst.ID)
+		require.NoError(t, err)
+		cfg.Disks = []vm.Disk{{Name: "new", Size: vm.MiB}}
+	}
+	require.Equal(t, 2, b.images.count(), "kept until it is asked for")
+	require.NoError(t, b.Remove(t.Context(), "web", vm.DeleteImages()))
+	require.Equal(t, 0, b.images.count())
 }
 
 func TestStopOfADeadOperationSaysHowItEnded(t *testing.T) {

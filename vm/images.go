@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 
 	"github.com/maqet/maqet/errors"
@@ -62,28 +63,27 @@ func (k *imageKeeper) disk(ctx context.Context, id string, index int, d Disk, l 
 
 // release deletes the ephemeral images of a guest that is gone.
 func (k *imageKeeper) release(ctx context.Context, images []Image) error {
-	return k.deleteIf(ctx, images, func(i Image) bool { return i.Ephemeral })
-}
-
-// erase deletes all images that were made for a VM: those of its last start, and
-// those that its configuration names.
-func (k *imageKeeper) erase(ctx context.Context, inst Instance) error {
-	paths := []string{}
-	for i, d := range inst.Config.Disks {
-		if !d.inPlace() {
-			paths = append(paths, filepath.Join(k.dir, inst.ID, d.NameAt(i)+".qcow2"))
-		}
-	}
-	return errors.Join(
-		k.deleteIf(ctx, inst.Runtime.Disks, func(i Image) bool { return i.Owned }),
-		k.delete(ctx, paths))
-}
-
-func (k *imageKeeper) deleteIf(ctx context.Context, images []Image, which func(Image) bool) error {
 	var paths []string
 	for _, i := range images {
-		if i.Owned && which(i) {
+		if i.Owned && i.Ephemeral {
 			paths = append(paths, i.Path)
+		}
+	}
+	return k.delete(ctx, paths)
+}
+
+// erase deletes all images that were made for a VM: what lies in its folder, also of
+// disks that have left its configuration since.
+func (k *imageKeeper) erase(ctx context.Context, inst Instance) error {
+	dir := filepath.Join(k.dir, inst.ID)
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	var paths []string
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) == ".qcow2" {
+			paths = append(paths, filepath.Join(dir, e.Name()))
 		}
 	}
 	return k.delete(ctx, paths)

@@ -48,7 +48,7 @@ func (l *lifecycle) start(ctx context.Context, ref string, opts []StartOption) (
 	failed, err := s.seq.run(ctx, s.steps())
 	if err == nil {
 		err = s.finish(ctx)
-		failed = StepReady
+		failed = s.seq.steps[len(s.seq.steps)-1].Name
 	}
 	if err != nil {
 		return s.fail(ctx, failed, err)

@@ -101,6 +101,7 @@ func TestStartPaused(t *testing.T) {
 	b := newBench(t)
 	inst := b.start(t, vm.Config{}, vm.StartPaused())
 	require.Equal(t, vm.Paused, inst.State)
+	require.Equal(t, vm.StepHandshake, inst.Steps[len(inst.Steps)-1].Name)
 	conn, err := b.QMP(t.Context(), inst.ID)
 	require.NoError(t, err)
 	_, err = conn.Execute(t.Context(), "cont", nil)

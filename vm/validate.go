@@ -1,7 +1,9 @@
 package vm
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
 	"regexp"
@@ -78,8 +80,8 @@ func (v *validator) identity(c Config) {
 		v.add("backend", c.Backend, "is not a backend's name", "use process, or a backend that was configured")
 	}
 	v.text("binary", c.Binary)
-	for k, val := range c.Labels {
-		v.text("labels["+k+"]", k+val)
+	for _, k := range slices.Sorted(maps.Keys(c.Labels)) {
+		v.text("labels["+k+"]", k+c.Labels[k])
 	}
 }
 
@@ -102,6 +104,9 @@ func (v *validator) cpu(c CPU) {
 			v.add("cpu."+n.field, fmt.Sprint(n.n), "is out of range", "use 1 to 4096, or leave it out")
 			return
 		}
+	}
+	if c.Vcpus() > 4096 {
+		v.add("cpu", fmt.Sprint(c.Vcpus()), "is more than 4096 CPUs", "use fewer sockets, cores or threads")
 	}
 	product := max(c.Sockets, 1) * max(c.Cores, 1) * max(c.Threads, 1)
 	if c.Count != 0 && (c.Sockets != 0 || c.Cores != 0 || c.Threads != 0) && c.Count != product {
@@ -141,7 +146,8 @@ func (v *validator) boot(b Boot) {
 	if v.text("boot.cmdline", b.Cmdline) && len(b.Cmdline) > 1900 {
 		v.add("boot.cmdline", b.Cmdline, fmt.Sprintf("has %d characters, the kernel takes 2047 in all", len(b.Cmdline)), "shorten it")
 	}
-	for inGuest, onHost := range b.Files {
+	for _, inGuest := range slices.Sorted(maps.Keys(b.Files)) {
+		onHost := b.Files[inGuest]
 		field := "boot.files[" + inGuest + "]"
 		if !filepath.IsAbs(inGuest) || filepath.Clean(inGuest) != inGuest || inGuest == "/" {
 			v.add(field, inGuest, "is not a clean absolute path", "write it as /folder/file")
@@ -202,7 +208,7 @@ func (v *validator) disk(field string, d Disk) {
 }
 
 func (v *validator) networks(nets []Network) {
-	seen := map[string]int{}
+	seen, taken := map[string]int{}, map[Forward]string{}
 	for i, n := range nets {
 		field := fmt.Sprintf("networks[%d]", i)
 		name := n.NameAt(i)
@@ -214,7 +220,7 @@ func (v *validator) networks(nets []Network) {
 		v.oneOf(field+".type", n.Type, "user")
 		v.mac(field+".mac", n.MAC)
 		for j, f := range n.Forwards {
-			v.forward(fmt.Sprintf("%s.forwards[%d]", field, j), f)
+			v.forward(fmt.Sprintf("%s.forwards[%d]", field, j), f, taken)
 		}
 	}
 }
@@ -231,7 +237,13 @@ func (v *validator) mac(field, mac string) {
 	}
 }
 
-func (v *validator) forward(field string, f Forward) {
+// forward checks f; taken has the host's sides of those before it, with their fields.
+func (v *validator) forward(field string, f Forward, taken map[Forward]string) {
+	side := Forward{Host: cmp.Or(f.Host, "127.0.0.1"), Port: f.Port, Proto: cmp.Or(f.Proto, "tcp")}
+	if first, ok := taken[side]; ok {
+		v.add(field+".port", fmt.Sprint(f.Port), "is also forwarded by "+first, "give each forward a port of its own on the host")
+	}
+	taken[side] = field
 	for _, p := range []struct {
 		name string
 		port int
@@ -251,6 +263,7 @@ func (v *validator) devices(c Config) {
 	for i := range c.Shares {
 		v.add(fmt.Sprintf("shares[%d]", i), "", "shared folders are not implemented yet", "copy files with guest.Manager.CopyTo instead")
 	}
+	seen := map[string]int{}
 	for i, d := range c.Devices {
 		field := fmt.Sprintf("devices[%d]", i)
 		if !qemuNamePattern.MatchString(d.Driver) {
@@ -258,8 +271,12 @@ func (v *validator) devices(c Config) {
 		}
 		if d.ID != "" {
 			v.partName(field+".id", d.ID)
+			if first, ok := seen[d.ID]; ok {
+				v.add(field+".id", d.ID, fmt.Sprintf("is also the ID of devices[%d]", first), "give each device an ID of its own")
+			}
+			seen[d.ID] = i
 		}
-		for key := range d.Props {
+		for _, key := range slices.Sorted(maps.Keys(d.Props)) {
 			if !qemuNamePattern.MatchString(key) || key == "driver" || key == "id" {
 				v.add(field+".props["+key+"]", "", "is not a property's name", "use a name from -device DRIVER,help; driver and id are fields of their own")
 			}
