@@ -28,6 +28,12 @@ type Maqet struct {
 	owned []closer // what New made, in the order to close it
 	once  sync.Once
 	err   error
+
+	ctx    context.Context // ends when Close begins
+	cancel context.CancelFunc
+	mu     sync.Mutex
+	closed bool
+	runs   sync.WaitGroup // calls of Run that Close waits for; Add only under mu while not closed
 }
 
 type closer struct {
@@ -44,7 +50,9 @@ func New(opts ...Option) (*Maqet, error) {
 		return nil, err
 	}
 	m := &Maqet{}
+	m.ctx, m.cancel = context.WithCancel(context.Background()) // the library's life, ended by Close
 	if err := m.assemble(s); err != nil {
+		m.cancel()
 		return nil, errors.Join(err, m.release())
 	}
 	return m, nil
@@ -96,6 +104,11 @@ func (m *Maqet) own(what string, fn func() error) {
 // that is when its agent answers. If anything fails nothing of the VM is left, and the
 // error says why, with the evidence (see errors.StartError).
 func (m *Maqet) Run(ctx context.Context, cfg vm.Config, opts ...vm.StartOption) (*Machine, error) {
+	ctx, done, err := m.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	inst, err := m.VM.Add(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -104,11 +117,29 @@ func (m *Maqet) Run(ctx context.Context, cfg vm.Config, opts ...vm.StartOption) 
 	if err := machine.Start(ctx, opts...); err != nil {
 		gone := m.VM.Remove(context.WithoutCancel(ctx), inst.ID, vm.DeleteImages())
 		if errors.Is(gone, errors.ErrVMNotFound) {
-			gone = nil // Close, or somebody else, was quicker
+			gone = nil // somebody else was quicker
 		}
 		return nil, errors.Join(err, gone)
 	}
 	return machine, nil
+}
+
+// begin registers a call that Close cancels and waits for.
+func (m *Maqet) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	closed := &errors.Error{Kind: errors.ErrVMLifecycle, Op: "run VM", Msg: "maqet was closed", Err: context.Canceled}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, nil, closed
+	}
+	m.runs.Add(1)
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(m.ctx, func() { cancel(closed) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+		m.runs.Done()
+	}, nil
 }
 
 // Machine returns the handle of a recorded VM, by name or ID.
@@ -120,11 +151,19 @@ func (m *Maqet) Machine(ctx context.Context, ref string) (*Machine, error) {
 	return &Machine{m: m, id: inst.ID, name: inst.Name}, nil
 }
 
-// Close stops and removes the ephemeral VMs that this process started; persistent
-// ones go on running. It ends everything that New began, and is idempotent: later calls
-// return what the first one did.
+// Close stops and removes the ephemeral VMs that were added or started here; persistent
+// ones go on running. Calls that are under way are cancelled and undone. It ends
+// everything that New began, and is idempotent: later calls return what the first one
+// did.
 func (m *Maqet) Close() error {
-	m.once.Do(func() { m.err = errors.Join(m.stopEphemeral(), m.release()) })
+	m.once.Do(func() {
+		m.mu.Lock()
+		m.closed = true
+		m.mu.Unlock()
+		m.cancel()
+		m.runs.Wait() // they clear away what they made
+		m.err = errors.Join(m.stopEphemeral(), m.release())
+	})
 	return m.err
 }
 

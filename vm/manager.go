@@ -94,6 +94,11 @@ func NewManager(o Options) (*Manager, error) {
 // is gone: that one is removed first. A wrong configuration is an
 // *errors.ConfigError with all its problems. Nothing is started and no file is made.
 func (m *Manager) Add(ctx context.Context, cfg Config) (Instance, error) {
+	ctx, done, err := m.begin(ctx, "add VM")
+	if err != nil {
+		return Instance{}, err
+	}
+	defer done()
 	return m.creator.add(ctx, cfg)
 }
 
@@ -102,6 +107,11 @@ func (m *Manager) Add(ctx context.Context, cfg Config) (Instance, error) {
 // nothing, also while the VM runs; any other change to a live VM is
 // errors.ErrIllegalTransition.
 func (m *Manager) Apply(ctx context.Context, cfg Config) (Instance, error) {
+	ctx, done, err := m.begin(ctx, "apply VM")
+	if err != nil {
+		return Instance{}, err
+	}
+	defer done()
 	return m.creator.apply(ctx, cfg)
 }
 

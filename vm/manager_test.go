@@ -419,5 +419,7 @@ func TestClosedManager(t *testing.T) {
 	require.NoError(t, b.Close())
 	_, err := b.Start(t.Context(), inst.ID)
 	require.ErrorContains(t, err, "closed")
+	_, err = b.Add(t.Context(), vm.Config{})
+	require.ErrorContains(t, err, "closed")
 	require.False(t, b.backend.guest(inst.ID).gone(), "Close stops nothing")
 }
