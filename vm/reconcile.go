@@ -3,6 +3,7 @@ package vm
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/flock"
@@ -42,7 +43,7 @@ func (m *Manager) settle(ctx context.Context, inst Instance) (Instance, error) {
 	if !inst.State.Live() || m.live.cached(inst.ID) != nil {
 		return inst, nil
 	}
-	lock, err := m.locks.try(inst.ID)
+	lock, err := m.claim(ctx, inst)
 	if errors.Is(err, flock.ErrHeld) {
 		return inst, nil
 	}
@@ -67,6 +68,25 @@ func (m *Manager) settle(ctx context.Context, inst Instance) (Instance, error) {
 		return inst, err
 	}
 	return m.adopt(ctx, lg)
+}
+
+// heirTime bounds the wait for a lock whose owner is dead. A child between fork and exec
+// has the files of its parent, and with them its locks, for some milliseconds.
+const heirTime = time.Second
+
+// claim takes the lock of a VM, or fails with flock.ErrHeld when somebody works on it.
+func (m *Manager) claim(ctx context.Context, inst Instance) (*flock.Lock, error) {
+	lock, err := m.locks.try(inst.ID)
+	ownerDied := inst.Owner.PID != 0 && inst.Owner != m.self && !proc.Alive(proc.ID(inst.Owner))
+	if !errors.Is(err, flock.ErrHeld) || !ownerDied || (inst.State != Starting && !m.orphaned(inst)) {
+		return lock, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, heirTime)
+	defer cancel()
+	if lock, err = m.locks.wait(ctx, inst.ID); err != nil && ctx.Err() != nil {
+		err = flock.ErrHeld
+	}
+	return lock, err
 }
 
 // obituary says why a guest that nobody saw going is gone.
@@ -138,7 +158,7 @@ func queryStatus(ctx context.Context, conn qmp.Conn) (statusInfo, error) {
 // bury removes an ephemeral VM whose process is gone, and kills its guest should that
 // not be gone yet. It reports whether the VM is removed, with its last record.
 func (m *Manager) bury(ctx context.Context, inst Instance) (Instance, bool, error) {
-	lock, err := m.locks.try(inst.ID)
+	lock, err := m.claim(ctx, inst)
 	if err != nil {
 		return inst, false, nil // somebody works on it
 	}
