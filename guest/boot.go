@@ -31,19 +31,19 @@ type BooterOptions struct {
 // Booter decides what a guest boots from; it implements vm.Booter. Its method is safe
 // for concurrent use.
 //
-// Its choices for the default guest, with what each was measured to bring under TCG on
-// q35 with Debian's cloud kernel (medians of 12 alternating runs, `exec` of QEMU until the
-// kernel's first line):
+// Its choices for the default guest are there for emulated ones (TCG), where the boot
+// takes longest: the uncompressed kernel, which QEMU starts by its PVH entry; the firmware
+// qboot; a command line without self-tests and rewriting of code. BenchmarkBootChoices in
+// the module benchmarks measures each, and docs/benchmarks.md has the figures. Until the
+// kernel's first line (medians of 12 alternating runs on q35 with Debian's cloud kernel):
 //
 //	bzImage, SeaBIOS       767 ms  what `qemu-system-x86_64 -kernel vmlinuz` does
 //	bzImage, qboot         609 ms
 //	uncompressed, SeaBIOS  207 ms
 //	uncompressed, qboot    146 ms  the default
 //
-// For a kernel compressed with XZ the uncompressed one saves seconds. After that line,
-// cryptomgr.notests saves 350 ms. What made no difference that could be told from
-// noise, and is not done: compressing the initial RAM disk, leaving busybox or its links
-// out of it, a CPU model other than QEMU's or max, nolapic_timer (which also
+// What made no difference that could be told from noise, and is not done: compressing the
+// initial RAM disk, leaving busybox or its links out of it, nolapic_timer (which also
 // leaves a microvm without timers), and q35 without SATA, USB, SMBus and HPET.
 type Booter struct {
 	cacheDir string
