@@ -41,7 +41,7 @@ func TestExecEnvironment(t *testing.T) {
 	s := connect(t)
 	var out bytes.Buffer
 	_, err := s.Exec(within(t, 5*time.Second), wire.ExecRequest{
-		Args:   []string{"sh", "-c", `echo "$PATH $HOME $TERM $EXTRA $PWD"; ps -o sid= -o pgid= -p $$; echo $$`},
+		Args:   []string{"sh", "-c", `echo "$PATH $HOME $TERM $EXTRA $PWD"; read pid comm state parent group session rest < /proc/$$/stat; echo $session $group $$`},
 		Env:    []string{"EXTRA=1", "HOME=/h", "EXTRA=2"},
 		Stdout: &out,
 	})
