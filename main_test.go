@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,24 +38,31 @@ func shortDir(t *testing.T) string {
 	dir, err := os.MkdirTemp("", "mq-")
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		require.Empty(t, processesOf(t, dir), "processes left")
+		left := processesOf(t, dir)
+		for pid := range left { // a test that failed must not leave its guest to the next run
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
 		require.NoError(t, os.RemoveAll(dir))
+		require.Empty(t, left, "processes left")
 	})
 	return dir
 }
 
 // processesOf finds processes that have dir in their command line: every QEMU of a
 // maqet on that folder has.
-func processesOf(t *testing.T, dir string) []string {
+func processesOf(t *testing.T, dir string) map[int]string {
 	t.Helper()
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	require.NoError(t, err)
-	var found []string
+	found := map[int]string{}
 	for _, path := range lines {
 		data, err := os.ReadFile(path)
-		if err == nil && strings.Contains(string(data), dir) && strings.Contains(string(data), "qemu-system") {
-			found = append(found, path+": "+strings.ReplaceAll(string(data), "\x00", " "))
+		if err != nil || !strings.Contains(string(data), dir) || !strings.Contains(string(data), "qemu-system") {
+			continue
 		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		require.NoError(t, err)
+		found[pid] = strings.ReplaceAll(string(data), "\x00", " ")
 	}
 	return found
 }
