@@ -216,6 +216,11 @@ func (b *Booter) cmdline(cfg vm.Config, defaultGuest bool) []string {
 		// Fewer characters on the emulated serial port; a panic is printed all the same.
 		// The first network card is eth0 whatever slot it is in.
 		args = append(args, "quiet", "net.ifnames=0")
+		if cfg.Accel != "kvm" {
+			// Debian's kernels clear all memory that they hand out, that for each piece
+			// that leaves through a port included, which slows copies by a third or more.
+			args = append(args, "init_on_alloc=0")
+		}
 	}
 	// Self-tests of ciphers are the largest single part of an emulated boot.
 	args = append(args, "cryptomgr.notests", "random.trust_cpu=on")

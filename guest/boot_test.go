@@ -106,19 +106,21 @@ func TestCommandLine(t *testing.T) {
 	b := &Booter{tscKHz: func() (int, bool) { return 2_000_000, true }}
 	generated := b.cmdline(vm.Config{}, true)
 	require.Equal(t, []string{
-		"quiet", "net.ifnames=0", "cryptomgr.notests", "random.trust_cpu=on", "noreplace-smp", "tsc_early_khz=2000000",
+		"quiet", "net.ifnames=0", "init_on_alloc=0", "cryptomgr.notests", "random.trust_cpu=on", "noreplace-smp", "tsc_early_khz=2000000",
 	}, generated)
 	require.NotContains(t, b.cmdline(vm.Config{Accel: "kvm"}, true), "noreplace-smp")
+	require.NotContains(t, b.cmdline(vm.Config{Accel: "kvm"}, true), "init_on_alloc=0")
+	require.NotContains(t, b.cmdline(vm.Config{}, false), "init_on_alloc=0", "a kernel of the user's own stays as it is")
 	require.NotContains(t, b.cmdline(vm.Config{Arch: "riscv64"}, true), "noreplace-smp")
 	require.NotContains(t, b.cmdline(vm.Config{Accel: "kvm"}, true), "tsc_early_khz=2000000")
 	require.NotContains(t, b.cmdline(vm.Config{Arch: "riscv64"}, true), "tsc_early_khz=2000000")
 
 	for user, want := range map[string][]string{
 		"":                                 generated,
-		"panic=1":                          append(generated[:6:6], "panic=1"),
-		"random.trust-cpu=off":             {"quiet", "net.ifnames=0", "cryptomgr.notests", "noreplace-smp", "tsc_early_khz=2000000", "random.trust-cpu=off"},
-		` "quiet"  x="a b" y=1 "z=c d" `:   {"net.ifnames=0", "cryptomgr.notests", "random.trust_cpu=on", "noreplace-smp", "tsc_early_khz=2000000", `"quiet"`, `x="a b"`, "y=1", `"z=c d"`},
-		"console=hvc0\tconsole=ttyS0\nabc": append(generated[:6:6], "console=hvc0", "console=ttyS0", "abc"),
+		"panic=1":                          append(generated[:7:7], "panic=1"),
+		"random.trust-cpu=off":             {"quiet", "net.ifnames=0", "init_on_alloc=0", "cryptomgr.notests", "noreplace-smp", "tsc_early_khz=2000000", "random.trust-cpu=off"},
+		` "quiet"  x="a b" y=1 "z=c d" `:   {"net.ifnames=0", "init_on_alloc=0", "cryptomgr.notests", "random.trust_cpu=on", "noreplace-smp", "tsc_early_khz=2000000", `"quiet"`, `x="a b"`, "y=1", `"z=c d"`},
+		"console=hvc0\tconsole=ttyS0\nabc": append(generated[:7:7], "console=hvc0", "console=ttyS0", "abc"),
 	} {
 		require.Equal(t, want, mergeCmdline(generated, splitCmdline(user)), "%q", user)
 	}
