@@ -56,7 +56,8 @@ type Config struct {
 // CPU is the virtual processor. QEMU manual, "CPU models" and -smp.
 type CPU struct {
 	Count int `json:"count,omitempty" yaml:"count,omitempty"` // Empty: the product of the topology, 1 if there is none.
-	// Model is QEMU's name. Empty: "host" under KVM, "max" under TCG.
+	// Model is QEMU's name. Empty: "host" under KVM, "max" under TCG, on x86 without the
+	// string instructions that TCG emulates byte by byte.
 	Model   string `json:"model,omitempty" yaml:"model,omitempty"`
 	Sockets int    `json:"sockets,omitempty" yaml:"sockets,omitempty"`
 	Cores   int    `json:"cores,omitempty" yaml:"cores,omitempty"`

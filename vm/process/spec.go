@@ -122,8 +122,8 @@ func (b *builder) machine() {
 // cpuModel is the model, or the one that has all features that the accelerator offers:
 // QEMU's own default lacks the ARAT timer, without which a microvm's clock fails. On x86
 // under TCG without the fast string instructions: a kernel that sees ERMS copies with
-// "rep movsb", which TCG emulates byte by byte. That made a boot 20 % slower, and a copy
-// from /dev/zero three times.
+// "rep movsb", which TCG emulates byte by byte; BenchmarkBootChoices in the module
+// benchmarks has what that costs a boot.
 func cpuModel(model string, host hostFacts) string {
 	switch {
 	case model != "":
