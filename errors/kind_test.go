@@ -37,6 +37,8 @@ var tree = map[*errors.Kind]*errors.Kind{
 	errors.ErrQMPCommand:           errors.ErrQMP,
 	errors.ErrQMPTimeout:           errors.ErrQMP,
 	errors.ErrQMPDenied:            errors.ErrQMP,
+	errors.ErrQMPUnsupported:       errors.ErrQMP,
+	errors.ErrDeviceBusy:           errors.ErrQMP,
 	errors.ErrStorage:              errors.ErrMaqet,
 	errors.ErrImageNotFound:        errors.ErrStorage,
 	errors.ErrImageCreation:        errors.ErrStorage,

@@ -48,6 +48,11 @@ var (
 	ErrQMPTimeout = kind(ErrQMP, "QMPTimeout", "QMP command timed out")
 	// ErrQMPDenied: the policy does not allow the command.
 	ErrQMPDenied = kind(ErrQMP, "QMPDenied", "QMP command denied")
+	// ErrQMPUnsupported: this QEMU, or this guest's machine, can't do what was asked for.
+	// Nothing was changed.
+	ErrQMPUnsupported = kind(ErrQMP, "QMPUnsupported", "not supported by this QEMU")
+	// ErrDeviceBusy: the guest did not let go of a device in time, or refused to.
+	ErrDeviceBusy = kind(ErrQMP, "DeviceBusy", "device not released by the guest")
 
 	// ErrStorage: disk images.
 	ErrStorage = kind(ErrMaqet, "Storage", "storage error")
