@@ -51,7 +51,7 @@ type clientOptions struct {
 func FrameLimit(bytes int) ClientOption { return func(o *clientOptions) { o.frameLimit = bytes } }
 
 // EventQueue sets how many events are kept for each subscriber that does not read, at
-// least 2. Default: 256.
+// least 2. Default: 8192; memory for them is taken when they come.
 func EventQueue(events int) ClientOption { return func(o *clientOptions) { o.queue = events } }
 
 // HandshakeTimeout bounds Connect, beside its context: the shorter one wins.
