@@ -13,6 +13,7 @@ func (s *session) read() {
 	for {
 		frame, err := s.frames.next()
 		if err == nil {
+			s.taps.show(false, frame)
 			if err = m.parse(frame); err == nil {
 				err = s.dispatch(&m)
 			}

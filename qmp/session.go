@@ -37,6 +37,7 @@ type session struct {
 	conn   net.Conn
 	frames *frameReader
 	hub    *hub
+	taps   *taps
 	cause  func() error // says more about why the connection ended, may be nil
 	onEnd  func(error)  // told of the end before those who wait
 
@@ -63,11 +64,12 @@ type session struct {
 	reader sync.WaitGroup
 }
 
-func newSession(conn net.Conn, h *hub, o clientOptions, onEnd func(error)) *session {
+func newSession(conn net.Conn, h *hub, t *taps, o clientOptions, onEnd func(error)) *session {
 	s := &session{
 		conn:     conn,
 		frames:   newFrameReader(conn, o.frameLimit),
 		hub:      h,
+		taps:     t,
 		cause:    o.cause,
 		onEnd:    onEnd,
 		greeting: make(chan *greetingBody, 1),
@@ -184,6 +186,7 @@ func (s *session) start(ctx context.Context, c *call, r request, rights []byte) 
 func (s *session) send(ctx context.Context, c *call, r request, rights []byte) error {
 	s.queue(c, r.id)
 	s.out = r.append(s.out[:0])
+	s.taps.show(true, s.out)
 	sent, err := s.write(ctx, s.out, rights)
 	if err == nil {
 		return nil
