@@ -143,7 +143,7 @@ func (c *Client) Connect(ctx context.Context, conn net.Conn) error {
 	}
 	if err != nil {
 		s.abort(err)
-		s.reader.Wait()
+		s.work.Wait()
 		return errors.Wrap(errors.ErrQMPConnection, "QMP handshake", "", err)
 	}
 	return nil
@@ -240,7 +240,7 @@ func (c *Client) Disconnect() {
 	c.parting = true
 	c.mu.Unlock()
 	s.abort(errors.New("disconnected"))
-	s.reader.Wait()
+	s.work.Wait()
 }
 
 // Greeting returns what QEMU said when the present connection, or the last one, was
@@ -285,7 +285,7 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 	if s != nil {
 		s.abort(net.ErrClosed)
-		s.reader.Wait()
+		s.work.Wait()
 	}
 	c.mu.Lock()
 	if c.err == nil { // it never had a connection

@@ -223,6 +223,9 @@ func (m *message) intern(name []byte) string {
 
 // id returns the id of one of this client's requests; 0 for any other id and for none.
 func (m *message) id() uint64 {
+	if len(m.ID) == 0 {
+		return 0
+	}
 	id, _ := strconv.ParseUint(string(m.ID), 10, 64)
 	return id
 }
