@@ -13,7 +13,7 @@ func (s *session) read() {
 	for {
 		frame, err := s.frames.next()
 		if err == nil {
-			s.taps.show(false, frame)
+			s.taps.received(frame)
 			if err = m.parse(frame); err == nil {
 				err = s.dispatch(&m)
 			}

@@ -53,8 +53,9 @@ func (s *session) submit(c *call) error {
 		done, err := s.direct.run(false)
 		if err != nil {
 			s.fail(err) // the reader sees the closed connection at once
+			return nil
 		}
-		if done || err != nil {
+		if done && s.finish() {
 			return nil
 		}
 	}
@@ -79,35 +80,48 @@ func (s *session) write() {
 
 // flush writes, and waits for the socket, until nothing more may be written.
 func (s *session) flush() error {
-	if s.direct != nil {
-		_, err := s.direct.run(true)
-		return err
-	}
+	blocking := func(data []byte, _ *passedFiles) (int, error) { return s.conn.Write(data) }
 	for {
-		done, _, err := s.step(func(data []byte, _ *passedFiles) (int, error) { return s.conn.Write(data) })
-		if done || err != nil {
+		done, err := false, error(nil)
+		if s.direct != nil {
+			done, err = s.direct.run(true)
+		} else {
+			done, _, err = s.step(blocking)
+		}
+		if err != nil || done && s.finish() {
 			return err
 		}
 	}
 }
 
-// step writes once. done means that nothing more may be written, and that s.writing has
-// been given back; full that the socket takes no more for now. Then commands of which
-// nothing was written are put back, so that they can still be withdrawn.
-func (s *session) step(try tryWrite) (done, full bool, err error) {
+// finish lets others write. It reports false when there is something to write again.
+func (s *session) finish() bool {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writing = s.writable()
+	return !s.writing
+}
+
+// step writes once. done means that nothing more may be written; full that the socket
+// takes no more for now. Then commands of which nothing was written are put back, so that
+// they can still be withdrawn. Only who has set s.writing may call it.
+func (s *session) step(try tryWrite) (done, full bool, err error) {
 	if s.sent == len(s.out) && !s.load() {
-		s.writing = false
-		s.mu.Unlock()
 		return true, false, nil
 	}
-	s.mu.Unlock()
-
+	first := s.sent == 0
+	switch {
+	case first && s.direct == nil: // the write waits until all is written
+		s.begun()
+		first = false
+	case first && s.taps.any():
+		defer s.taps.sending()()
+	}
 	n, err := try(s.out[s.sent:], s.sender.files)
 	if err != nil {
 		return false, false, err
 	}
-	if n > 0 && s.sent == 0 {
+	if n > 0 && first {
 		s.begun()
 	}
 	s.sent += n
@@ -143,9 +157,10 @@ func (s *session) mayGo(c *call) bool {
 }
 
 // load moves the commands that may be written into flight, and their requests to out. A
-// command with files is alone there. It reports whether there were any. The caller holds
-// mu and has set writing.
+// command with files is alone there. It reports whether there were any.
 func (s *session) load() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.out, s.sent = s.out[:0], 0
 	s.loaded, s.ends = s.loaded[:0], s.ends[:0]
 	if !s.writable() {

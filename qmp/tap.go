@@ -26,6 +26,8 @@ type Tapper interface {
 
 // taps are the functions that watch a client's frames. The zero value is ready.
 type taps struct {
+	order sync.Mutex // held from before a request is written until it was shown
+
 	mu   sync.Mutex
 	list atomic.Pointer[[]*tap] // replaced as a whole, nil when there is none
 }
@@ -56,7 +58,24 @@ func (t *taps) change(fn func([]*tap) []*tap) {
 	t.list.Store(&list)
 }
 
-// show costs one load when nobody watches.
+func (t *taps) any() bool { return t.list.Load() != nil }
+
+// sending makes replies wait until their requests were shown; the result ends it. What is
+// between must not wait for the peer.
+func (t *taps) sending() (done func()) {
+	t.order.Lock()
+	return t.order.Unlock
+}
+
+// received shows a frame that came from QEMU. It costs one load when nobody watches.
+func (t *taps) received(data []byte) {
+	if t.any() {
+		t.order.Lock()
+		defer t.order.Unlock()
+		t.show(false, data)
+	}
+}
+
 func (t *taps) show(sent bool, data []byte) {
 	list := t.list.Load()
 	if list == nil {
