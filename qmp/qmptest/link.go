@@ -234,7 +234,9 @@ func (l *link) put(b []byte) {
 	if last {
 		b = b[:l.out.left]
 	}
-	_, _ = l.nc.Write(b)
+	if len(b) > 0 {
+		_, _ = l.nc.Write(b)
+	}
 	if limited {
 		l.out.left -= len(b)
 	}
