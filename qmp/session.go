@@ -190,8 +190,9 @@ func (s *session) send(ctx context.Context, c *call, r request, rights []byte) e
 	}
 	if ctx.Err() != nil {
 		if sent == 0 { // as if it had never been asked for
-			s.unqueue(c, r.id)
-			s.release(c, r.id == 0)
+			if s.unqueue(c, r.id) {
+				s.release(c, r.id == 0)
+			}
 			return ctx.Err()
 		}
 		s.abort(fmt.Errorf("request %s half written: %w", r.command, ctx.Err()))
@@ -243,19 +244,23 @@ func (s *session) queue(c *call, id uint64) {
 	s.inBand = append(s.inBand, c)
 }
 
-// unqueue takes back the command that was queued last.
-func (s *session) unqueue(c *call, id uint64) {
+// unqueue takes back the command that was queued last. It is false when a peer that
+// replies to what it was not sent has answered it, which gave its places back.
+func (s *session) unqueue(c *call, id uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if id != 0 {
+		_, queued := s.byID[id]
 		delete(s.byID, id)
-		return
+		return queued
 	}
 	last := len(s.inBand) - 1
-	if last >= 0 && s.inBand[last] == c {
-		s.inBand[last] = nil
-		s.inBand = s.inBand[:last]
+	if last < 0 || s.inBand[last] != c {
+		return false
 	}
+	s.inBand[last] = nil
+	s.inBand = s.inBand[:last]
+	return true
 }
 
 func (s *session) nextID() uint64 {
