@@ -160,24 +160,26 @@ install_packages() {
 	fi
 	known "${missing_packages[@]}" || apt_update
 	say "installing ${missing_packages[*]}"
+	local before
+	before=$(libvirt_units)
 	if ! apt_get install -y --no-install-recommends "${missing_packages[@]}"; then
 		apt_update # the lists may name versions that the servers no longer have
 		apt_get install -y --no-install-recommends "${missing_packages[@]}" || die "apt-get install failed"
 	fi
-	case " ${missing_packages[*]} " in
-	*' libvirt-daemon '*) disable_libvirt ;;
-	esac
+	disable_new "$before"
 }
 
-# disable_libvirt undoes that the package, just installed, has enabled services at boot
-# (Debian 13; in Debian 12 and Ubuntu 24.04 it has none).
-disable_libvirt() {
-	local unit units=()
-	have systemctl || return 0
-	for unit in /usr/lib/systemd/system/{libvirtd,virtlogd,virtlockd}*.{service,socket}; do
-		if [ -e "$unit" ]; then units+=("${unit##*/}"); fi
-	done
-	[ ${#units[@]} -gt 0 ] || return 0
+libvirt_units() {
+	find /usr/lib/systemd/system \( -name 'libvirt*' -o -name 'virtlo*' \) -type f -printf '%f\n' 2>/dev/null | sort || true
+}
+
+# disable_new undoes that packages have enabled libvirt's services at boot (Debian 13; in
+# Debian 12 and Ubuntu 24.04 those that the tests need have none). Units that were there
+# before, which $1 lists, are somebody's.
+disable_new() {
+	local units=()
+	mapfile -t units < <(comm -13 <(printf '%s\n' "$1") <(libvirt_units))
+	[ ${#units[@]} -gt 0 ] && have systemctl || return 0
 	say "leaving ${units[*]} disabled: the tests run a libvirtd of their own"
 	as_root env SYSTEMD_OFFLINE=1 systemctl --quiet disable "${units[@]}" >&2
 }
