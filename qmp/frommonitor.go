@@ -3,10 +3,14 @@ package qmp
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	goqemu "github.com/digitalocean/go-qemu/qmp"
 
@@ -114,7 +118,7 @@ func (c *monitorConn) start(r request, answer chan<- result) bool {
 
 func (c *monitorConn) run(r request) (reply, error) {
 	// It has no id: libvirt puts in its own and refuses one that has another.
-	out, err := c.monitor.Run(r.append(nil))
+	out, err := c.monitor.Run(asciiJSON(r.append(nil)))
 	if err != nil {
 		return c.failed(err)
 	}
@@ -123,6 +127,25 @@ func (c *monitorConn) run(r request) (reply, error) {
 		return reply{err: &errorBody{Class: "GenericError", Desc: err.Error()}}, nil
 	}
 	return reply{result: m.Return, err: m.Error}, nil
+}
+
+// asciiJSON escapes what is not ASCII, which in JSON stands only in strings. libvirt 11
+// refuses commands with other UTF-8 ("failed to parse JSON: invalid utf-8 string").
+func asciiJSON(text []byte) []byte {
+	if !slices.ContainsFunc(text, func(b byte) bool { return b >= utf8.RuneSelf }) {
+		return text
+	}
+	out := make([]byte, 0, 2*len(text))
+	for _, r := range string(text) {
+		if r < utf8.RuneSelf {
+			out = append(out, byte(r))
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			out = fmt.Appendf(out, `\u%04x`, unit)
+		}
+	}
+	return out
 }
 
 // listen hands out the monitor's events until they end, which is how the connection's
