@@ -54,6 +54,7 @@ type monitorConn struct {
 	monitor goqemu.Monitor
 	cancel  context.CancelFunc // ends the monitor's events
 	hub     *hub
+	taps    taps
 	turn    chan struct{} // held while the monitor runs a command
 	work    sync.WaitGroup
 
@@ -62,7 +63,10 @@ type monitorConn struct {
 	done chan struct{} // closed once err is set
 }
 
-var _ Conn = (*monitorConn)(nil)
+var _ Tapper = (*monitorConn)(nil)
+
+// Tap implements [Tapper]. Events come without their wire form: it is made anew.
+func (c *monitorConn) Tap(fn func(Frame)) (stop func()) { return c.taps.add(fn) }
 
 func (c *monitorConn) Execute(ctx context.Context, command string, args any) (json.RawMessage, error) {
 	r, err := newRequest(command, args)
@@ -118,10 +122,14 @@ func (c *monitorConn) start(r request, answer chan<- result) bool {
 
 func (c *monitorConn) run(r request) (reply, error) {
 	// It has no id: libvirt puts in its own and refuses one that has another.
-	out, err := c.monitor.Run(asciiJSON(r.append(nil)))
+	request := asciiJSON(r.append(nil))
+	c.taps.show(true, request)
+	out, err := c.monitor.Run(request)
 	if err != nil {
+		c.taps.show(false, []byte("# "+err.Error()))
 		return c.failed(err)
 	}
+	c.taps.show(false, out)
 	var m message
 	if err := m.parse(out); err != nil {
 		return reply{err: &errorBody{Class: "GenericError", Desc: err.Error()}}, nil
@@ -152,6 +160,11 @@ func asciiJSON(text []byte) []byte {
 // end is noticed.
 func (c *monitorConn) listen(events <-chan goqemu.Event) {
 	for e := range events {
+		if c.taps.any() {
+			if frame, err := json.Marshal(e); err == nil {
+				c.taps.show(false, frame)
+			}
+		}
 		c.hub.publish(ownEvent(e))
 	}
 	_ = c.lose(io.EOF)

@@ -3,6 +3,7 @@ package qmp
 import (
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -38,4 +39,32 @@ func TestTapOrder(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTapOnMonitor: a go-qemu Monitor has no frames, so they are made.
+func TestTapOnMonitor(t *testing.T) {
+	inner, server := connected(t)
+	background(t, func() {
+		server.serve(func(request string) string {
+			if request == `{"execute":"fails"}`+"\n" {
+				return `{"error": {"class": "GenericError", "desc": "no"}}`
+			}
+			return stopEvent + "\r\n" + `{"return": 1}`
+		})
+	})
+	c, err := FromMonitor(AsMonitor(inner))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	frames := make(chan string, 10)
+	c.(Tapper).Tap(func(f Frame) { frames <- fmt.Sprint(f.Sent, " ", strings.TrimSpace(string(f.Data))) })
+	_, err = c.Execute(t.Context(), "x", nil)
+	require.NoError(t, err)
+	seen := []string{soon(t, frames), soon(t, frames), soon(t, frames)}
+	require.Contains(t, seen, `true {"execute":"x"}`)
+	require.Contains(t, seen, `false {"return":1}`)
+	require.Contains(t, seen, `false {"event":"STOP","data":null,"timestamp":{"seconds":1700000000,"microseconds":500000}}`)
+	_, err = c.Execute(t.Context(), "fails", nil)
+	require.Error(t, err)
+	require.Equal(t, `true {"execute":"fails"}`, soon(t, frames))
+	require.Contains(t, soon(t, frames), "no")
 }
