@@ -74,7 +74,7 @@ type BlockJobInfo struct {
 	AutoFinalize   bool                `json:"auto-finalize"`
 	AutoDismiss    bool                `json:"auto-dismiss"`
 	Error          string              `json:"error,omitempty"`
-	ActivelySynced *bool               `json:"actively-synced,omitempty"` // of a mirror: writes are copied before they end (QEMU ?)
+	ActivelySynced *bool               `json:"actively-synced,omitempty"` // of a mirror: writes are copied before they end (QEMU 8.2)
 }
 
 // BlockJobChangeOptions are the arguments of block-job-change.

@@ -79,7 +79,7 @@ type BlockCommitArgs struct {
 	BaseNode            string          `json:"base-node,omitempty"`             // image to write to; default: the lowest
 	TopNode             string          `json:"top-node,omitempty"`              // highest image to take content from; default: the highest
 	BackingFile         string          `json:"backing-file,omitempty"`          // name to write into the image above Top
-	BackingMaskProtocol bool            `json:"backing-mask-protocol,omitempty"` // QEMU ?
+	BackingMaskProtocol bool            `json:"backing-mask-protocol,omitempty"` // QEMU 9.0
 	Speed               int64           `json:"speed,omitempty"`                 // bytes a second; 0: no limit
 	OnError             BlockdevOnError `json:"on-error,omitempty"`              // default: report
 	FilterNodeName      string          `json:"filter-node-name,omitempty"`
@@ -93,7 +93,7 @@ type BlockStreamArgs struct {
 	Device              string          `json:"device"`                          // device or node to copy to
 	BaseNode            string          `json:"base-node,omitempty"`             // highest image that is not copied; default: none, all are
 	BackingFile         string          `json:"backing-file,omitempty"`          // name of the backing image to write into Device
-	BackingMaskProtocol bool            `json:"backing-mask-protocol,omitempty"` // QEMU ?
+	BackingMaskProtocol bool            `json:"backing-mask-protocol,omitempty"` // QEMU 9.0
 	Bottom              string          `json:"bottom,omitempty"`                // lowest image that is copied, instead of BaseNode
 	Speed               int64           `json:"speed,omitempty"`                 // bytes a second; 0: no limit
 	OnError             BlockdevOnError `json:"on-error,omitempty"`              // default: report

@@ -141,7 +141,7 @@ type ChardevUdp struct {
 type ChardevPty struct {
 	Logfile   string `json:"logfile,omitempty"`
 	Logappend bool   `json:"logappend,omitempty"`
-	Path      string `json:"path,omitempty"` // of a symbolic link to it
+	Path      string `json:"path,omitempty"` // of a symbolic link to it (QEMU 9.2)
 }
 
 // ChardevMux shares a character device between several frontends.

@@ -75,6 +75,11 @@ func ObjectDel(ctx context.Context, e qmp.Executor, id string) error {
 	return run(ctx, e, "object-del", idArgs{id})
 }
 
+// QueryACPIOSPMStatus lists what the guest did about plugged devices, by their places.
+func QueryACPIOSPMStatus(ctx context.Context, e qmp.Executor) ([]ACPIOSTInfo, error) {
+	return qmp.Do[[]ACPIOSTInfo](ctx, e, "query-acpi-ospm-status", nil)
+}
+
 // DeviceAddArgs are the arguments of device_add. The device's properties
 // ([DeviceListProperties]) go to Props: for example "drive", "serial" and "bootindex"
 // of virtio-blk-pci, "netdev" and "mac" of virtio-net-pci, "memdev" of pc-dimm,

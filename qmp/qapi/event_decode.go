@@ -7,6 +7,10 @@ import "github.com/maqet/maqet/qmp"
 // don't fit their type are errors.ErrQMP.
 func Decode(e qmp.Event) (any, error) {
 	switch e.Name {
+	case EventACPIDeviceOST:
+		return decodeAs[AcpiDeviceOstEvent](e)
+	case EventBalloonChange:
+		return decodeAs[BalloonChangeEvent](e)
 	case EventBlockExportDeleted:
 		return decodeAs[BlockExportDeletedEvent](e)
 	case EventBlockImageCorrupted:
@@ -25,16 +29,98 @@ func Decode(e qmp.Event) (any, error) {
 		return decodeAs[BlockJobReadyEvent](e)
 	case EventBlockWriteThreshold:
 		return decodeAs[BlockWriteThresholdEvent](e)
+	case EventCOLOExit:
+		return decodeAs[ColoExitEvent](e)
+	case EventCPUPolarizationChange:
+		return decodeAs[CpuPolarizationChangeEvent](e)
+	case EventDeviceDeleted:
+		return decodeAs[DeviceDeletedEvent](e)
 	case EventDeviceTrayMoved:
 		return decodeAs[DeviceTrayMovedEvent](e)
+	case EventDeviceUnplugGuestError:
+		return decodeAs[DeviceUnplugGuestErrorEvent](e)
+	case EventDumpCompleted:
+		return decodeAs[DumpCompletedEvent](e)
+	case EventFailoverNegotiated:
+		return decodeAs[FailoverNegotiatedEvent](e)
+	case EventGuestCrashloaded:
+		return decodeAs[GuestCrashloadedEvent](e)
+	case EventGuestPanicked:
+		return decodeAs[GuestPanickedEvent](e)
+	case EventGuestPvshutdown:
+		return decodeAs[GuestPvshutdownEvent](e)
+	case EventHvBalloonStatusReport:
+		return decodeAs[HvBalloonStatusReportEvent](e)
 	case EventJobStatusChange:
 		return decodeAs[JobStatusChangeEvent](e)
+	case EventMemoryDeviceSizeChange:
+		return decodeAs[MemoryDeviceSizeChangeEvent](e)
+	case EventMemoryFailure:
+		return decodeAs[MemoryFailureEvent](e)
+	case EventMemUnplugError:
+		return decodeAs[MemUnplugErrorEvent](e)
+	case EventMigration:
+		return decodeAs[MigrationEvent](e)
+	case EventMigrationPass:
+		return decodeAs[MigrationPassEvent](e)
+	case EventNetdevStreamConnected:
+		return decodeAs[NetdevStreamConnectedEvent](e)
+	case EventNetdevStreamDisconnected:
+		return decodeAs[NetdevStreamDisconnectedEvent](e)
+	case EventNetdevVhostUserConnected:
+		return decodeAs[NetdevVhostUserConnectedEvent](e)
+	case EventNetdevVhostUserDisconnected:
+		return decodeAs[NetdevVhostUserDisconnectedEvent](e)
+	case EventNicRXFilterChanged:
+		return decodeAs[NicRXFilterChangedEvent](e)
+	case EventPowerdown:
+		return decodeAs[PowerdownEvent](e)
 	case EventPRManagerStatusChanged:
 		return decodeAs[PRManagerStatusChangedEvent](e)
 	case EventQuorumFailure:
 		return decodeAs[QuorumFailureEvent](e)
 	case EventQuorumReportBad:
 		return decodeAs[QuorumReportBadEvent](e)
+	case EventReset:
+		return decodeAs[ResetEvent](e)
+	case EventResume:
+		return decodeAs[ResumeEvent](e)
+	case EventRTCChange:
+		return decodeAs[RtcChangeEvent](e)
+	case EventShutdown:
+		return decodeAs[ShutdownEvent](e)
+	case EventSpiceConnected:
+		return decodeAs[SpiceConnectedEvent](e)
+	case EventSpiceDisconnected:
+		return decodeAs[SpiceDisconnectedEvent](e)
+	case EventSpiceInitialized:
+		return decodeAs[SpiceInitializedEvent](e)
+	case EventSpiceMigrateCompleted:
+		return decodeAs[SpiceMigrateCompletedEvent](e)
+	case EventStop:
+		return decodeAs[StopEvent](e)
+	case EventSuspend:
+		return decodeAs[SuspendEvent](e)
+	case EventSuspendDisk:
+		return decodeAs[SuspendDiskEvent](e)
+	case EventUnplugPrimary:
+		return decodeAs[UnplugPrimaryEvent](e)
+	case EventVFIOMigration:
+		return decodeAs[VFIOMigrationEvent](e)
+	case EventVFUClientHangup:
+		return decodeAs[VFUClientHangupEvent](e)
+	case EventVNCConnected:
+		return decodeAs[VNCConnectedEvent](e)
+	case EventVNCDisconnected:
+		return decodeAs[VNCDisconnectedEvent](e)
+	case EventVNCInitialized:
+		return decodeAs[VNCInitializedEvent](e)
+	case EventVserportChange:
+		return decodeAs[VserportChangeEvent](e)
+	case EventWakeup:
+		return decodeAs[WakeupEvent](e)
+	case EventWatchdog:
+		return decodeAs[WatchdogEvent](e)
 	}
 	return e.Data, nil
 }

@@ -18,8 +18,8 @@ type DeviceUnplugGuestErrorEvent struct {
 // EventName returns [EventDeviceUnplugGuestError].
 func (DeviceUnplugGuestErrorEvent) EventName() string { return EventDeviceUnplugGuestError }
 
-// MemUnplugErrorEvent says that the guest refuses to let memory go; until QEMU 8.2, which has
-// [DeviceUnplugGuestErrorEvent] instead.
+// MemUnplugErrorEvent says that the guest refuses to let memory go; until QEMU 9.0. It comes with
+// [DeviceUnplugGuestErrorEvent], which later ones have alone.
 type MemUnplugErrorEvent struct {
 	Device string `json:"device"` // id; empty: it has none
 	Msg    string `json:"msg"`    // for people

@@ -59,29 +59,3 @@ type SpiceMigrateCompletedEvent struct{}
 
 // EventName returns [EventSpiceMigrateCompleted].
 func (SpiceMigrateCompletedEvent) EventName() string { return EventSpiceMigrateCompleted }
-
-// SpiceBasicInfo is one end of a SPICE connection.
-type SpiceBasicInfo struct {
-	Host   string               `json:"host"`
-	Port   string               `json:"port"`
-	Family NetworkAddressFamily `json:"family"`
-}
-
-// SpiceServerInfo is a SPICE server.
-type SpiceServerInfo struct {
-	Host   string               `json:"host"`
-	Port   string               `json:"port"`
-	Family NetworkAddressFamily `json:"family"`
-	Auth   string               `json:"auth,omitempty"` // how it knows its clients
-}
-
-// SpiceChannel is a channel of a SPICE connection.
-type SpiceChannel struct {
-	Host         string               `json:"host"`
-	Port         string               `json:"port"`
-	Family       NetworkAddressFamily `json:"family"`
-	ConnectionID int64                `json:"connection-id"` // the same for all channels of a client
-	ChannelType  int64                `json:"channel-type"`
-	ChannelID    int64                `json:"channel-id"`
-	TLS          bool                 `json:"tls"`
-}

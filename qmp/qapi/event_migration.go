@@ -85,24 +85,6 @@ type DumpCompletedEvent struct {
 // EventName returns [EventDumpCompleted].
 func (DumpCompletedEvent) EventName() string { return EventDumpCompleted }
 
-// DumpQueryResult is how far a dump is.
-type DumpQueryResult struct {
-	Status    DumpStatus `json:"status"`
-	Completed int64      `json:"completed"` // bytes
-	Total     int64      `json:"total"`     // bytes
-}
-
-// DumpStatus is how far a dump is.
-type DumpStatus string
-
-// Values of DumpStatus.
-const (
-	DumpStatusNone      DumpStatus = "none"
-	DumpStatusActive    DumpStatus = "active"
-	DumpStatusCompleted DumpStatus = "completed"
-	DumpStatusFailed    DumpStatus = "failed"
-)
-
 // NicRXFilterChangedEvent says that the guest lets other frames through, see [QueryRXFilter]. It
 // comes no more until the filter is asked for.
 type NicRXFilterChangedEvent struct {

@@ -27,6 +27,7 @@ const (
 	EventJobStatusChange             = "JOB_STATUS_CHANGE"
 	EventMemoryDeviceSizeChange      = "MEMORY_DEVICE_SIZE_CHANGE"
 	EventMemoryFailure               = "MEMORY_FAILURE"
+	EventMemUnplugError              = "MEM_UNPLUG_ERROR"
 	EventMigration                   = "MIGRATION"
 	EventMigrationPass               = "MIGRATION_PASS"
 	EventNetdevStreamConnected       = "NETDEV_STREAM_CONNECTED"
@@ -58,5 +59,4 @@ const (
 	EventVserportChange              = "VSERPORT_CHANGE"
 	EventWakeup                      = "WAKEUP"
 	EventWatchdog                    = "WATCHDOG"
-	EventMemUnplugError              = "MEM_UNPLUG_ERROR"
 )

@@ -83,10 +83,11 @@ type BlockExportInfo struct {
 
 // NbdServerOptionsLegacy are the arguments of nbd-server-start.
 type NbdServerOptionsLegacy struct {
-	HandshakeMaxSeconds *uint32             `json:"handshake-max-seconds,omitempty"` // limit for a client to begin; 0: none; default: 10
-	TLSCreds            string              `json:"tls-creds,omitempty"`             // id of a tls-creds object
-	TLSAuthz            string              `json:"tls-authz,omitempty"`             // id of an authz object
-	MaxConnections      *uint32             `json:"max-connections,omitempty"`       // at once; 0: no limit; default: 100
+	// Limit for a client to begin; 0: none; default: 10 (QEMU 10.0).
+	HandshakeMaxSeconds *uint32             `json:"handshake-max-seconds,omitempty"`
+	TLSCreds            string              `json:"tls-creds,omitempty"`       // id of a tls-creds object
+	TLSAuthz            string              `json:"tls-authz,omitempty"`       // id of an authz object
+	MaxConnections      *uint32             `json:"max-connections,omitempty"` // at once; 0: no limit; default: 100
 	Addr                SocketAddressLegacy `json:"addr"`
 }
 

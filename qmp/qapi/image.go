@@ -69,7 +69,7 @@ const (
 	ImageInfoSpecificKindVmdk  ImageInfoSpecificKind = "vmdk"
 	ImageInfoSpecificKindLuks  ImageInfoSpecificKind = "luks"
 	ImageInfoSpecificKindRbd   ImageInfoSpecificKind = "rbd"
-	ImageInfoSpecificKindFile  ImageInfoSpecificKind = "file" // QEMU ?
+	ImageInfoSpecificKindFile  ImageInfoSpecificKind = "file" // QEMU 8.0
 )
 
 // ImageInfoSpecificQCow2 is what a qcow2 image has.

@@ -92,7 +92,7 @@ const (
 	InputEventKindBtn InputEventKind = "btn"
 	InputEventKindRel InputEventKind = "rel" // the mouse moves by
 	InputEventKindAbs InputEventKind = "abs" // the pointer moves to
-	InputEventKindMTT InputEventKind = "mtt" // a touch screen (QEMU ?)
+	InputEventKindMTT InputEventKind = "mtt" // a touch screen (QEMU 8.1)
 )
 
 // InputKeyEvent is a key that goes down or up.

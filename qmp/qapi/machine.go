@@ -59,6 +59,15 @@ func QueryCPUDefinitions(ctx context.Context, e qmp.Executor) ([]CpuDefinitionIn
 	return qmp.Do[[]CpuDefinitionInfo](ctx, e, "query-cpu-definitions", nil)
 }
 
+// QueryCPUModelExpansion returns what a CPU model comes to on this host: its features one
+// by one with [CpuModelExpansionTypeFull], or a short form.
+func QueryCPUModelExpansion(ctx context.Context, e qmp.Executor, kind CpuModelExpansionType, model CpuModelInfo) (CpuModelExpansionInfo, error) {
+	return qmp.Do[CpuModelExpansionInfo](ctx, e, "query-cpu-model-expansion", struct {
+		Type  CpuModelExpansionType `json:"type"`
+		Model CpuModelInfo          `json:"model"`
+	}{kind, model})
+}
+
 // QueryVMGenerationID returns the generation id that the guest sees. It is an error when
 // the machine has no vmgenid device.
 func QueryVMGenerationID(ctx context.Context, e qmp.Executor) (GuidInfo, error) {
@@ -152,6 +161,26 @@ type CpuDefinitionInfo struct {
 	AliasOf             string   `json:"alias-of,omitempty"` // the model that this machine type takes for it
 	Deprecated          bool     `json:"deprecated"`
 }
+
+// CpuModelInfo is a CPU model with properties.
+type CpuModelInfo struct {
+	Name  string         `json:"name"`
+	Props map[string]any `json:"props,omitempty"`
+}
+
+// CpuModelExpansionInfo is the answer to query-cpu-model-expansion.
+type CpuModelExpansionInfo struct {
+	Model CpuModelInfo `json:"model"`
+}
+
+// CpuModelExpansionType is how far a CPU model is expanded.
+type CpuModelExpansionType string
+
+// Values of CpuModelExpansionType.
+const (
+	CpuModelExpansionTypeStatic CpuModelExpansionType = "static"
+	CpuModelExpansionTypeFull   CpuModelExpansionType = "full"
+)
 
 // CommandLineParameterType is the type of a parameter.
 type CommandLineParameterType string

@@ -25,6 +25,12 @@ func BlockSetWriteThreshold(ctx context.Context, e qmp.Executor, nodeName string
 	}{nodeName, writeThreshold})
 }
 
+// BlockLatencyHistogramSet makes a device count its operations by latency, in
+// [BlockDeviceStats], or stop when there are no boundaries.
+func BlockLatencyHistogramSet(ctx context.Context, e qmp.Executor, args BlockLatencyHistogramSetArgs) error {
+	return run(ctx, e, "block-latency-histogram-set", args)
+}
+
 // BlockdevOpenTray opens a tray. A guest that has locked it is asked to open it unless
 // Force is set; [DeviceTrayMovedEvent] says that it has.
 func BlockdevOpenTray(ctx context.Context, e qmp.Executor, args BlockdevOpenTrayArgs) error {
@@ -67,6 +73,17 @@ type BlockResizeArgs struct {
 	Device   string `json:"device,omitempty"`    // id of the -drive, or
 	NodeName string `json:"node-name,omitempty"` // the node
 	Size     int64  `json:"size"`                // bytes
+}
+
+// BlockLatencyHistogramSetArgs are the arguments of block-latency-histogram-set, in
+// nanoseconds.
+type BlockLatencyHistogramSetArgs struct {
+	ID              string   `json:"id"`                   // of the frontend
+	Boundaries      []uint64 `json:"boundaries,omitempty"` // of all kinds of operations that have none of their own
+	BoundariesRead  []uint64 `json:"boundaries-read,omitempty"`
+	BoundariesWrite []uint64 `json:"boundaries-write,omitempty"`
+	BoundariesZap   []uint64 `json:"boundaries-zap,omitempty"` // QEMU 8.1
+	BoundariesFlush []uint64 `json:"boundaries-flush,omitempty"`
 }
 
 // BlockdevOpenTrayArgs are the arguments of blockdev-open-tray.

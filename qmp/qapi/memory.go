@@ -110,7 +110,7 @@ const (
 	MemoryDeviceInfoKindVirtioPmem MemoryDeviceInfoKind = "virtio-pmem"
 	MemoryDeviceInfoKindVirtioMem  MemoryDeviceInfoKind = "virtio-mem"
 	MemoryDeviceInfoKindSgxEpc     MemoryDeviceInfoKind = "sgx-epc"
-	MemoryDeviceInfoKindHvBalloon  MemoryDeviceInfoKind = "hv-balloon" // QEMU ?
+	MemoryDeviceInfoKindHvBalloon  MemoryDeviceInfoKind = "hv-balloon" // QEMU 8.2
 )
 
 // PCDIMMDeviceInfo is a DIMM.

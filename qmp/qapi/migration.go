@@ -91,7 +91,7 @@ func AnnounceSelf(ctx context.Context, e qmp.Executor, args AnnounceParameters) 
 type MigrateArgs struct {
 	// Such as unix:/path, tcp:host:port, fd:name, exec:command, file:/path.
 	URI      string             `json:"uri,omitempty"`
-	Channels []MigrationChannel `json:"channels,omitempty"` // QEMU ?
+	Channels []MigrationChannel `json:"channels,omitempty"` // QEMU 8.2
 	Resume   bool               `json:"resume,omitempty"`   // go on with a paused postcopy migration
 	Blk      bool               `json:"blk,omitempty"`      // copy the disks too; until QEMU 9.0
 	Inc      bool               `json:"inc,omitempty"`      // copy the overlays too; until QEMU 9.0
@@ -100,7 +100,7 @@ type MigrateArgs struct {
 // MigrateIncomingArgs are the arguments of migrate-incoming: URI or Channels.
 type MigrateIncomingArgs struct {
 	URI         string             `json:"uri,omitempty"`
-	Channels    []MigrationChannel `json:"channels,omitempty"`      // QEMU ?
+	Channels    []MigrationChannel `json:"channels,omitempty"`      // QEMU 8.2
 	ExitOnError *bool              `json:"exit-on-error,omitempty"` // default: true (QEMU 9.1)
 }
 

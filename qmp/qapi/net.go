@@ -71,7 +71,7 @@ const (
 	NetClientDriverNetmap       NetClientDriver = "netmap"
 	NetClientDriverVhostUser    NetClientDriver = "vhost-user"
 	NetClientDriverVhostVdpa    NetClientDriver = "vhost-vdpa"
-	NetClientDriverAfXdp        NetClientDriver = "af-xdp" // QEMU ?
+	NetClientDriverAfXdp        NetClientDriver = "af-xdp" // QEMU 8.2
 	NetClientDriverVmnetHost    NetClientDriver = "vmnet-host"
 	NetClientDriverVmnetShared  NetClientDriver = "vmnet-shared"
 	NetClientDriverVmnetBridged NetClientDriver = "vmnet-bridged"

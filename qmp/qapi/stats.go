@@ -109,7 +109,7 @@ type StatsProvider string
 // Values of StatsProvider.
 const (
 	StatsProviderKVM       StatsProvider = "kvm"
-	StatsProviderCryptodev StatsProvider = "cryptodev" // QEMU ?
+	StatsProviderCryptodev StatsProvider = "cryptodev" // QEMU 8.0
 )
 
 // StatsType is a kind of statistic.

@@ -21,6 +21,12 @@ func BlockdevSnapshot(ctx context.Context, e qmp.Executor, args BlockdevSnapshot
 	return run(ctx, e, "blockdev-snapshot", args)
 }
 
+// BlockdevSnapshotSync makes an overlay's file, opens it and puts it on a node. Prefer
+// [BlockdevAdd] and [BlockdevSnapshot].
+func BlockdevSnapshotSync(ctx context.Context, e qmp.Executor, args BlockdevSnapshotSyncArgs) error {
+	return run(ctx, e, "blockdev-snapshot-sync", args)
+}
+
 // BlockdevSnapshotInternalSync makes an internal snapshot of a disk, without the
 // machine's state.
 func BlockdevSnapshotInternalSync(ctx context.Context, e qmp.Executor, args BlockdevSnapshotInternal) error {
@@ -42,7 +48,7 @@ func BlockdevSnapshotDeleteInternalSync(ctx context.Context, e qmp.Executor, dev
 //   - [BlockDirtyBitmapAddArgs], [BlockDirtyBitmap] (remove, clear, enable and disable),
 //     [BlockDirtyBitmapMergeArgs]
 //   - [BlockdevBackupArgs], [BlockdevSnapshotArgs], [BlockdevSnapshotInternal],
-//     [BlockdevSnapshotSync]
+//     [BlockdevSnapshotSyncArgs]
 //   - [Abort]
 //   - for another type anything that marshals to an object, and a json.RawMessage after
 //     unmarshalling
@@ -74,7 +80,7 @@ func transactionActionBranch(kind TransactionActionKind) any {
 	case TransactionActionKindBlockdevSnapshotInternalSync:
 		return new(BlockdevSnapshotInternal)
 	case TransactionActionKindBlockdevSnapshotSync:
-		return new(BlockdevSnapshotSync)
+		return new(BlockdevSnapshotSyncArgs)
 	}
 	return nil
 }
@@ -128,9 +134,9 @@ type BlockdevSnapshotInternal struct {
 	Name   string `json:"name"` // of the snapshot
 }
 
-// BlockdevSnapshotSync is a transaction action that makes an overlay's file, opens it
-// and puts it on a node.
-type BlockdevSnapshotSync struct {
+// BlockdevSnapshotSyncArgs are the arguments of blockdev-snapshot-sync, and a transaction
+// action.
+type BlockdevSnapshotSyncArgs struct {
 	Device           string       `json:"device,omitempty"`    // device, or
 	NodeName         string       `json:"node-name,omitempty"` // node to snapshot
 	SnapshotFile     string       `json:"snapshot-file"`       // name of the overlay's file

@@ -44,6 +44,19 @@ func DisplayUpdate(ctx context.Context, e qmp.Executor, args DisplayUpdateOption
 	return run(ctx, e, "display-update", args)
 }
 
+// AddClient hands a connection, given to QEMU with [GetFD], to a display.
+func AddClient(ctx context.Context, e qmp.Executor, args AddClientArgs) error {
+	return run(ctx, e, "add_client", args)
+}
+
+// AddClientArgs are the arguments of add_client.
+type AddClientArgs struct {
+	Protocol string `json:"protocol"`           // vnc, spice or @dbus-display
+	Fdname   string `json:"fdname"`             // as given to GetFD
+	Skipauth bool   `json:"skipauth,omitempty"` // of vnc: the client need not show who it is
+	TLS      bool   `json:"tls,omitempty"`      // of spice
+}
+
 // VncInfo is the answer to query-vnc.
 type VncInfo struct {
 	Enabled bool                 `json:"enabled"`

@@ -1,0 +1,108 @@
+package qapi_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/maqet/maqet/qmp"
+	"github.com/maqet/maqet/qmp/qapi"
+)
+
+// Each type is held against the schema of the known versions, and of the QEMU that is
+// there.
+func TestTypesFitTheSchema(t *testing.T) {
+	for _, version := range known {
+		t.Run(version, func(t *testing.T) { checkTypes(t, loadSchema(t, version), version) })
+	}
+	t.Run("tables", func(t *testing.T) {
+		for _, name := range slices.Sorted(maps.Keys(since)) {
+			require.True(t, used[name], "since has %s, which nothing needs", name)
+		}
+		for _, name := range slices.Sorted(maps.Keys(until)) {
+			require.True(t, used[name], "until has %s, which nothing needs", name)
+		}
+	})
+	t.Run("QEMU", func(t *testing.T) {
+		c := startQEMU(t, "-M", "none")
+		infos, err := qapi.QueryQMPSchema(within(t, 30*time.Second), c)
+		require.NoError(t, err)
+		v := c.Greeting().Version
+		if v.Major > 10 {
+			t.Skip("a newer QEMU may have more")
+		}
+		checkTypes(t, newSchema(infos), fmt.Sprintf("%d.%d", v.Major, v.Minor))
+	})
+}
+
+func checkTypes(t *testing.T, s schema, version string) {
+	c := &checker{schema: s, version: version, constants: constants(t), seen: map[string]bool{}}
+	c.commands(t)
+	c.events(t)
+	slices.Sort(c.problems)
+	require.Empty(t, strings.Join(slices.Compact(c.problems), "\n"))
+}
+
+func (c *checker) commands(t *testing.T) {
+	typed := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(functions)) {
+		command, args, result := call(t, name)
+		typed[command] = true
+		info, ok := c.schema[command]
+		if !ok || info.MetaType != qapi.SchemaMetaTypeCommand {
+			if !c.excused(since, "command "+command) {
+				c.problem(name, "QEMU %s has no command %s", c.version, command)
+			}
+			continue
+		}
+		if args != nil {
+			c.check(command, args, info.ArgType, true)
+		} else if members := c.members(info.ArgType); len(members) > 0 && !leftOut[command] {
+			c.problem(command, "takes no arguments, but could: %v", slices.Collect(maps.Keys(members)))
+		}
+		if result != nil {
+			c.check(command+" answer", result, info.RetType, false)
+		} else if returns := c.schema[info.RetType]; returns.MetaType != qapi.SchemaMetaTypeObject || len(c.members(info.RetType)) > 0 {
+			c.problem(command, "drops its answer, a %s", returns.MetaType)
+		}
+	}
+	for _, command := range c.schema.names(qapi.SchemaMetaTypeCommand) {
+		if !typed[command] && !untyped(command) {
+			c.problem(command, "has no function")
+		}
+	}
+}
+
+func (c *checker) events(t *testing.T) {
+	names := constants(t)[""]
+	for _, event := range c.schema.names(qapi.SchemaMetaTypeEvent) {
+		if event == "RDMA_GID_STATUS_CHANGED" {
+			continue
+		}
+		if !slices.Contains(names, event) {
+			c.problem(event, "has no constant")
+		}
+		data, err := qapi.Decode(qmp.Event{Name: event, Data: json.RawMessage("{}")})
+		require.NoError(t, err)
+		typed, ok := data.(qapi.EventData)
+		if !ok {
+			c.problem(event, "has no type")
+			continue
+		}
+		require.Equal(t, event, typed.EventName())
+		c.check(event, reflect.TypeOf(data), c.schema[event].ArgType, false)
+	}
+	for _, name := range names {
+		if name == strings.ToUpper(name) && c.schema[name].MetaType != qapi.SchemaMetaTypeEvent && !otherTargets[name] &&
+			!c.excused(since, "event "+name) && !c.excused(until, "event "+name) {
+			c.problem(name, "QEMU %s has no such event", c.version)
+		}
+	}
+}
