@@ -6,121 +6,162 @@ import "github.com/maqet/maqet/qmp"
 // package does not know it returns the data as it came, a json.RawMessage. Payloads that
 // don't fit their type are errors.ErrQMP.
 func Decode(e qmp.Event) (any, error) {
-	switch e.Name {
-	case EventACPIDeviceOST:
-		return decodeAs[AcpiDeviceOstEvent](e)
-	case EventBalloonChange:
-		return decodeAs[BalloonChangeEvent](e)
-	case EventBlockExportDeleted:
-		return decodeAs[BlockExportDeletedEvent](e)
-	case EventBlockImageCorrupted:
-		return decodeAs[BlockImageCorruptedEvent](e)
-	case EventBlockIOError:
-		return decodeAs[BlockIOErrorEvent](e)
-	case EventBlockJobCancelled:
-		return decodeAs[BlockJobCancelledEvent](e)
-	case EventBlockJobCompleted:
-		return decodeAs[BlockJobCompletedEvent](e)
-	case EventBlockJobError:
-		return decodeAs[BlockJobErrorEvent](e)
-	case EventBlockJobPending:
-		return decodeAs[BlockJobPendingEvent](e)
-	case EventBlockJobReady:
-		return decodeAs[BlockJobReadyEvent](e)
-	case EventBlockWriteThreshold:
-		return decodeAs[BlockWriteThresholdEvent](e)
-	case EventCOLOExit:
-		return decodeAs[ColoExitEvent](e)
-	case EventCPUPolarizationChange:
-		return decodeAs[CpuPolarizationChangeEvent](e)
-	case EventDeviceDeleted:
-		return decodeAs[DeviceDeletedEvent](e)
-	case EventDeviceTrayMoved:
-		return decodeAs[DeviceTrayMovedEvent](e)
-	case EventDeviceUnplugGuestError:
-		return decodeAs[DeviceUnplugGuestErrorEvent](e)
-	case EventDumpCompleted:
-		return decodeAs[DumpCompletedEvent](e)
-	case EventFailoverNegotiated:
-		return decodeAs[FailoverNegotiatedEvent](e)
-	case EventGuestCrashloaded:
-		return decodeAs[GuestCrashloadedEvent](e)
-	case EventGuestPanicked:
-		return decodeAs[GuestPanickedEvent](e)
-	case EventGuestPvshutdown:
-		return decodeAs[GuestPvshutdownEvent](e)
-	case EventHvBalloonStatusReport:
-		return decodeAs[HvBalloonStatusReportEvent](e)
-	case EventJobStatusChange:
-		return decodeAs[JobStatusChangeEvent](e)
-	case EventMemoryDeviceSizeChange:
-		return decodeAs[MemoryDeviceSizeChangeEvent](e)
-	case EventMemoryFailure:
-		return decodeAs[MemoryFailureEvent](e)
-	case EventMemUnplugError:
-		return decodeAs[MemUnplugErrorEvent](e)
-	case EventMigration:
-		return decodeAs[MigrationEvent](e)
-	case EventMigrationPass:
-		return decodeAs[MigrationPassEvent](e)
-	case EventNetdevStreamConnected:
-		return decodeAs[NetdevStreamConnectedEvent](e)
-	case EventNetdevStreamDisconnected:
-		return decodeAs[NetdevStreamDisconnectedEvent](e)
-	case EventNetdevVhostUserConnected:
-		return decodeAs[NetdevVhostUserConnectedEvent](e)
-	case EventNetdevVhostUserDisconnected:
-		return decodeAs[NetdevVhostUserDisconnectedEvent](e)
-	case EventNicRXFilterChanged:
-		return decodeAs[NicRXFilterChangedEvent](e)
-	case EventPowerdown:
-		return decodeAs[PowerdownEvent](e)
-	case EventPRManagerStatusChanged:
-		return decodeAs[PRManagerStatusChangedEvent](e)
-	case EventQuorumFailure:
-		return decodeAs[QuorumFailureEvent](e)
-	case EventQuorumReportBad:
-		return decodeAs[QuorumReportBadEvent](e)
-	case EventReset:
-		return decodeAs[ResetEvent](e)
-	case EventResume:
-		return decodeAs[ResumeEvent](e)
-	case EventRTCChange:
-		return decodeAs[RtcChangeEvent](e)
-	case EventShutdown:
-		return decodeAs[ShutdownEvent](e)
-	case EventSpiceConnected:
-		return decodeAs[SpiceConnectedEvent](e)
-	case EventSpiceDisconnected:
-		return decodeAs[SpiceDisconnectedEvent](e)
-	case EventSpiceInitialized:
-		return decodeAs[SpiceInitializedEvent](e)
-	case EventSpiceMigrateCompleted:
-		return decodeAs[SpiceMigrateCompletedEvent](e)
-	case EventStop:
-		return decodeAs[StopEvent](e)
-	case EventSuspend:
-		return decodeAs[SuspendEvent](e)
-	case EventSuspendDisk:
-		return decodeAs[SuspendDiskEvent](e)
-	case EventUnplugPrimary:
-		return decodeAs[UnplugPrimaryEvent](e)
-	case EventVFIOMigration:
-		return decodeAs[VFIOMigrationEvent](e)
-	case EventVFUClientHangup:
-		return decodeAs[VFUClientHangupEvent](e)
-	case EventVNCConnected:
-		return decodeAs[VNCConnectedEvent](e)
-	case EventVNCDisconnected:
-		return decodeAs[VNCDisconnectedEvent](e)
-	case EventVNCInitialized:
-		return decodeAs[VNCInitializedEvent](e)
-	case EventVserportChange:
-		return decodeAs[VserportChangeEvent](e)
-	case EventWakeup:
-		return decodeAs[WakeupEvent](e)
-	case EventWatchdog:
-		return decodeAs[WatchdogEvent](e)
+	for _, decode := range []func(qmp.Event) (any, bool, error){
+		decodeRun, decodeDevice, decodeBlock, decodeMigration, decodeDisplay,
+	} {
+		if data, ok, err := decode(e); ok {
+			return data, err
+		}
 	}
 	return e.Data, nil
+}
+
+// known decodes an event that is known to be a T's.
+func known[T EventData](e qmp.Event) (any, bool, error) {
+	data, err := decodeAs[T](e)
+	return data, true, err
+}
+
+func decodeRun(e qmp.Event) (data any, ok bool, err error) {
+	switch e.Name {
+	case EventGuestCrashloaded:
+		return known[GuestCrashloadedEvent](e)
+	case EventGuestPanicked:
+		return known[GuestPanickedEvent](e)
+	case EventGuestPvshutdown:
+		return known[GuestPvshutdownEvent](e)
+	case EventPowerdown:
+		return known[PowerdownEvent](e)
+	case EventReset:
+		return known[ResetEvent](e)
+	case EventResume:
+		return known[ResumeEvent](e)
+	case EventRTCChange:
+		return known[RtcChangeEvent](e)
+	case EventShutdown:
+		return known[ShutdownEvent](e)
+	case EventStop:
+		return known[StopEvent](e)
+	case EventSuspend:
+		return known[SuspendEvent](e)
+	case EventSuspendDisk:
+		return known[SuspendDiskEvent](e)
+	case EventWakeup:
+		return known[WakeupEvent](e)
+	case EventWatchdog:
+		return known[WatchdogEvent](e)
+	}
+	return nil, false, nil
+}
+
+func decodeDevice(e qmp.Event) (data any, ok bool, err error) {
+	switch e.Name {
+	case EventACPIDeviceOST:
+		return known[AcpiDeviceOstEvent](e)
+	case EventBalloonChange:
+		return known[BalloonChangeEvent](e)
+	case EventCPUPolarizationChange:
+		return known[CpuPolarizationChangeEvent](e)
+	case EventDeviceDeleted:
+		return known[DeviceDeletedEvent](e)
+	case EventDeviceUnplugGuestError:
+		return known[DeviceUnplugGuestErrorEvent](e)
+	case EventHvBalloonStatusReport:
+		return known[HvBalloonStatusReportEvent](e)
+	case EventMemoryDeviceSizeChange:
+		return known[MemoryDeviceSizeChangeEvent](e)
+	case EventMemoryFailure:
+		return known[MemoryFailureEvent](e)
+	case EventMemUnplugError:
+		return known[MemUnplugErrorEvent](e)
+	case EventVserportChange:
+		return known[VserportChangeEvent](e)
+	}
+	return nil, false, nil
+}
+
+func decodeBlock(e qmp.Event) (data any, ok bool, err error) {
+	switch e.Name {
+	case EventBlockExportDeleted:
+		return known[BlockExportDeletedEvent](e)
+	case EventBlockImageCorrupted:
+		return known[BlockImageCorruptedEvent](e)
+	case EventBlockIOError:
+		return known[BlockIOErrorEvent](e)
+	case EventBlockJobCancelled:
+		return known[BlockJobCancelledEvent](e)
+	case EventBlockJobCompleted:
+		return known[BlockJobCompletedEvent](e)
+	case EventBlockJobError:
+		return known[BlockJobErrorEvent](e)
+	case EventBlockJobPending:
+		return known[BlockJobPendingEvent](e)
+	case EventBlockJobReady:
+		return known[BlockJobReadyEvent](e)
+	case EventBlockWriteThreshold:
+		return known[BlockWriteThresholdEvent](e)
+	case EventDeviceTrayMoved:
+		return known[DeviceTrayMovedEvent](e)
+	case EventJobStatusChange:
+		return known[JobStatusChangeEvent](e)
+	case EventPRManagerStatusChanged:
+		return known[PRManagerStatusChangedEvent](e)
+	case EventQuorumFailure:
+		return known[QuorumFailureEvent](e)
+	case EventQuorumReportBad:
+		return known[QuorumReportBadEvent](e)
+	}
+	return nil, false, nil
+}
+
+func decodeMigration(e qmp.Event) (data any, ok bool, err error) {
+	switch e.Name {
+	case EventCOLOExit:
+		return known[ColoExitEvent](e)
+	case EventDumpCompleted:
+		return known[DumpCompletedEvent](e)
+	case EventFailoverNegotiated:
+		return known[FailoverNegotiatedEvent](e)
+	case EventMigration:
+		return known[MigrationEvent](e)
+	case EventMigrationPass:
+		return known[MigrationPassEvent](e)
+	case EventNetdevStreamConnected:
+		return known[NetdevStreamConnectedEvent](e)
+	case EventNetdevStreamDisconnected:
+		return known[NetdevStreamDisconnectedEvent](e)
+	case EventNetdevVhostUserConnected:
+		return known[NetdevVhostUserConnectedEvent](e)
+	case EventNetdevVhostUserDisconnected:
+		return known[NetdevVhostUserDisconnectedEvent](e)
+	case EventNicRXFilterChanged:
+		return known[NicRXFilterChangedEvent](e)
+	case EventUnplugPrimary:
+		return known[UnplugPrimaryEvent](e)
+	case EventVFIOMigration:
+		return known[VFIOMigrationEvent](e)
+	case EventVFUClientHangup:
+		return known[VFUClientHangupEvent](e)
+	}
+	return nil, false, nil
+}
+
+func decodeDisplay(e qmp.Event) (data any, ok bool, err error) {
+	switch e.Name {
+	case EventSpiceConnected:
+		return known[SpiceConnectedEvent](e)
+	case EventSpiceDisconnected:
+		return known[SpiceDisconnectedEvent](e)
+	case EventSpiceInitialized:
+		return known[SpiceInitializedEvent](e)
+	case EventSpiceMigrateCompleted:
+		return known[SpiceMigrateCompletedEvent](e)
+	case EventVNCConnected:
+		return known[VNCConnectedEvent](e)
+	case EventVNCDisconnected:
+		return known[VNCDisconnectedEvent](e)
+	case EventVNCInitialized:
+		return known[VNCInitializedEvent](e)
+	}
+	return nil, false, nil
 }
