@@ -43,7 +43,7 @@ type BlockInfo struct {
 type BlockDeviceInfo struct {
 	File             string `json:"file"` // name of the image, as QEMU writes it
 	NodeName         string `json:"node-name,omitempty"`
-	Ro               bool   `json:"ro"`  // read-only
+	RO               bool   `json:"ro"`  // read-only
 	Drv              string `json:"drv"` // driver, such as qcow2
 	BackingFile      string `json:"backing_file,omitempty"`
 	BackingFileDepth int64  `json:"backing_file_depth"` // images below this one

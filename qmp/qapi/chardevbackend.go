@@ -39,15 +39,15 @@ func chardevBackendBranch(kind ChardevBackendKind) any {
 		return new(ChardevHub)
 	case ChardevBackendKindStdio:
 		return new(ChardevStdio)
-	case ChardevBackendKindSpicevmc:
+	case ChardevBackendKindSpiceVMC:
 		return new(ChardevSpiceChannel)
 	case ChardevBackendKindSpiceport:
 		return new(ChardevSpicePort)
-	case ChardevBackendKindQemuVdagent:
+	case ChardevBackendKindQEMUVDAgent:
 		return new(ChardevQemuVDAgent)
-	case ChardevBackendKindDbus:
+	case ChardevBackendKindDBus:
 		return new(ChardevDBus)
-	case ChardevBackendKindVc:
+	case ChardevBackendKindVC:
 		return new(ChardevVC)
 	case ChardevBackendKindRingbuf, ChardevBackendKindMemory:
 		return new(ChardevRingbuf)
@@ -79,11 +79,11 @@ const (
 	ChardevBackendKindTestdev     ChardevBackendKind = "testdev"
 	ChardevBackendKindStdio       ChardevBackendKind = "stdio"
 	ChardevBackendKindConsole     ChardevBackendKind = "console"
-	ChardevBackendKindSpicevmc    ChardevBackendKind = "spicevmc"
+	ChardevBackendKindSpiceVMC    ChardevBackendKind = "spicevmc"
 	ChardevBackendKindSpiceport   ChardevBackendKind = "spiceport"
-	ChardevBackendKindQemuVdagent ChardevBackendKind = "qemu-vdagent"
-	ChardevBackendKindDbus        ChardevBackendKind = "dbus"
-	ChardevBackendKindVc          ChardevBackendKind = "vc"
+	ChardevBackendKindQEMUVDAgent ChardevBackendKind = "qemu-vdagent"
+	ChardevBackendKindDBus        ChardevBackendKind = "dbus"
+	ChardevBackendKindVC          ChardevBackendKind = "vc"
 	ChardevBackendKindRingbuf     ChardevBackendKind = "ringbuf"
 	ChardevBackendKindMemory      ChardevBackendKind = "memory" // an older name of ringbuf
 )
@@ -122,7 +122,7 @@ type ChardevSocket struct {
 	Wait      bool                `json:"wait,omitempty"`   // as a server, return only when a client has connected
 	Nodelay   bool                `json:"nodelay,omitempty"`
 	Telnet    bool                `json:"telnet,omitempty"`
-	Tn3270    bool                `json:"tn3270,omitempty"`
+	TN3270    bool                `json:"tn3270,omitempty"`
 	Websocket bool                `json:"websocket,omitempty"`
 	Reconnect int64               `json:"reconnect,omitempty"` // seconds until a client tries again; 0: it does not
 	// Milliseconds until a client tries again; 0: it does not (QEMU 9.2).

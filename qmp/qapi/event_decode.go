@@ -19,7 +19,10 @@ func Decode(e qmp.Event) (any, error) {
 // known decodes an event that is known to be a T's.
 func known[T EventData](e qmp.Event) (any, bool, error) {
 	data, err := decodeAs[T](e)
-	return data, true, err
+	if err != nil {
+		return nil, true, err
+	}
+	return data, true, nil
 }
 
 func decodeRun(e qmp.Event) (data any, ok bool, err error) {
@@ -37,7 +40,7 @@ func decodeRun(e qmp.Event) (data any, ok bool, err error) {
 	case EventResume:
 		return known[ResumeEvent](e)
 	case EventRTCChange:
-		return known[RtcChangeEvent](e)
+		return known[RTCChangeEvent](e)
 	case EventShutdown:
 		return known[ShutdownEvent](e)
 	case EventStop:
@@ -57,11 +60,11 @@ func decodeRun(e qmp.Event) (data any, ok bool, err error) {
 func decodeDevice(e qmp.Event) (data any, ok bool, err error) {
 	switch e.Name {
 	case EventACPIDeviceOST:
-		return known[AcpiDeviceOstEvent](e)
+		return known[ACPIDeviceOSTEvent](e)
 	case EventBalloonChange:
 		return known[BalloonChangeEvent](e)
 	case EventCPUPolarizationChange:
-		return known[CpuPolarizationChangeEvent](e)
+		return known[CPUPolarizationChangeEvent](e)
 	case EventDeviceDeleted:
 		return known[DeviceDeletedEvent](e)
 	case EventDeviceUnplugGuestError:
@@ -117,7 +120,7 @@ func decodeBlock(e qmp.Event) (data any, ok bool, err error) {
 func decodeMigration(e qmp.Event) (data any, ok bool, err error) {
 	switch e.Name {
 	case EventCOLOExit:
-		return known[ColoExitEvent](e)
+		return known[COLOExitEvent](e)
 	case EventDumpCompleted:
 		return known[DumpCompletedEvent](e)
 	case EventFailoverNegotiated:

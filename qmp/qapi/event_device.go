@@ -66,13 +66,13 @@ type HvBalloonStatusReportEvent struct {
 // EventName returns [EventHvBalloonStatusReport].
 func (HvBalloonStatusReportEvent) EventName() string { return EventHvBalloonStatusReport }
 
-// AcpiDeviceOstEvent says that the guest has told what it did about a plugged device.
-type AcpiDeviceOstEvent struct {
+// ACPIDeviceOSTEvent says that the guest has told what it did about a plugged device.
+type ACPIDeviceOSTEvent struct {
 	Info ACPIOSTInfo `json:"info"`
 }
 
 // EventName returns [EventACPIDeviceOST].
-func (AcpiDeviceOstEvent) EventName() string { return EventACPIDeviceOST }
+func (ACPIDeviceOSTEvent) EventName() string { return EventACPIDeviceOST }
 
 // ACPIOSTInfo is what a guest did about a device (ACPI specification, _OST).
 type ACPIOSTInfo struct {
@@ -88,17 +88,17 @@ type ACPISlotType string
 
 // Values of ACPISlotType.
 const (
-	ACPISlotTypeDimm ACPISlotType = "DIMM"
+	ACPISlotTypeDIMM ACPISlotType = "DIMM"
 	ACPISlotTypeCPU  ACPISlotType = "CPU"
 )
 
-// CpuPolarizationChangeEvent says that a guest on s390 has changed its CPUs' polarization.
-type CpuPolarizationChangeEvent struct {
+// CPUPolarizationChangeEvent says that a guest on s390 has changed its CPUs' polarization.
+type CPUPolarizationChangeEvent struct {
 	Polarization string `json:"polarization"`
 }
 
 // EventName returns [EventCPUPolarizationChange].
-func (CpuPolarizationChangeEvent) EventName() string { return EventCPUPolarizationChange }
+func (CPUPolarizationChangeEvent) EventName() string { return EventCPUPolarizationChange }
 
 // VserportChangeEvent says that something in the guest has opened or closed a virtio serial port.
 type VserportChangeEvent struct {

@@ -32,14 +32,14 @@ type FailoverNegotiatedEvent struct {
 // EventName returns [EventFailoverNegotiated].
 func (FailoverNegotiatedEvent) EventName() string { return EventFailoverNegotiated }
 
-// ColoExitEvent says that COLO has ended.
-type ColoExitEvent struct {
+// COLOExitEvent says that COLO has ended.
+type COLOExitEvent struct {
 	Mode   string `json:"mode"`
 	Reason string `json:"reason"`
 }
 
 // EventName returns [EventCOLOExit].
-func (ColoExitEvent) EventName() string { return EventCOLOExit }
+func (COLOExitEvent) EventName() string { return EventCOLOExit }
 
 // VFIOMigrationEvent says that an assigned device has changed its state for a migration.
 type VFIOMigrationEvent struct {

@@ -62,14 +62,14 @@ type WatchdogEvent struct {
 // EventName returns [EventWatchdog].
 func (WatchdogEvent) EventName() string { return EventWatchdog }
 
-// RtcChangeEvent says that the guest has set its clock.
-type RtcChangeEvent struct {
+// RTCChangeEvent says that the guest has set its clock.
+type RTCChangeEvent struct {
 	Offset  int64  `json:"offset"`   // seconds ahead of the clock that QEMU gave it
 	QOMPath string `json:"qom-path"` // of the clock
 }
 
 // EventName returns [EventRTCChange].
-func (RtcChangeEvent) EventName() string { return EventRTCChange }
+func (RTCChangeEvent) EventName() string { return EventRTCChange }
 
 // GuestPanickedEvent says that the guest's system has panicked.
 type GuestPanickedEvent struct {

@@ -50,7 +50,7 @@ func imageInfoSpecificBranch(kind ImageInfoSpecificKind) any {
 		return new(ImageInfoSpecificQCow2)
 	case ImageInfoSpecificKindVmdk:
 		return new(ImageInfoSpecificVmdk)
-	case ImageInfoSpecificKindLuks:
+	case ImageInfoSpecificKindLUKS:
 		return new(QCryptoBlockInfoLUKS)
 	case ImageInfoSpecificKindRbd:
 		return new(ImageInfoSpecificRbd)
@@ -67,7 +67,7 @@ type ImageInfoSpecificKind string
 const (
 	ImageInfoSpecificKindQcow2 ImageInfoSpecificKind = "qcow2"
 	ImageInfoSpecificKindVmdk  ImageInfoSpecificKind = "vmdk"
-	ImageInfoSpecificKindLuks  ImageInfoSpecificKind = "luks"
+	ImageInfoSpecificKindLUKS  ImageInfoSpecificKind = "luks"
 	ImageInfoSpecificKindRbd   ImageInfoSpecificKind = "rbd"
 	ImageInfoSpecificKindFile  ImageInfoSpecificKind = "file" // QEMU 8.0
 )
@@ -98,8 +98,8 @@ type BlockdevQcow2EncryptionFormat string
 
 // Values of BlockdevQcow2EncryptionFormat.
 const (
-	BlockdevQcow2EncryptionFormatAes  BlockdevQcow2EncryptionFormat = "aes"
-	BlockdevQcow2EncryptionFormatLuks BlockdevQcow2EncryptionFormat = "luks"
+	BlockdevQcow2EncryptionFormatAES  BlockdevQcow2EncryptionFormat = "aes"
+	BlockdevQcow2EncryptionFormatLUKS BlockdevQcow2EncryptionFormat = "luks"
 )
 
 // Qcow2BitmapInfo is a dirty bitmap that is stored in an image.

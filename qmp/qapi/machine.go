@@ -91,7 +91,7 @@ type GuidInfo struct {
 
 // VersionInfo is the answer to query-version.
 type VersionInfo struct {
-	Qemu    VersionTriple `json:"qemu"`
+	QEMU    VersionTriple `json:"qemu"`
 	Package string        `json:"package"` // what the distribution adds, such as a package's version
 }
 

@@ -37,13 +37,13 @@ func BlockdevOpenTray(ctx context.Context, e qmp.Executor, args BlockdevOpenTray
 	return run(ctx, e, "blockdev-open-tray", args)
 }
 
-// BlockdevCloseTray closes the tray of the device whose frontend has the id.
+// BlockdevCloseTray closes a tray. id is the device's Qdev in [BlockInfo].
 func BlockdevCloseTray(ctx context.Context, e qmp.Executor, id string) error {
 	return run(ctx, e, "blockdev-close-tray", idArgs{id})
 }
 
-// BlockdevInsertMedium puts a block node into the empty device, with an open tray,
-// whose frontend has the id.
+// BlockdevInsertMedium puts a block node into an empty device with an open tray. id is
+// the device's Qdev in [BlockInfo].
 func BlockdevInsertMedium(ctx context.Context, e qmp.Executor, id, nodeName string) error {
 	return run(ctx, e, "blockdev-insert-medium", struct {
 		ID       string `json:"id"`
@@ -51,8 +51,8 @@ func BlockdevInsertMedium(ctx context.Context, e qmp.Executor, id, nodeName stri
 	}{id, nodeName})
 }
 
-// BlockdevRemoveMedium takes the medium out of the device, with an open tray, whose
-// frontend has the id. The block node stays.
+// BlockdevRemoveMedium takes the medium out of a device with an open tray. The block node
+// stays. id is the device's Qdev in [BlockInfo].
 func BlockdevRemoveMedium(ctx context.Context, e qmp.Executor, id string) error {
 	return run(ctx, e, "blockdev-remove-medium", idArgs{id})
 }
@@ -78,7 +78,7 @@ type BlockResizeArgs struct {
 // BlockLatencyHistogramSetArgs are the arguments of block-latency-histogram-set, in
 // nanoseconds.
 type BlockLatencyHistogramSetArgs struct {
-	ID              string   `json:"id"`                   // of the frontend
+	ID              string   `json:"id"`                   // Qdev in BlockInfo
 	Boundaries      []uint64 `json:"boundaries,omitempty"` // of all kinds of operations that have none of their own
 	BoundariesRead  []uint64 `json:"boundaries-read,omitempty"`
 	BoundariesWrite []uint64 `json:"boundaries-write,omitempty"`
@@ -88,19 +88,19 @@ type BlockLatencyHistogramSetArgs struct {
 
 // BlockdevOpenTrayArgs are the arguments of blockdev-open-tray.
 type BlockdevOpenTrayArgs struct {
-	ID    string `json:"id,omitempty"` // of the frontend
+	ID    string `json:"id,omitempty"` // Qdev in BlockInfo
 	Force bool   `json:"force,omitempty"`
 }
 
 // EjectArgs are the arguments of eject.
 type EjectArgs struct {
-	ID    string `json:"id,omitempty"` // of the frontend
+	ID    string `json:"id,omitempty"` // Qdev in BlockInfo
 	Force bool   `json:"force,omitempty"`
 }
 
 // BlockdevChangeMediumArgs are the arguments of blockdev-change-medium.
 type BlockdevChangeMediumArgs struct {
-	ID       string `json:"id,omitempty"` // of the frontend
+	ID       string `json:"id,omitempty"` // Qdev in BlockInfo
 	Filename string `json:"filename"`
 	// Give it: QEMU guesses otherwise, from what the guest can write.
 	Format       string                     `json:"format,omitempty"`
@@ -121,7 +121,7 @@ const (
 // BlockIOThrottle are the arguments of block_set_io_throttle. A limit of 0 is none. Max
 // is what a burst may reach, for as long as its length in seconds (default 1).
 type BlockIOThrottle struct {
-	ID              string `json:"id,omitempty"` // of the frontend
+	ID              string `json:"id,omitempty"` // Qdev in BlockInfo
 	BPS             int64  `json:"bps"`          // bytes a second
 	BPSRd           int64  `json:"bps_rd"`
 	BPSWr           int64  `json:"bps_wr"`

@@ -86,13 +86,13 @@ func (i *MemoryDeviceInfo) UnmarshalJSON(data []byte) error {
 
 func memoryDeviceInfoBranch(kind MemoryDeviceInfoKind) any {
 	switch kind {
-	case MemoryDeviceInfoKindDimm, MemoryDeviceInfoKindNvdimm:
+	case MemoryDeviceInfoKindDIMM, MemoryDeviceInfoKindNVDIMM:
 		return new(PCDIMMDeviceInfo)
-	case MemoryDeviceInfoKindVirtioPmem:
+	case MemoryDeviceInfoKindVirtioPMEM:
 		return new(VirtioPMEMDeviceInfo)
 	case MemoryDeviceInfoKindVirtioMem:
 		return new(VirtioMEMDeviceInfo)
-	case MemoryDeviceInfoKindSgxEpc:
+	case MemoryDeviceInfoKindSGXEPC:
 		return new(SgxEPCDeviceInfo)
 	case MemoryDeviceInfoKindHvBalloon:
 		return new(HvBalloonDeviceInfo)
@@ -105,11 +105,11 @@ type MemoryDeviceInfoKind string
 
 // Values of MemoryDeviceInfoKind.
 const (
-	MemoryDeviceInfoKindDimm       MemoryDeviceInfoKind = "dimm"
-	MemoryDeviceInfoKindNvdimm     MemoryDeviceInfoKind = "nvdimm"
-	MemoryDeviceInfoKindVirtioPmem MemoryDeviceInfoKind = "virtio-pmem"
+	MemoryDeviceInfoKindDIMM       MemoryDeviceInfoKind = "dimm"
+	MemoryDeviceInfoKindNVDIMM     MemoryDeviceInfoKind = "nvdimm"
+	MemoryDeviceInfoKindVirtioPMEM MemoryDeviceInfoKind = "virtio-pmem"
 	MemoryDeviceInfoKindVirtioMem  MemoryDeviceInfoKind = "virtio-mem"
-	MemoryDeviceInfoKindSgxEpc     MemoryDeviceInfoKind = "sgx-epc"
+	MemoryDeviceInfoKindSGXEPC     MemoryDeviceInfoKind = "sgx-epc"
 	MemoryDeviceInfoKindHvBalloon  MemoryDeviceInfoKind = "hv-balloon" // QEMU 8.2
 )
 

@@ -127,7 +127,7 @@ const (
 	QKeyCodeMetaR            QKeyCode = "meta_r"
 	QKeyCodeCompose          QKeyCode = "compose"
 	QKeyCodePause            QKeyCode = "pause"
-	QKeyCodeRo               QKeyCode = "ro"
+	QKeyCodeRO               QKeyCode = "ro"
 	QKeyCodeHiragana         QKeyCode = "hiragana"
 	QKeyCodeHenkan           QKeyCode = "henkan"
 	QKeyCodeYen              QKeyCode = "yen"

@@ -13,7 +13,7 @@ type SocketAddress struct {
 	IPv4      *bool             `json:"ipv4,omitempty"`    // of inet: nil: as the host has it
 	IPv6      *bool             `json:"ipv6,omitempty"`    // of inet: nil: as the host has it
 	KeepAlive bool              `json:"keep-alive,omitempty"`
-	Mptcp     bool              `json:"mptcp,omitempty"`
+	MPTCP     bool              `json:"mptcp,omitempty"`
 	Path      string            `json:"path,omitempty"`     // of unix
 	Abstract  bool              `json:"abstract,omitempty"` // of unix: not a file (Linux)
 	Tight     *bool             `json:"tight,omitempty"`    // of unix: the abstract name has no padding; default: true
