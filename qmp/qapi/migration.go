@@ -120,13 +120,13 @@ const (
 )
 
 // MigrationAddress is an address of a migration: the transport, and what belongs to it.
+// There is nothing for RDMA.
 type MigrationAddress struct {
-	Transport MigrationAddressType `json:"transport"`
-	// SocketAddress is of socket; of rdma it has no Type.
-	*SocketAddress
-	Args     []string `json:"args,omitempty"`     // of exec: the command, not for a shell
-	Filename string   `json:"filename,omitempty"` // of file
-	Offset   *uint64  `json:"offset,omitempty"`   // of file, needed: bytes
+	Transport      MigrationAddressType `json:"transport"`
+	*SocketAddress                      // of socket
+	Args           []string             `json:"args,omitempty"`     // of exec: the command, not for a shell
+	Filename       string               `json:"filename,omitempty"` // of file
+	Offset         *uint64              `json:"offset,omitempty"`   // of file, needed: bytes
 }
 
 // MigrationAddressType is a kind of transport.

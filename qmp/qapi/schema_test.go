@@ -20,7 +20,7 @@ import (
 // there.
 func TestTypesFitTheSchema(t *testing.T) {
 	for _, version := range known {
-		t.Run(version, func(t *testing.T) { checkTypes(t, loadSchema(t, version), version) })
+		t.Run(version, func(t *testing.T) { checkTypes(t, loadSchema(t, version), version, false) })
 	}
 	t.Run("tables", func(t *testing.T) {
 		for _, name := range slices.Sorted(maps.Keys(since)) {
@@ -35,15 +35,18 @@ func TestTypesFitTheSchema(t *testing.T) {
 		infos, err := qapi.QueryQMPSchema(within(t, 30*time.Second), c)
 		require.NoError(t, err)
 		v := c.Greeting().Version
-		if v.Major > 10 {
-			t.Skip("a newer QEMU may have more")
+		version := fmt.Sprintf("%d.%d", v.Major, v.Minor)
+		if !slices.Contains(known, version) {
+			t.Skipf("no facts about QEMU %s: see TestTestdata", version)
 		}
-		checkTypes(t, newSchema(infos), fmt.Sprintf("%d.%d", v.Major, v.Minor))
+		checkTypes(t, newSchema(infos), version, true)
 	})
 }
 
-func checkTypes(t *testing.T, s schema, version string) {
-	c := &checker{schema: s, version: version, constants: constants(t), seen: map[string]bool{}}
+// checkTypes checks all commands and events. build says that the schema may lack what
+// whoever built that QEMU has left out.
+func checkTypes(t *testing.T, s schema, version string, build bool) {
+	c := &checker{schema: s, version: version, build: build, constants: constants(t), seen: map[string]bool{}}
 	c.commands(t)
 	c.events(t)
 	slices.Sort(c.problems)
@@ -57,7 +60,7 @@ func (c *checker) commands(t *testing.T) {
 		typed[command] = true
 		info, ok := c.schema[command]
 		if !ok || info.MetaType != qapi.SchemaMetaTypeCommand {
-			if !c.excused(since, "command "+command) {
+			if !c.excused(since, "command "+command) && !c.build {
 				c.problem(name, "QEMU %s has no command %s", c.version, command)
 			}
 			continue
@@ -100,7 +103,7 @@ func (c *checker) events(t *testing.T) {
 		c.check(event, reflect.TypeOf(data), c.schema[event].ArgType, false)
 	}
 	for _, name := range names {
-		if name == strings.ToUpper(name) && c.schema[name].MetaType != qapi.SchemaMetaTypeEvent && !otherTargets[name] &&
+		if name == strings.ToUpper(name) && c.schema[name].MetaType != qapi.SchemaMetaTypeEvent && !otherTargets[name] && !c.build &&
 			!c.excused(since, "event "+name) && !c.excused(until, "event "+name) {
 			c.problem(name, "QEMU %s has no such event", c.version)
 		}
