@@ -40,11 +40,12 @@ func BlockDirtyBitmapMerge(ctx context.Context, e qmp.Executor, args BlockDirtyB
 // BlockDirtyBitmapAddArgs are the arguments of block-dirty-bitmap-add, and a transaction
 // action.
 type BlockDirtyBitmapAddArgs struct {
-	Node        string `json:"node"`
-	Name        string `json:"name"`
-	Granularity uint32 `json:"granularity,omitempty"` // bytes for each bit; 0: 64 KiB, or the image's cluster
-	Persistent  bool   `json:"persistent,omitempty"`  // keep it in the image
-	Disabled    bool   `json:"disabled,omitempty"`    // do not record yet
+	Node string `json:"node"`
+	Name string `json:"name"`
+	// Bytes for each bit; 0: 64 KiB, or the image's cluster.
+	Granularity uint32 `json:"granularity,omitempty"`
+	Persistent  bool   `json:"persistent,omitempty"` // keep it in the image
+	Disabled    bool   `json:"disabled,omitempty"`   // do not record yet
 }
 
 // BlockDirtyBitmap names a bitmap of a node.

@@ -87,13 +87,14 @@ type BlockdevCacheInfo struct {
 
 // BlockDirtyInfo is a dirty bitmap.
 type BlockDirtyInfo struct {
-	Name         string `json:"name,omitempty"`
-	Count        int64  `json:"count"`                  // dirty bytes
-	Granularity  uint32 `json:"granularity"`            // bytes for each bit
-	Recording    bool   `json:"recording"`              // new writes are noted
-	Busy         bool   `json:"busy"`                   // a job or export uses it
-	Persistent   bool   `json:"persistent"`             // stored in the image
-	Inconsistent bool   `json:"inconsistent,omitempty"` // the image was not closed properly; it can only be removed
+	Name        string `json:"name,omitempty"`
+	Count       int64  `json:"count"`       // dirty bytes
+	Granularity uint32 `json:"granularity"` // bytes for each bit
+	Recording   bool   `json:"recording"`   // new writes are noted
+	Busy        bool   `json:"busy"`        // a job or export uses it
+	Persistent  bool   `json:"persistent"`  // stored in the image
+	// The image was not closed properly; it can only be removed.
+	Inconsistent bool `json:"inconsistent,omitempty"`
 }
 
 // BlockDeviceIoStatus is why a device has halted the guest, if it has.

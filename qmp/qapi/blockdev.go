@@ -96,12 +96,26 @@ func (r BlockdevRef) MarshalJSON() ([]byte, error) {
 	switch {
 	case r.Options != nil && r.Node != "":
 		return nil, &errors.Error{Kind: errors.ErrQMP, Op: "BlockdevRef", Msg: "both Node and Options are set", Hint: "set one of them"}
+	case r.deeper(maxDepth):
+		return nil, &errors.Error{Kind: errors.ErrQMP, Op: "BlockdevRef", Msg: "nodes refer to each other in a circle", Hint: "refer to nodes that exist by Node"}
 	case r.Options != nil:
 		return json.Marshal(r.Options)
 	case r.Node != "":
 		return json.Marshal(r.Node)
 	}
 	return []byte("null"), nil
+}
+
+// maxDepth is more references than any chain of images has.
+const maxDepth = 1000
+
+// deeper says whether references go on more than n levels below r, as in a circle they
+// do. encoding/json would follow them until the stack is full, which ends the process.
+func (r *BlockdevRef) deeper(n int) bool {
+	if r == nil || r.Options == nil {
+		return false
+	}
+	return n == 0 || r.Options.File.deeper(n-1) || r.Options.Backing.deeper(n-1)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.

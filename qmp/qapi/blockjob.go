@@ -11,9 +11,9 @@ func QueryBlockJobs(ctx context.Context, e qmp.Executor) ([]BlockJobInfo, error)
 	return qmp.Do[[]BlockJobInfo](ctx, e, "query-block-jobs", nil)
 }
 
-// BlockJobCancel cancels a block job by its id; [BlockJobCancelledEvent] says that it
-// has. force does not wait for I/O that hangs; a mirror that is ready is also ended
-// without force, but then counts as completed.
+// BlockJobCancel cancels a block job by its id; [BlockJobCancelledEvent] says that it is
+// over. A mirror that is ready ends well instead, with [BlockJobCompletedEvent] and a
+// target that is a copy of that moment, unless force abandons it.
 func BlockJobCancel(ctx context.Context, e qmp.Executor, device string, force bool) error {
 	return run(ctx, e, "block-job-cancel", struct {
 		Device string `json:"device"`
@@ -61,25 +61,27 @@ func BlockJobChange(ctx context.Context, e qmp.Executor, args BlockJobChangeOpti
 
 // BlockJobInfo is a block job.
 type BlockJobInfo struct {
-	Type           JobType             `json:"type"`
-	Device         string              `json:"device"` // the job's id
-	Len            int64               `json:"len"`    // of Offset, when the job is done; in most jobs bytes
-	Offset         int64               `json:"offset"`
-	Busy           bool                `json:"busy"`   // it has work just now
-	Paused         bool                `json:"paused"` // it is asked to pause
-	Speed          int64               `json:"speed"`  // bytes a second; 0: no limit
-	IOStatus       BlockDeviceIoStatus `json:"io-status"`
-	Ready          bool                `json:"ready"` // BlockJobComplete works
-	Status         JobStatus           `json:"status"`
-	AutoFinalize   bool                `json:"auto-finalize"`
-	AutoDismiss    bool                `json:"auto-dismiss"`
-	Error          string              `json:"error,omitempty"`
-	ActivelySynced *bool               `json:"actively-synced,omitempty"` // of a mirror: writes are copied before they end (QEMU 8.2)
+	Type         JobType             `json:"type"`
+	Device       string              `json:"device"` // the job's id
+	Len          int64               `json:"len"`    // of Offset, when the job is done; in most jobs bytes
+	Offset       int64               `json:"offset"`
+	Busy         bool                `json:"busy"`   // it has work just now
+	Paused       bool                `json:"paused"` // it is asked to pause
+	Speed        int64               `json:"speed"`  // bytes a second; 0: no limit
+	IOStatus     BlockDeviceIoStatus `json:"io-status"`
+	Ready        bool                `json:"ready"` // BlockJobComplete works
+	Status       JobStatus           `json:"status"`
+	AutoFinalize bool                `json:"auto-finalize"`
+	AutoDismiss  bool                `json:"auto-dismiss"`
+	Error        string              `json:"error,omitempty"`
+	// Of a mirror: writes are copied before they end (QEMU 8.2).
+	ActivelySynced *bool `json:"actively-synced,omitempty"`
 }
 
 // BlockJobChangeOptions are the arguments of block-job-change.
 type BlockJobChangeOptions struct {
-	ID       string         `json:"id"`
-	Type     JobType        `json:"type"`
-	CopyMode MirrorCopyMode `json:"copy-mode,omitempty"` // of a mirror: from background to write-blocking
+	ID   string  `json:"id"`
+	Type JobType `json:"type"`
+	// Of a mirror: from background to write-blocking.
+	CopyMode MirrorCopyMode `json:"copy-mode,omitempty"`
 }

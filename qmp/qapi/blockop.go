@@ -37,10 +37,11 @@ func ChangeBackingFile(ctx context.Context, e qmp.Executor, args ChangeBackingFi
 
 // BlockdevMirrorArgs are the arguments of blockdev-mirror.
 type BlockdevMirrorArgs struct {
-	JobID          string          `json:"job-id,omitempty"`   // default: Device
-	Device         string          `json:"device"`             // device or node to copy
-	Target         string          `json:"target"`             // node to copy to
-	Replaces       string          `json:"replaces,omitempty"` // node that the target takes the place of; default: Device
+	JobID  string `json:"job-id,omitempty"` // default: Device
+	Device string `json:"device"`           // device or node to copy
+	Target string `json:"target"`           // node to copy to
+	// Node that the target takes the place of; default: Device.
+	Replaces       string          `json:"replaces,omitempty"`
 	Sync           MirrorSyncMode  `json:"sync"`
 	Speed          int64           `json:"speed,omitempty"`           // bytes a second; 0: no limit
 	Granularity    uint32          `json:"granularity,omitempty"`     // bytes, a power of two; 0: QEMU chooses
@@ -74,10 +75,11 @@ type BlockdevBackupArgs struct {
 
 // BlockCommitArgs are the arguments of block-commit.
 type BlockCommitArgs struct {
-	JobID               string          `json:"job-id,omitempty"`                // default: Device
-	Device              string          `json:"device"`                          // device, or root of the chain
-	BaseNode            string          `json:"base-node,omitempty"`             // image to write to; default: the lowest
-	TopNode             string          `json:"top-node,omitempty"`              // highest image to take content from; default: the highest
+	JobID    string `json:"job-id,omitempty"`    // default: Device
+	Device   string `json:"device"`              // device, or root of the chain
+	BaseNode string `json:"base-node,omitempty"` // image to write to; default: the lowest
+	// Highest image to take content from; default: the highest.
+	TopNode             string          `json:"top-node,omitempty"`
 	BackingFile         string          `json:"backing-file,omitempty"`          // name to write into the image above Top
 	BackingMaskProtocol bool            `json:"backing-mask-protocol,omitempty"` // QEMU 9.0
 	Speed               int64           `json:"speed,omitempty"`                 // bytes a second; 0: no limit
@@ -89,10 +91,12 @@ type BlockCommitArgs struct {
 
 // BlockStreamArgs are the arguments of block-stream.
 type BlockStreamArgs struct {
-	JobID               string          `json:"job-id,omitempty"`                // default: Device
-	Device              string          `json:"device"`                          // device or node to copy to
-	BaseNode            string          `json:"base-node,omitempty"`             // highest image that is not copied; default: none, all are
-	BackingFile         string          `json:"backing-file,omitempty"`          // name of the backing image to write into Device
+	JobID  string `json:"job-id,omitempty"` // default: Device
+	Device string `json:"device"`           // device or node to copy to
+	// Highest image that is not copied; default: none, all are.
+	BaseNode string `json:"base-node,omitempty"`
+	// Name of the backing image to write into Device.
+	BackingFile         string          `json:"backing-file,omitempty"`
 	BackingMaskProtocol bool            `json:"backing-mask-protocol,omitempty"` // QEMU 9.0
 	Bottom              string          `json:"bottom,omitempty"`                // lowest image that is copied, instead of BaseNode
 	Speed               int64           `json:"speed,omitempty"`                 // bytes a second; 0: no limit

@@ -49,8 +49,9 @@ type BlockDeviceStats struct {
 	TimedStats                  []BlockDeviceTimedStats    `json:"timed_stats"`
 	RdLatencyHistogram          *BlockLatencyHistogramInfo `json:"rd_latency_histogram,omitempty"`
 	WrLatencyHistogram          *BlockLatencyHistogramInfo `json:"wr_latency_histogram,omitempty"`
-	ZoneAppendLatencyHistogram  *BlockLatencyHistogramInfo `json:"zone_append_latency_histogram,omitempty"` // QEMU 8.1
-	FlushLatencyHistogram       *BlockLatencyHistogramInfo `json:"flush_latency_histogram,omitempty"`
+	// QEMU 8.1.
+	ZoneAppendLatencyHistogram *BlockLatencyHistogramInfo `json:"zone_append_latency_histogram,omitempty"`
+	FlushLatencyHistogram      *BlockLatencyHistogramInfo `json:"flush_latency_histogram,omitempty"`
 }
 
 // BlockDeviceTimedStats are latencies and queue depths over an interval (stats-intervals

@@ -90,7 +90,8 @@ const (
 
 // ChardevCommon is what each character device can have.
 type ChardevCommon struct {
-	Logfile   string `json:"logfile,omitempty"`   // name of a file that gets a copy of what the guest writes
+	// Name of a file that gets a copy of what the guest writes.
+	Logfile   string `json:"logfile,omitempty"`
 	Logappend bool   `json:"logappend,omitempty"` // to its end; else it is emptied first
 }
 
@@ -98,10 +99,9 @@ type ChardevCommon struct {
 type ChardevFile struct {
 	Logfile   string `json:"logfile,omitempty"`
 	Logappend bool   `json:"logappend,omitempty"`
-	// Name of the file that the guest reads; default: it reads nothing.
-	In     string `json:"in,omitempty"`
-	Out    string `json:"out"`              // name of the file that the guest writes
-	Append bool   `json:"append,omitempty"` // to its end; else it is emptied first
+	In        string `json:"in,omitempty"`     // name of the file that the guest reads; default: it reads nothing
+	Out       string `json:"out"`              // name of the file that the guest writes
+	Append    bool   `json:"append,omitempty"` // to its end; else it is emptied first
 }
 
 // ChardevHostdev is a device or pipe of the host.

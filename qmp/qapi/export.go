@@ -51,26 +51,29 @@ func NBDServerRemove(ctx context.Context, e qmp.Executor, name string, mode Bloc
 // BlockExportOptions describes an export. Which of the members have a meaning depends
 // on Type.
 type BlockExportOptions struct {
-	Type             BlockExportType         `json:"type"`
-	ID               string                  `json:"id"`
-	FixedIothread    bool                    `json:"fixed-iothread,omitempty"`
-	Iothread         string                  `json:"iothread,omitempty"` // runs in this I/O thread
-	NodeName         string                  `json:"node-name"`
-	Writable         bool                    `json:"writable,omitempty"`
-	Writethrough     bool                    `json:"writethrough,omitempty"`       // each write ends only when it is on the disk
-	AllowInactive    bool                    `json:"allow-inactive,omitempty"`     // QEMU 10.0
-	Name             string                  `json:"name,omitempty"`               // of nbd, default NodeName, and of vduse-blk
-	Description      string                  `json:"description,omitempty"`        // of nbd
-	Bitmaps          []BlockDirtyBitmapOrStr `json:"bitmaps,omitempty"`            // of nbd: clients see them as qemu:dirty-bitmap:NAME
-	AllocationDepth  bool                    `json:"allocation-depth,omitempty"`   // of nbd: clients see qemu:allocation-depth
-	Addr             *SocketAddress          `json:"addr,omitempty"`               // of vhost-user-blk, a unix or fd address
-	LogicalBlockSize uint64                  `json:"logical-block-size,omitempty"` // bytes, of vhost-user-blk and vduse-blk; default: 512
-	NumQueues        uint16                  `json:"num-queues,omitempty"`         // of vhost-user-blk and vduse-blk; default: 1
-	Mountpoint       string                  `json:"mountpoint,omitempty"`         // of fuse: an existing file
-	Growable         bool                    `json:"growable,omitempty"`           // of fuse: writes beyond the end enlarge it
-	AllowOther       FuseExportAllowOther    `json:"allow-other,omitempty"`
-	QueueSize        uint16                  `json:"queue-size,omitempty"`
-	Serial           string                  `json:"serial,omitempty"` // of vduse-blk
+	Type          BlockExportType `json:"type"`
+	ID            string          `json:"id"`
+	FixedIothread bool            `json:"fixed-iothread,omitempty"`
+	Iothread      string          `json:"iothread,omitempty"` // runs in this I/O thread
+	NodeName      string          `json:"node-name"`
+	Writable      bool            `json:"writable,omitempty"`
+	Writethrough  bool            `json:"writethrough,omitempty"`   // each write ends only when it is on the disk
+	AllowInactive bool            `json:"allow-inactive,omitempty"` // QEMU 10.0
+	Name          string          `json:"name,omitempty"`           // of nbd, default NodeName, and of vduse-blk
+	Description   string          `json:"description,omitempty"`    // of nbd
+	// Of nbd: clients see them as qemu:dirty-bitmap:NAME.
+	Bitmaps []BlockDirtyBitmapOrStr `json:"bitmaps,omitempty"`
+	// Of nbd: clients see qemu:allocation-depth.
+	AllocationDepth bool           `json:"allocation-depth,omitempty"`
+	Addr            *SocketAddress `json:"addr,omitempty"` // of vhost-user-blk, a unix or fd address
+	// Bytes, of vhost-user-blk and vduse-blk; default: 512.
+	LogicalBlockSize uint64               `json:"logical-block-size,omitempty"`
+	NumQueues        uint16               `json:"num-queues,omitempty"` // of vhost-user-blk and vduse-blk; default: 1
+	Mountpoint       string               `json:"mountpoint,omitempty"` // of fuse: an existing file
+	Growable         bool                 `json:"growable,omitempty"`   // of fuse: writes beyond the end enlarge it
+	AllowOther       FuseExportAllowOther `json:"allow-other,omitempty"`
+	QueueSize        uint16               `json:"queue-size,omitempty"`
+	Serial           string               `json:"serial,omitempty"` // of vduse-blk
 }
 
 // BlockExportInfo is an export.
@@ -84,11 +87,12 @@ type BlockExportInfo struct {
 // NbdServerOptionsLegacy are the arguments of nbd-server-start.
 type NbdServerOptionsLegacy struct {
 	// Limit for a client to begin; 0: none; default: 10 (QEMU 10.0).
-	HandshakeMaxSeconds *uint32             `json:"handshake-max-seconds,omitempty"`
-	TLSCreds            string              `json:"tls-creds,omitempty"`       // id of a tls-creds object
-	TLSAuthz            string              `json:"tls-authz,omitempty"`       // id of an authz object
-	MaxConnections      *uint32             `json:"max-connections,omitempty"` // at once; 0: no limit; default: 100
-	Addr                SocketAddressLegacy `json:"addr"`
+	HandshakeMaxSeconds *uint32 `json:"handshake-max-seconds,omitempty"`
+	TLSCreds            string  `json:"tls-creds,omitempty"` // id of a tls-creds object
+	TLSAuthz            string  `json:"tls-authz,omitempty"` // id of an authz object
+	// At once; 0: no limit; default: 100, before QEMU 9.1 0.
+	MaxConnections *uint32             `json:"max-connections,omitempty"`
+	Addr           SocketAddressLegacy `json:"addr"`
 }
 
 // NbdServerAddOptions are the arguments of nbd-server-add.

@@ -11,7 +11,8 @@ func QueryJobs(ctx context.Context, e qmp.Executor) ([]JobInfo, error) {
 	return qmp.Do[[]JobInfo](ctx, e, "query-jobs", nil)
 }
 
-// JobCancel cancels a job; [JobStatusChangeEvent] says that it has.
+// JobCancel cancels a job, a mirror as [BlockJobCancel] with force;
+// [JobStatusChangeEvent] says that it is over.
 func JobCancel(ctx context.Context, e qmp.Executor, id string) error {
 	return run(ctx, e, "job-cancel", idArgs{id})
 }

@@ -42,7 +42,7 @@ func QueryCurrentMachine(ctx context.Context, e qmp.Executor) (CurrentMachinePar
 }
 
 // QueryCommandLineOptions describes the parameters of a command line option, without its
-// dash, or of all when option is empty. Options that take JSON are not among them.
+// dash, or of all when option is empty. Not all options are among them.
 func QueryCommandLineOptions(ctx context.Context, e qmp.Executor, option string) ([]CommandLineOptionInfo, error) {
 	return qmp.Do[[]CommandLineOptionInfo](ctx, e, "query-command-line-options", struct {
 		Option string `json:"option,omitempty"`
@@ -123,8 +123,9 @@ type MachineInfo struct {
 	NUMAMemSupported bool   `json:"numa-mem-supported"`
 	Deprecated       bool   `json:"deprecated"`
 	DefaultCPUType   string `json:"default-cpu-type,omitempty"`
-	DefaultRAMID     string `json:"default-ram-id,omitempty"` // the id that a memory backend for its main memory needs
-	ACPI             bool   `json:"acpi"`                     // QEMU 8.0
+	// The id that a memory backend for its main memory needs.
+	DefaultRAMID string `json:"default-ram-id,omitempty"`
+	ACPI         bool   `json:"acpi"` // QEMU 8.0
 }
 
 // CurrentMachineParams is the answer to query-current-machine.

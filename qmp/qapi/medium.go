@@ -78,8 +78,9 @@ type BlockResizeArgs struct {
 // BlockLatencyHistogramSetArgs are the arguments of block-latency-histogram-set, in
 // nanoseconds.
 type BlockLatencyHistogramSetArgs struct {
-	ID              string   `json:"id"`                   // Qdev in BlockInfo
-	Boundaries      []uint64 `json:"boundaries,omitempty"` // of all kinds of operations that have none of their own
+	ID string `json:"id"` // Qdev in BlockInfo
+	// Of all kinds of operations that have none of their own.
+	Boundaries      []uint64 `json:"boundaries,omitempty"`
 	BoundariesRead  []uint64 `json:"boundaries-read,omitempty"`
 	BoundariesWrite []uint64 `json:"boundaries-write,omitempty"`
 	BoundariesZap   []uint64 `json:"boundaries-zap,omitempty"` // QEMU 8.1

@@ -37,8 +37,9 @@ func QueryBalloon(ctx context.Context, e qmp.Executor) (BalloonInfo, error) {
 
 // MemoryInfo is the answer to query-memory-size-summary.
 type MemoryInfo struct {
-	BaseMemory    uint64  `json:"base-memory"`              // bytes that it was started with
-	PluggedMemory *uint64 `json:"plugged-memory,omitempty"` // bytes in DIMMs; nil: the machine can't have any
+	BaseMemory uint64 `json:"base-memory"` // bytes that it was started with
+	// Bytes in DIMMs; nil: the machine can't have any.
+	PluggedMemory *uint64 `json:"plugged-memory,omitempty"`
 }
 
 // BalloonInfo is the answer to query-balloon.

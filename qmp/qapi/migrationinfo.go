@@ -2,22 +2,24 @@ package qapi
 
 // MigrationInfo is the answer to query-migrate.
 type MigrationInfo struct {
-	Status                         MigrationStatus   `json:"status,omitempty"` // empty: there was none
-	RAM                            *MigrationStats   `json:"ram,omitempty"`
-	VFIO                           *VfioStats        `json:"vfio,omitempty"`
-	XBZRLECache                    *XBZRLECacheStats `json:"xbzrle-cache,omitempty"`
-	TotalTime                      *int64            `json:"total-time,omitempty"`        // milliseconds since the start
-	ExpectedDowntime               *int64            `json:"expected-downtime,omitempty"` // milliseconds; while it runs
-	Downtime                       *int64            `json:"downtime,omitempty"`          // milliseconds; when it has ended
-	SetupTime                      *int64            `json:"setup-time,omitempty"`        // milliseconds
-	CPUThrottlePercentage          *int64            `json:"cpu-throttle-percentage,omitempty"`
-	ErrorDesc                      string            `json:"error-desc,omitempty"`                          // why it has failed; for people
-	BlockedReasons                 []string          `json:"blocked-reasons,omitempty"`                     // why it can't start; for people
-	PostcopyBlocktime              *uint32           `json:"postcopy-blocktime,omitempty"`                  // milliseconds
-	PostcopyVCPUBlocktime          []uint32          `json:"postcopy-vcpu-blocktime,omitempty"`             // milliseconds
-	SocketAddress                  []SocketAddress   `json:"socket-address,omitempty"`                      // where the receiver waits
-	DirtyLimitThrottleTimePerRound *uint64           `json:"dirty-limit-throttle-time-per-round,omitempty"` // microseconds (QEMU 8.1)
-	DirtyLimitRingFullTime         *uint64           `json:"dirty-limit-ring-full-time,omitempty"`          // microseconds (QEMU 8.1)
+	Status                MigrationStatus   `json:"status,omitempty"` // empty: there was none
+	RAM                   *MigrationStats   `json:"ram,omitempty"`
+	VFIO                  *VfioStats        `json:"vfio,omitempty"`
+	XBZRLECache           *XBZRLECacheStats `json:"xbzrle-cache,omitempty"`
+	TotalTime             *int64            `json:"total-time,omitempty"`        // milliseconds since the start
+	ExpectedDowntime      *int64            `json:"expected-downtime,omitempty"` // milliseconds; while it runs
+	Downtime              *int64            `json:"downtime,omitempty"`          // milliseconds; when it has ended
+	SetupTime             *int64            `json:"setup-time,omitempty"`        // milliseconds
+	CPUThrottlePercentage *int64            `json:"cpu-throttle-percentage,omitempty"`
+	ErrorDesc             string            `json:"error-desc,omitempty"`              // why it has failed; for people
+	BlockedReasons        []string          `json:"blocked-reasons,omitempty"`         // why it can't start; for people
+	PostcopyBlocktime     *uint32           `json:"postcopy-blocktime,omitempty"`      // milliseconds
+	PostcopyVCPUBlocktime []uint32          `json:"postcopy-vcpu-blocktime,omitempty"` // milliseconds
+	SocketAddress         []SocketAddress   `json:"socket-address,omitempty"`          // where the receiver waits
+	// Microseconds (QEMU 8.1).
+	DirtyLimitThrottleTimePerRound *uint64 `json:"dirty-limit-throttle-time-per-round,omitempty"`
+	// Microseconds (QEMU 8.1).
+	DirtyLimitRingFullTime *uint64 `json:"dirty-limit-ring-full-time,omitempty"`
 }
 
 // MigrationStats counts what was sent.

@@ -3,33 +3,36 @@ package qapi
 // MigrateSetParametersArgs are the arguments of migrate-set-parameters. What is nil or
 // empty stays as it is; an empty string that is not nil is none.
 type MigrateSetParametersArgs struct {
-	AnnounceInitial          *uint64                     `json:"announce-initial,omitempty"` // milliseconds; see AnnounceParameters
-	AnnounceMax              *uint64                     `json:"announce-max,omitempty"`     // milliseconds
-	AnnounceRounds           *uint64                     `json:"announce-rounds,omitempty"`
-	AnnounceStep             *uint64                     `json:"announce-step,omitempty"`              // milliseconds
-	ThrottleTriggerThreshold *uint8                      `json:"throttle-trigger-threshold,omitempty"` // percent
-	CPUThrottleInitial       *uint8                      `json:"cpu-throttle-initial,omitempty"`       // percent
-	CPUThrottleIncrement     *uint8                      `json:"cpu-throttle-increment,omitempty"`     // percent
-	CPUThrottleTailslow      *bool                       `json:"cpu-throttle-tailslow,omitempty"`
-	TLSCreds                 *string                     `json:"tls-creds,omitempty"` // id of a tls-creds object
-	TLSHostname              *string                     `json:"tls-hostname,omitempty"`
-	TLSAuthz                 *string                     `json:"tls-authz,omitempty"`
-	MaxBandwidth             *uint64                     `json:"max-bandwidth,omitempty"`              // bytes a second
-	AvailSwitchoverBandwidth *uint64                     `json:"avail-switchover-bandwidth,omitempty"` // bytes a second; 0: QEMU measures (QEMU 8.2)
-	DowntimeLimit            *uint64                     `json:"downtime-limit,omitempty"`             // milliseconds that the guest may stand still
-	MultifdChannels          *uint8                      `json:"multifd-channels,omitempty"`
-	XBZRLECacheSize          *uint64                     `json:"xbzrle-cache-size,omitempty"`      // bytes
-	MaxPostcopyBandwidth     *uint64                     `json:"max-postcopy-bandwidth,omitempty"` // bytes a second; 0: no limit
-	MaxCPUThrottle           *uint8                      `json:"max-cpu-throttle,omitempty"`       // percent
-	MultifdCompression       MultiFDCompression          `json:"multifd-compression,omitempty"`
-	MultifdZlibLevel         *uint8                      `json:"multifd-zlib-level,omitempty"`
-	MultifdQatzipLevel       *uint8                      `json:"multifd-qatzip-level,omitempty"` // QEMU 9.2
-	MultifdZstdLevel         *uint8                      `json:"multifd-zstd-level,omitempty"`
-	BlockBitmapMapping       *[]BitmapMigrationNodeAlias `json:"block-bitmap-mapping,omitempty"`
-	VCPUDirtyLimit           *uint64                     `json:"vcpu-dirty-limit,omitempty"`    // MB a second (QEMU 8.1)
-	Mode                     MigMode                     `json:"mode,omitempty"`                // QEMU 8.2
-	ZeroPageDetection        ZeroPageDetection           `json:"zero-page-detection,omitempty"` // QEMU 9.0
-	DirectIO                 *bool                       `json:"direct-io,omitempty"`           // of file: past the host's cache (QEMU 9.1)
+	AnnounceInitial          *uint64 `json:"announce-initial,omitempty"` // milliseconds; see AnnounceParameters
+	AnnounceMax              *uint64 `json:"announce-max,omitempty"`     // milliseconds
+	AnnounceRounds           *uint64 `json:"announce-rounds,omitempty"`
+	AnnounceStep             *uint64 `json:"announce-step,omitempty"`              // milliseconds
+	ThrottleTriggerThreshold *uint8  `json:"throttle-trigger-threshold,omitempty"` // percent
+	CPUThrottleInitial       *uint8  `json:"cpu-throttle-initial,omitempty"`       // percent
+	CPUThrottleIncrement     *uint8  `json:"cpu-throttle-increment,omitempty"`     // percent
+	CPUThrottleTailslow      *bool   `json:"cpu-throttle-tailslow,omitempty"`
+	TLSCreds                 *string `json:"tls-creds,omitempty"` // id of a tls-creds object
+	TLSHostname              *string `json:"tls-hostname,omitempty"`
+	TLSAuthz                 *string `json:"tls-authz,omitempty"`
+	MaxBandwidth             *uint64 `json:"max-bandwidth,omitempty"` // bytes a second
+	// Bytes a second; 0: QEMU measures (QEMU 8.2).
+	AvailSwitchoverBandwidth *uint64 `json:"avail-switchover-bandwidth,omitempty"`
+	// Milliseconds that the guest may stand still.
+	DowntimeLimit   *uint64 `json:"downtime-limit,omitempty"`
+	MultifdChannels *uint8  `json:"multifd-channels,omitempty"`
+	XBZRLECacheSize *uint64 `json:"xbzrle-cache-size,omitempty"` // bytes
+	// Bytes a second; 0: no limit.
+	MaxPostcopyBandwidth *uint64                     `json:"max-postcopy-bandwidth,omitempty"`
+	MaxCPUThrottle       *uint8                      `json:"max-cpu-throttle,omitempty"` // percent
+	MultifdCompression   MultiFDCompression          `json:"multifd-compression,omitempty"`
+	MultifdZlibLevel     *uint8                      `json:"multifd-zlib-level,omitempty"`
+	MultifdQatzipLevel   *uint8                      `json:"multifd-qatzip-level,omitempty"` // QEMU 9.2
+	MultifdZstdLevel     *uint8                      `json:"multifd-zstd-level,omitempty"`
+	BlockBitmapMapping   *[]BitmapMigrationNodeAlias `json:"block-bitmap-mapping,omitempty"`
+	VCPUDirtyLimit       *uint64                     `json:"vcpu-dirty-limit,omitempty"`    // MB a second (QEMU 8.1)
+	Mode                 MigMode                     `json:"mode,omitempty"`                // QEMU 8.2
+	ZeroPageDetection    ZeroPageDetection           `json:"zero-page-detection,omitempty"` // QEMU 9.0
+	DirectIO             *bool                       `json:"direct-io,omitempty"`           // of file: past the host's cache (QEMU 9.1)
 }
 
 // MigrationParameters is the answer to query-migrate-parameters, in the units of

@@ -101,4 +101,15 @@ func TestUnionsThatAreNone(t *testing.T) {
 	}
 	_, err := json.Marshal(qapi.BlockdevRef{Node: "n", Options: &qapi.BlockdevOptions{Driver: "file"}})
 	require.ErrorContains(t, err, "both Node and Options")
+
+	ring := &qapi.BlockdevOptions{Driver: "raw"}
+	ring.File = &qapi.BlockdevRef{Options: ring}
+	_, err = json.Marshal(ring)
+	require.ErrorContains(t, err, "circle")
+	deep := &qapi.BlockdevOptions{Driver: "raw"}
+	for range 200 {
+		deep = &qapi.BlockdevOptions{Driver: "raw", File: &qapi.BlockdevRef{Options: deep}}
+	}
+	_, err = json.Marshal(deep)
+	require.NoError(t, err)
 }

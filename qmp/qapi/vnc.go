@@ -160,10 +160,11 @@ const (
 
 // SetPasswordOptions are the arguments of set_password.
 type SetPasswordOptions struct {
-	Protocol  DisplayProtocol   `json:"protocol"`
-	Password  string            `json:"password"`
-	Connected SetPasswordAction `json:"connected,omitempty"` // what becomes of clients; with vnc only keep; default: keep
-	Display   string            `json:"display,omitempty"`   // id of the VNC server; default: the first
+	Protocol DisplayProtocol `json:"protocol"`
+	Password string          `json:"password"`
+	// What becomes of clients; with vnc only keep; default: keep.
+	Connected SetPasswordAction `json:"connected,omitempty"`
+	Display   string            `json:"display,omitempty"` // id of the VNC server; default: the first
 }
 
 // ExpirePasswordOptions are the arguments of expire_password.
