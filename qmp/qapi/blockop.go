@@ -80,7 +80,7 @@ type BlockCommitArgs struct {
 	BaseNode string `json:"base-node,omitempty"` // image to write to; default: the lowest
 	// Highest image to take content from; default: the highest.
 	TopNode             string          `json:"top-node,omitempty"`
-	BackingFile         string          `json:"backing-file,omitempty"`          // name to write into the image above Top
+	BackingFile         string          `json:"backing-file,omitempty"`          // name to write into the image above TopNode
 	BackingMaskProtocol bool            `json:"backing-mask-protocol,omitempty"` // QEMU 9.0
 	Speed               int64           `json:"speed,omitempty"`                 // bytes a second; 0: no limit
 	OnError             BlockdevOnError `json:"on-error,omitempty"`              // default: report
