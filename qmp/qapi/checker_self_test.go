@@ -53,7 +53,7 @@ func TestCheckerFindsMistakes(t *testing.T) {
 		{"a struct for a list", reflect.TypeFor[qapi.BlockInfo](), s["query-block"].RetType, false, []string{"for a list"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			k := &checker{schema: s, version: "10.0", seen: map[string]bool{}}
+			k := &checker{schema: s, version: "10.0", seen: map[string]bool{}, used: map[string]bool{}}
 			k.check("x", c.typ, c.in, c.args)
 			found := strings.Join(k.problems, "\n")
 			for _, want := range c.want {
@@ -62,7 +62,7 @@ func TestCheckerFindsMistakes(t *testing.T) {
 		})
 	}
 
-	k := &checker{schema: s, version: "10.0", seen: map[string]bool{}, constants: map[string][]string{"RunState": {"running", "runing"}}}
+	k := &checker{schema: s, version: "10.0", seen: map[string]bool{}, used: map[string]bool{}, constants: map[string][]string{"RunState": {"running", "runing"}}}
 	k.check("x", reflect.TypeFor[qapi.StatusInfo](), s["query-status"].RetType, false)
 	found := strings.Join(k.problems, "\n")
 	require.Contains(t, found, `has no RunState "runing"`)

@@ -18,6 +18,7 @@ type checker struct {
 	constants map[string][]string // values of each Go enumeration
 	problems  []string
 	seen      map[string]bool
+	used      map[string]bool // entries of since and until that explain something
 }
 
 // member is what the schema says about a member of an object.
@@ -189,7 +190,7 @@ func (c *checker) excused(table map[string]string, name string) bool {
 	if !ok {
 		return false
 	}
-	used[name] = true
+	c.used[name] = true
 	if reflect.ValueOf(table).Pointer() == reflect.ValueOf(since).Pointer() {
 		return older(c.version, version)
 	}

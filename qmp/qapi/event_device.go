@@ -56,8 +56,8 @@ type BalloonChangeEvent struct {
 // EventName returns [EventBalloonChange].
 func (BalloonChangeEvent) EventName() string { return EventBalloonChange }
 
-// HvBalloonStatusReportEvent says that a guest of Hyper-V's balloon has told how much memory it
-// has.
+// HvBalloonStatusReportEvent says that a guest of Hyper-V's balloon has told how much
+// memory it has. Since QEMU 8.2.
 type HvBalloonStatusReportEvent struct {
 	Committed uint64 `json:"committed"` // bytes
 	Available uint64 `json:"available"` // bytes
@@ -92,7 +92,8 @@ const (
 	ACPISlotTypeCPU  ACPISlotType = "CPU"
 )
 
-// CPUPolarizationChangeEvent says that a guest on s390 has changed its CPUs' polarization.
+// CPUPolarizationChangeEvent says that a guest on s390 has changed its CPUs'
+// polarization. Since QEMU 8.2.
 type CPUPolarizationChangeEvent struct {
 	Polarization string `json:"polarization"`
 }

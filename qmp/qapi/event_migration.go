@@ -42,6 +42,7 @@ type COLOExitEvent struct {
 func (COLOExitEvent) EventName() string { return EventCOLOExit }
 
 // VFIOMigrationEvent says that an assigned device has changed its state for a migration.
+// Since QEMU 9.1.
 type VFIOMigrationEvent struct {
 	DeviceID    string                 `json:"device-id"` // of the device
 	QOMPath     string                 `json:"qom-path"`
@@ -112,7 +113,8 @@ type NetdevStreamDisconnectedEvent struct {
 // EventName returns [EventNetdevStreamDisconnected].
 func (NetdevStreamDisconnectedEvent) EventName() string { return EventNetdevStreamDisconnected }
 
-// NetdevVhostUserConnectedEvent says that the process behind a NIC has come.
+// NetdevVhostUserConnectedEvent says that the process behind a NIC has come. Since QEMU
+// 10.0.
 type NetdevVhostUserConnectedEvent struct {
 	NetdevID  string `json:"netdev-id"`
 	ChardevID string `json:"chardev-id"`
@@ -121,7 +123,8 @@ type NetdevVhostUserConnectedEvent struct {
 // EventName returns [EventNetdevVhostUserConnected].
 func (NetdevVhostUserConnectedEvent) EventName() string { return EventNetdevVhostUserConnected }
 
-// NetdevVhostUserDisconnectedEvent says that the process behind a NIC has gone.
+// NetdevVhostUserDisconnectedEvent says that the process behind a NIC has gone. Since
+// QEMU 10.0.
 type NetdevVhostUserDisconnectedEvent struct {
 	NetdevID string `json:"netdev-id"`
 }

@@ -90,6 +90,7 @@ type GuestCrashloadedEvent struct {
 func (GuestCrashloadedEvent) EventName() string { return EventGuestCrashloaded }
 
 // GuestPvshutdownEvent says that the guest said by way of pvpanic that it shuts down.
+// Since QEMU 9.1.
 type GuestPvshutdownEvent struct{}
 
 // EventName returns [EventGuestPvshutdown].

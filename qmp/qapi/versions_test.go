@@ -111,9 +111,6 @@ var until = map[string]string{
 // otherTargets are events that only QEMUs for other processors have.
 var otherTargets = map[string]bool{"CPU_POLARIZATION_CHANGE": true}
 
-// used has the entries of since and until that a check has met.
-var used = map[string]bool{}
-
 // leftOut has what this package does without, on purpose: members, values, and commands
 // whose arguments can't be given.
 var leftOut = map[string]bool{
