@@ -23,7 +23,7 @@ func FuzzAgent(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if len(data) > 4<<10 { // what the peer writes has to fit into the socket's buffer
+		if len(data) > 200 { // so many writes fit into the socket's buffer, however short
 			return
 		}
 		before := runtime.NumGoroutine()

@@ -33,7 +33,7 @@ type fuzzCall struct {
 // flight, and the requests that the peer has read and not answered.
 type fuzzRun struct {
 	t    *testing.T
-	in   script
+	in   fuzzScript
 	peer *fuzzPeer
 
 	calls    []*fuzzCall // that have not returned

@@ -20,11 +20,11 @@ import (
 // clock: it goes on when something has happened.
 const fuzzGuard = 20 * time.Second
 
-// script is a fuzz input, from which steps and their arguments are read.
-type script []byte
+// fuzzScript is a fuzz input, from which steps and their arguments are read.
+type fuzzScript []byte
 
 // next returns the next byte, 0 when there is none.
-func (s *script) next() byte {
+func (s *fuzzScript) next() byte {
 	if len(*s) == 0 {
 		return 0
 	}
@@ -34,7 +34,7 @@ func (s *script) next() byte {
 }
 
 // take returns the next n bytes, or as many as there are.
-func (s *script) take(n int) []byte {
+func (s *fuzzScript) take(n int) []byte {
 	n = min(n, len(*s))
 	out := (*s)[:n]
 	*s = (*s)[n:]
