@@ -36,6 +36,7 @@ func (s *session) submit(c *call) error {
 	s.mu.Lock()
 	if err := s.err; err != nil {
 		s.mu.Unlock()
+		<-s.done // then the client knows it, too
 		return err
 	}
 	if c.request.id != 0 {
