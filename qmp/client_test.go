@@ -280,26 +280,6 @@ func TestFrameLimit(t *testing.T) {
 	require.ErrorContains(t, err, "300000")
 }
 
-func TestFrameOf60MiB(t *testing.T) {
-	c, server := connected(t)
-	got := execute(t.Context(), c, "x", nil)
-	server.expect(`{"execute":"x"}`)
-	background(t, func() {
-		_, _ = io.WriteString(server.conn, `{"return": "`)
-		for range 60 {
-			_, _ = io.WriteString(server.conn, strings.Repeat("x", 1<<20))
-		}
-		_, _ = io.WriteString(server.conn, "\"}\n")
-	})
-	select {
-	case a := <-got:
-		require.NoError(t, a.err)
-		require.Len(t, a.out, 60<<20+2)
-	case <-time.After(time.Minute):
-		require.FailNow(t, "no answer")
-	}
-}
-
 // The peer stops reading: commands end with their context. One that was written in part
 // is written whole when the peer reads again, and its reply is dropped; one of which
 // nothing was written has no effect.

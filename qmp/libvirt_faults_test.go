@@ -26,7 +26,7 @@ func testLibvirtConcurrency(t *testing.T, domains libvirtDomains) {
 		all.Go(func() error {
 			for n := range 20 {
 				text := fmt.Sprintf("g%dn%d", g, n)
-				said, err := Call[string](AllowDangerous(t.Context()), m, "web", "human-monitor-command", echo(text))
+				said, err := m.HMP(AllowDangerous(t.Context()), "web", text)
 				if err != nil {
 					return err
 				}

@@ -65,7 +65,10 @@ func script(t *testing.T, m *Manager) map[string]string {
 	do("argument missing", ctx, "device_add", map[string]string{"id": "r"})
 	do("no name of a command", ctx, "no command", nil)
 	do("denied", ctx, "quit", nil)
-	do("odd text", dangerous, "human-monitor-command", echo("é\u2028<&>%s\\'{}"))
+	text, err := m.HMP(dangerous, "web", "é\u2028<&>%s\\'{}")
+	quoted, marshalErr := json.Marshal(text)
+	require.NoError(t, marshalErr)
+	said["odd text"] = summary(t, quoted, err)
 	_, err = Call[int](ctx, m, "web", "query-version", nil)
 	said["not an int"] = summary(t, nil, err)
 	_, err = m.Execute(ctx, "other", "query-version", nil)
@@ -82,8 +85,6 @@ func script(t *testing.T, m *Manager) map[string]string {
 }
 
 // echo is an HMP command that QEMU does not know: it says so with the text.
-func echo(text string) map[string]string { return map[string]string{"command-line": text} }
-
 func summary(t *testing.T, out json.RawMessage, err error) string {
 	t.Helper()
 	var e *errors.QMPError
