@@ -1,0 +1,176 @@
+package qmp
+
+import (
+	"bytes"
+	"context"
+	"image"
+	"image/png"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/maqet/maqet/errors"
+)
+
+// startMachine starts a QEMU with a PC that runs its firmware, and returns a manager of
+// it, under the name web, and its control channel.
+func startMachine(t testing.TB, args ...string) (*Manager, *Client) {
+	t.Helper()
+	conn, server := pair(t)
+	file, err := server.conn.File()
+	require.NoError(t, err)
+	require.NoError(t, server.conn.Close())
+	args = append([]string{"-M", "pc", "-accel", "tcg", "-m", "64", "-chardev", "socket,id=m,fd=3", "-mon", "chardev=m,mode=control"}, args...)
+	_, stderr := launchQEMU(t, []*os.File{file}, args...)
+	c := NewClient()
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	require.NoError(t, c.Connect(within(t, 30*time.Second), conn), "%s", stderr)
+	m := NewManager(oneVM{c})
+	require.NoError(t, m.Resume(t.Context(), "web"))
+	return m, c
+}
+
+// plainConn hides that a connection can pass files.
+type plainConn struct{ Conn }
+
+// firmwareText matches a screen on which the firmware has written something.
+func firmwareText(img image.Image) bool {
+	return img.Bounds().Dx() == 720 && lit(img) > 1000 // text mode
+}
+
+// lit counts the pixels that are not black.
+func lit(img image.Image) (n int) {
+	b := img.Bounds()
+	for y := b.Min.Y; y < b.Max.Y; y++ {
+		for x := b.Min.X; x < b.Max.X; x++ {
+			if r, g, b, _ := img.At(x, y).RGBA(); r|g|b != 0 {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// requireNoFiles checks that QEMU has no descriptor set and the host no folder of ours.
+func requireNoFiles(t *testing.T, m *Manager) {
+	t.Helper()
+	sets, err := m.Execute(t.Context(), "web", "query-fdsets", nil)
+	require.NoError(t, err)
+	require.JSONEq(t, "[]", string(sets))
+	left, err := os.ReadDir(os.Getenv("TMPDIR"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func TestQEMUScreenshots(t *testing.T) {
+	m, c := startMachine(t, "-device", "VGA,id=first", "-device", "secondary-vga,id=second,xres=320,yres=200,edid=on")
+	t.Setenv("TMPDIR", t.TempDir()) // what is left there is ours
+	ctx := within(t, time.Minute)
+	_, err := m.WaitScreen(ctx, "web", firmwareText)
+	require.NoError(t, err)
+	ways := map[string]struct {
+		m      *Manager
+		paused bool
+	}{"descriptor": {m, false}, "paused": {m, true}, "file": {NewManager(oneVM{plainConn{c}}), false}}
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			m := way.m
+			if way.paused {
+				require.NoError(t, m.Pause(ctx, "web"))
+				defer func() { require.NoError(t, m.Resume(ctx, "web")) }()
+			}
+			shot, err := m.Screenshot(ctx, "web")
+			require.NoError(t, err)
+			require.True(t, firmwareText(shot))
+			data, err := m.ScreenshotPNG(ctx, "web", ScreenshotOptions{Device: "first"})
+			require.NoError(t, err)
+			asPNG, err := png.Decode(bytes.NewReader(data))
+			require.NoError(t, err)
+			if way.paused {
+				require.False(t, ScreenChanged(shot, 1)(asPNG), "the same pixels")
+			}
+			other, err := m.ScreenshotOf(ctx, "web", ScreenshotOptions{Device: "second"})
+			require.NoError(t, err)
+			require.True(t, ScreenChanged(shot, 1)(other))
+
+			var refused *errors.QMPError
+			_, err = m.ScreenshotOf(ctx, "web", ScreenshotOptions{Device: "none"})
+			require.ErrorAs(t, err, &refused)
+			_, err = m.ScreenshotPNG(ctx, "web", ScreenshotOptions{Device: "first", Head: 7})
+			require.ErrorAs(t, err, &refused)
+			requireNoFiles(t, m)
+		})
+	}
+	_, err = m.Execute(ctx, "web", "screendump", map[string]string{"filename": "x"})
+	require.ErrorIs(t, err, errors.ErrQMPDenied, "the command with a file's name stays dangerous")
+}
+
+func TestQEMUWithoutADisplay(t *testing.T) {
+	_, c := startQEMU(t)
+	m := NewManager(oneVM{c})
+	_, err := m.Screenshot(t.Context(), "web")
+	require.ErrorIs(t, err, errors.ErrQMPUnsupported)
+	require.ErrorContains(t, err, "VGA")
+	_, err = m.ScreenshotPNG(t.Context(), "web", ScreenshotOptions{})
+	require.ErrorIs(t, err, errors.ErrQMPUnsupported)
+	img, err := m.WaitScreen(t.Context(), "web", nil)
+	require.ErrorIs(t, err, errors.ErrQMPUnsupported)
+	require.Nil(t, img)
+	_, err = m.Screenshot(t.Context(), "other")
+	require.ErrorIs(t, err, errors.ErrVMNotFound)
+}
+
+func TestQEMUWaitScreenEndsWithItsContext(t *testing.T) {
+	m, _ := startMachine(t, "-device", "VGA")
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	looks := 0
+	img, err := m.WaitScreen(ctx, "web", func(image.Image) bool { looks++; return false })
+	require.ErrorIs(t, err, errors.ErrWaitTimeout)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NotNil(t, img)
+	require.Greater(t, looks, 1)
+	cancel()
+	_, err = m.WaitScreen(ctx, "web", nil)
+	require.ErrorIs(t, err, errors.ErrWaitTimeout)
+}
+
+func BenchmarkScreenshot(b *testing.B) {
+	m, _ := startMachine(b, "-device", "VGA")
+	_, err := m.WaitScreen(within(b, time.Minute), "web", firmwareText)
+	require.NoError(b, err)
+	b.Run("PPM decoded", func(b *testing.B) {
+		for b.Loop() {
+			_, err := m.Screenshot(b.Context(), "web")
+			require.NoError(b, err)
+		}
+	})
+	b.Run("PNG", func(b *testing.B) {
+		for b.Loop() {
+			_, err := m.ScreenshotPNG(b.Context(), "web", ScreenshotOptions{})
+			require.NoError(b, err)
+		}
+	})
+	path := filepath.Join(b.TempDir(), "screen")
+	qemus := func(b *testing.B) []byte {
+		_, err := m.Execute(AllowDangerous(b.Context()), "web", "screendump", map[string]string{"filename": path, "format": "png"})
+		require.NoError(b, err)
+		data, err := os.ReadFile(path)
+		require.NoError(b, err)
+		return data
+	}
+	b.Run("PNG by QEMU", func(b *testing.B) {
+		for b.Loop() {
+			qemus(b)
+		}
+	})
+	b.Run("PNG by QEMU, decoded", func(b *testing.B) {
+		for b.Loop() {
+			_, err := png.Decode(bytes.NewReader(qemus(b)))
+			require.NoError(b, err)
+		}
+	})
+}
