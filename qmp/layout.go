@@ -93,9 +93,10 @@ func (l Layout) chords(ref, text string) ([]chord, error) {
 	for i, char := range text {
 		keys, ok := table[char]
 		if !ok {
-			shown := text[i : i+max(1, utf8.RuneLen(char))]
-			if char == utf8.RuneError {
-				shown = fmt.Sprintf("%q", text[i])
+			_, size := utf8.DecodeRuneInString(text[i:])
+			shown := text[i : i+size]
+			if size == 1 && char == utf8.RuneError {
+				shown = fmt.Sprintf("%q", shown) // a byte that is no UTF-8
 			}
 			problems = append(problems, errors.Problem{
 				Field: fmt.Sprintf("text[%d]", position), Value: shown,
