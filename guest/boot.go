@@ -122,7 +122,7 @@ func (b *Booter) cache() (string, error) {
 // it (Linux, arch/x86/boot/video.c). That costs half a second, so only guests with such
 // an adapter pay it.
 func startFile(ctx context.Context, k kernel.Kernel, cfg vm.Config) (string, error) {
-	if hasVGA(cfg) {
+	if k.Arch == "x86_64" && hasVGA(cfg) {
 		return k.Path, nil
 	}
 	path, err := k.Vmlinux(ctx)

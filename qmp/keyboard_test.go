@@ -101,8 +101,10 @@ func TestCancelledTypingLeavesNoKeyDown(t *testing.T) {
 		"hold": func(ctx context.Context) error {
 			return m.Keyboard("web", KeyboardOptions{Hold: time.Hour}).Send(ctx, "ctrl-alt-f2")
 		},
-		"type":       func(ctx context.Context) error { return m.Type(ctx, "web", strings.Repeat("Ab", 1000)) },
-		"long chord": func(ctx context.Context) error { return m.Keyboard("web", KeyboardOptions{Gap: time.Hour}).Send(ctx, "a-b-c-d-e") },
+		"type": func(ctx context.Context) error { return m.Type(ctx, "web", strings.Repeat("Ab", 1000)) },
+		"long chord": func(ctx context.Context) error {
+			return m.Keyboard("web", KeyboardOptions{Gap: time.Hour}).Send(ctx, "a-b-c-d-e")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(within(t, time.Minute))

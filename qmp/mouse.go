@@ -38,7 +38,7 @@ type MouseOptions struct {
 	// Screen is what points are relative to: the bounds of a screenshot. Empty: those of
 	// the present screen, which each Move and Drag then asks for with a screenshot.
 	Screen image.Rectangle
-	// Gap is the pause after each event. 0: 10 ms. Negative: none.
+	// Gap is the pause after each event. 0: 8 ms. Negative: none.
 	Gap time.Duration
 	// Display and Head choose a screen and the mouse that belongs to it, as in
 	// [KeyboardOptions]. Empty: the first screen, and the mouse that belongs to none.
