@@ -28,14 +28,18 @@ var screenGuest = vm.Config{
 // TestKeyboardAndScreen types and looks at one guest in every way there is.
 func TestKeyboardAndScreen(t *testing.T) {
 	m := open(t, shortDir(t))
-	g, err := m.Run(t.Context(), screenGuest)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	g, err := m.Run(ctx, screenGuest)
 	require.NoError(t, err)
 	t.Run("shell on the screen", func(t *testing.T) { typeAtShell(t, g) })
 	t.Run("mouse", func(t *testing.T) { moveMouse(t, g) })
 
-	// From here on a program reads the screen's terminal, each byte as it comes.
-	run(t, g, "echo > /tmp/typed; (exec </dev/tty1; stty raw -echo; echo ready >&2; exec cat >>/tmp/typed) 2>/tmp/reader &")
-	require.NoError(t, g.WaitFor(t.Context(), guest.CommandSucceeds("grep", "-q", "ready", "/tmp/reader")))
+	// From here on a program reads another console, each byte as it comes.
+	run(t, g, "echo > /tmp/typed; (exec </dev/tty2; stty raw -echo; echo ready >&2; exec cat >>/tmp/typed) 2>/tmp/reader &")
+	require.NoError(t, g.WaitFor(ctx, guest.CommandSucceeds("grep", "-q", "ready", "/tmp/reader")))
+	require.NoError(t, g.SendKeys(ctx, "ctrl-alt-f2"))
+	require.NoError(t, g.WaitFor(ctx, guest.CommandSucceeds("grep", "-q", "tty2", "/sys/class/tty/tty0/active")))
 	t.Run("all characters", func(t *testing.T) {
 		text := "\t\n\b\x1b"
 		for c := ' '; c <= '~'; c++ {

@@ -184,7 +184,7 @@ func namedFirmware(name string) string {
 }
 
 // suitsQboot reports whether the guest can do without SeaBIOS: qboot does not run the
-// ROMs of devices, without which a VGA card shows nothing, so it is for guests that
+// ROMs of devices, without which a VGA card has no text mode and shows nothing, so it is for guests that
 // have only the devices that maqet chooses. A microvm has it anyway.
 func suitsQboot(cfg vm.Config, k kernel.Kernel) bool {
 	return k.Arch == "x86_64" && len(cfg.Devices) == 0 && len(cfg.Args) == 0 &&

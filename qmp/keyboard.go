@@ -140,9 +140,6 @@ func (k Keyboard) oneWay(ctx context.Context, keys []string) (chord, error) {
 
 // play presses and releases the chords in turn.
 func (k Keyboard) play(ctx context.Context, chords []chord) error {
-	if len(chords) == 0 {
-		return ctx.Err()
-	}
 	if err := k.m.requireRunning(ctx, k.ref); err != nil {
 		return err
 	}
