@@ -107,6 +107,22 @@ func TestParseLayout(t *testing.T) {
 	require.ErrorIs(t, err, errors.ErrConfigValidation)
 }
 
+func FuzzLayout(f *testing.F) {
+	f.Add([]byte(`{"name": "x", "base": "de", "keys": {"ä": "alt_r-q e", "y": ""}}`))
+	f.Add([]byte(`{"keys": {"a": "-", "\u0000": " ", "bc": "a--b"}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		l, err := ParseLayout(data)
+		if err != nil {
+			return
+		}
+		chords, err := l.chords("web", string(l.Characters()))
+		require.NoError(t, err)
+		for _, c := range chords {
+			require.NotEmpty(t, c)
+		}
+	})
+}
+
 // TestLayoutsAgreeWithQEMU compares the layouts with QEMU's own tables from characters to
 // keys, which it has for VNC clients, as far as names of signs can be told there.
 func TestLayoutsAgreeWithQEMU(t *testing.T) {

@@ -3,10 +3,12 @@ package qmp
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"image"
 	"image/png"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -54,6 +56,25 @@ func lit(img image.Image) (n int) {
 	return n
 }
 
+// qemusPNG returns a screenshot that QEMU has encoded.
+func qemusPNG(t testing.TB, m *Manager) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "screen.png")
+	_, err := m.Execute(AllowDangerous(t.Context()), "web", "screendump", map[string]string{"filename": path, "format": "png"})
+	require.NoError(t, err)
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return data
+}
+
+// openFiles counts this process's descriptors.
+func openFiles(t *testing.T) int {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(files)
+}
+
 // requireNoFiles checks that QEMU has no descriptor set and the host no folder of ours.
 func requireNoFiles(t *testing.T, m *Manager) {
 	t.Helper()
@@ -71,6 +92,7 @@ func TestQEMUScreenshots(t *testing.T) {
 	ctx := within(t, time.Minute)
 	_, err := m.WaitScreen(ctx, "web", firmwareText)
 	require.NoError(t, err)
+	before := openFiles(t)
 	ways := map[string]struct {
 		m      *Manager
 		paused bool
@@ -104,6 +126,14 @@ func TestQEMUScreenshots(t *testing.T) {
 			requireNoFiles(t, m)
 		})
 	}
+	require.Equal(t, before, openFiles(t))
+	require.NoError(t, m.Pause(ctx, "web"))
+	shot, err := m.Screenshot(ctx, "web")
+	require.NoError(t, err)
+	qemus, err := png.Decode(bytes.NewReader(qemusPNG(t, m)))
+	require.NoError(t, err)
+	require.False(t, ScreenChanged(qemus, 1)(shot), "every pixel is as in QEMU's own PNG")
+
 	_, err = m.Execute(ctx, "web", "screendump", map[string]string{"filename": "x"})
 	require.ErrorIs(t, err, errors.ErrQMPDenied, "the command with a file's name stays dangerous")
 }
@@ -138,6 +168,66 @@ func TestQEMUWaitScreenEndsWithItsContext(t *testing.T) {
 	require.ErrorIs(t, err, errors.ErrWaitTimeout)
 }
 
+// The descriptor that QEMU was given is taken back also when nobody waits any more.
+func TestCancelledScreenshotLeavesNothing(t *testing.T) {
+	c, server := connected(t)
+	m := NewManager(oneVM{c})
+	before := openFiles(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := m.Screenshot(ctx, "web")
+		done <- err
+	}()
+	server.expect(`{"execute":"query-status"}`)
+	server.send(`{"return": {"status": "running", "running": true}}`)
+	request := func(command string) (set string) {
+		line, err := server.in.ReadString('\n')
+		require.NoError(t, err)
+		match := regexp.MustCompile(`^\{"execute":"` + command + `","arguments":\{"fdset-id":(\d+)\}\}\n$`).FindStringSubmatch(line)
+		require.NotNil(t, match, line)
+		return match[1]
+	}
+	set := request("add-fd")
+	cancel()
+	require.Equal(t, set, request("remove-fd"))
+	err := soon(t, done)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, err, errors.ErrQMPTimeout)
+	require.Equal(t, before, openFiles(t))
+}
+
+// What a guest shows decides what QEMU writes, so that is checked.
+func TestScreenshotThatIsNone(t *testing.T) {
+	for _, content := range []string{"", "P6\n2 2\n255\nabc"} {
+		m, _ := managed(t, func(request string) string {
+			var in struct{ Arguments struct{ Filename string } }
+			require.NoError(t, json.Unmarshal([]byte(request), &in))
+			require.NoError(t, os.WriteFile(in.Arguments.Filename, []byte(content), 0o600))
+			return `{"return": {}}`
+		})
+		m.find = oneVM{plainConn{m.find.(oneVM).conn}}
+		img, err := m.Screenshot(t.Context(), "web")
+		require.ErrorIs(t, err, errors.ErrQMP)
+		require.ErrorContains(t, err, "PPM")
+		require.Nil(t, img)
+		_, err = m.ScreenshotPNG(t.Context(), "web", ScreenshotOptions{})
+		require.ErrorIs(t, err, errors.ErrQMP)
+	}
+	_, err := NewManager(nil).readScreen("web", bigFile(t))
+	require.ErrorIs(t, err, errors.ErrQMP)
+}
+
+// bigFile is larger than any screen, and empty on the disk.
+func bigFile(t *testing.T) *os.File {
+	t.Helper()
+	file, err := os.Create(filepath.Join(t.TempDir(), "screen"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = file.Close() })
+	require.NoError(t, file.Truncate(maxScreen+1))
+	return file
+}
+
 func BenchmarkScreenshot(b *testing.B) {
 	m, _ := startMachine(b, "-device", "VGA")
 	_, err := m.WaitScreen(within(b, time.Minute), "web", firmwareText)
@@ -154,22 +244,14 @@ func BenchmarkScreenshot(b *testing.B) {
 			require.NoError(b, err)
 		}
 	})
-	path := filepath.Join(b.TempDir(), "screen")
-	qemus := func(b *testing.B) []byte {
-		_, err := m.Execute(AllowDangerous(b.Context()), "web", "screendump", map[string]string{"filename": path, "format": "png"})
-		require.NoError(b, err)
-		data, err := os.ReadFile(path)
-		require.NoError(b, err)
-		return data
-	}
 	b.Run("PNG by QEMU", func(b *testing.B) {
 		for b.Loop() {
-			qemus(b)
+			qemusPNG(b, m)
 		}
 	})
 	b.Run("PNG by QEMU, decoded", func(b *testing.B) {
 		for b.Loop() {
-			_, err := png.Decode(bytes.NewReader(qemus(b)))
+			_, err := png.Decode(bytes.NewReader(qemusPNG(b, m)))
 			require.NoError(b, err)
 		}
 	})
