@@ -3,6 +3,7 @@ package qmp
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/maqet/maqet/errors"
@@ -166,7 +167,7 @@ func unknownKey(field, text, name string) errors.Problem {
 	case len(name) == 1 && 'A' <= name[0] && name[0] <= 'Z':
 		p.Message, p.Fix = "no key is called "+name, `write "shift-`+strings.ToLower(name)+`"`
 	default:
-		p.Message, p.Fix = "no key is called "+shorten(name), "did you mean "+strings.Join(nearestKeys(name), ", ")+"?"
+		p.Message, p.Fix = "no key is called "+strconv.Quote(shorten(name)), "did you mean "+strings.Join(nearestKeys(name), ", ")+"?"
 	}
 	return p
 }

@@ -53,7 +53,7 @@ func TestUnknownKeysAreNamed(t *testing.T) {
 		fixes[p.Field] = p.Message + ": " + p.Fix
 	}
 	require.NotContains(t, fixes, "keys[0]")
-	require.Contains(t, fixes["keys[1]"], "dlete: did you mean delete, ")
+	require.Contains(t, fixes["keys[1]"], `"dlete": did you mean delete, `)
 	require.Contains(t, fixes["keys[2]"], `"shift-a"`)
 	require.Contains(t, fixes["keys[3]"], `"minus"`)
 	for _, field := range []string{"keys[4]", "keys[5]", "keys[6]", "keys[7]"} {

@@ -24,5 +24,5 @@ func ExampleParseLayout() {
 	fmt.Println(err)
 	// Output:
 	// 102 ßé€
-	// configuration: keys["€"] "altgr-fife": no key is called fife (did you mean find, shift, e?)
+	// configuration: keys["€"] "altgr-fife": no key is called "fife" (did you mean find, shift, e?)
 }

@@ -16,7 +16,7 @@ const screenInterval = 100 * time.Millisecond
 // QEMU has no event for a screen that changes, so it looks again every 100 ms. When ctx
 // ends first the error is errors.ErrWaitTimeout, and ctx's, and the last screenshot is
 // returned, if there was one: nil otherwise. Other errors are as for
-// [Manager.Screenshot]. match is called by one goroutine at a time.
+// [Manager.Screenshot]. match is called by one goroutine at a time; nil matches any screen.
 func (m *Manager) WaitScreen(ctx context.Context, ref string, match func(image.Image) bool) (image.Image, error) {
 	return m.WaitScreenOf(ctx, ref, ScreenshotOptions{}, match)
 }
@@ -27,7 +27,7 @@ func (m *Manager) WaitScreenOf(ctx context.Context, ref string, o ScreenshotOpti
 	for {
 		shot, err := m.ScreenshotOf(ctx, ref, o)
 		if err == nil {
-			if last = shot; match(shot) {
+			if last = shot; match == nil || match(shot) {
 				return shot, nil
 			}
 			err = sleep(ctx, screenInterval)
