@@ -12,6 +12,10 @@
 // [Manager] executes commands on VMs by their name, under a [Policy] that allows,
 // audits or denies each by its class.
 //
+// [Manager.SendKeys] and [Manager.Type] work a VM's keyboard, [Manager.Keyboard] does with
+// other layouts and times, [Manager.Mouse] its pointer; [Manager.Screenshot] and
+// [Manager.WaitScreen] look at its screen.
+//
 // [Agent] is the dialect that the guest agent inside a VM speaks.
 //
 // [AsMonitor] and [FromMonitor] translate to and from the Monitor interface of
