@@ -123,6 +123,12 @@ func (m *Manager) dumpToMemory(ctx context.Context, ref string, args map[string]
 	}
 	defer read.Close()
 	defer write.Close()
+	// QEMU drops descriptor sets when its last client leaves.
+	release, err := m.hold(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	// The set's number is chosen here, so that it can be removed when the answer to
 	// add-fd did not come in time.
 	set := map[string]int32{"fdset-id": rand.Int32N(1<<31-1-1000) + 1000}
@@ -143,8 +149,8 @@ func (m *Manager) dumpToMemory(ctx context.Context, ref string, args map[string]
 }
 
 // dumpToFolder lets QEMU write a file in a folder that is made for it. It is for control
-// channels that can't pass descriptors, such as libvirt's, and for guests that are paused; it works where QEMU runs on
-// this host and as this user.
+// channels that can't pass descriptors, such as libvirt's, and for guests that are paused;
+// it works where QEMU runs on this host and as this user.
 func (m *Manager) dumpToFolder(ctx context.Context, ref string, args map[string]any) (data []byte, err error) {
 	dir, err := os.MkdirTemp("", "maqet-screen-") // 0700
 	if err != nil {
