@@ -22,9 +22,10 @@ type Finder interface {
 // Manager executes QMP commands on VMs, as far as its [Policy] lets it. It is safe for
 // concurrent use, and holds nothing that must be closed.
 type Manager struct {
-	find   Finder
-	policy Policy
-	log    *slog.Logger
+	find    Finder
+	policy  Policy
+	log     *slog.Logger
+	hotplug hotplugOptions
 }
 
 // ManagerOption changes how [NewManager] makes a manager.
