@@ -31,6 +31,7 @@ func (p plug) candidates(ctx context.Context, d Device) ([]candidate, error) {
 	case d.CPU != nil:
 		return p.cpuSlots(ctx, d)
 	case d.Bus != "":
+		return p.given(ctx, d)
 	case d.Memory != nil:
 		return p.memorySlots(ctx, d)
 	case driver == driverSerial:
@@ -71,15 +72,36 @@ func (p plug) ports(ctx context.Context, d Device, err error) ([]candidate, erro
 			return nil, err
 		}
 		if !taken {
-			on := d.Clone()
-			on.Bus = name
-			free = append(free, candidate{name, on})
+			free = append(free, onPort(d, name))
 		}
 	}
 	if len(free) > 0 {
 		return free, nil
 	}
 	return p.rootBus(ctx, d, len(names))
+}
+
+// onPort returns d on a PCI Express port. It has to say that it is the first there: QEMU
+// would put a second device beside the first, where no guest looks, and not mind.
+func onPort(d Device, port string) candidate {
+	d = d.Clone()
+	d.Bus = port
+	if d.Props == nil {
+		d.Props = map[string]any{}
+	}
+	if _, set := d.Props["addr"]; !set {
+		d.Props["addr"] = "0"
+	}
+	return candidate{port, d}
+}
+
+// given returns d where it says that it goes.
+func (p plug) given(ctx context.Context, d Device) ([]candidate, error) {
+	names, err := p.devicesOf(ctx, "pcie-root-port")
+	if err == nil && slices.Contains(names, d.Bus) {
+		return []candidate{onPort(d, d.Bus)}, nil
+	}
+	return []candidate{{d.Bus, d}}, err
 }
 
 // occupied reports whether a port's bus, which has its name, has a device.
