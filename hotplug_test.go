@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet"
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/guest"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
@@ -167,4 +169,66 @@ func requireNoBackends(t *testing.T, g *maqet.Machine, tests []plugTest) {
 		require.NotContains(t, all.String(), string(name))
 		require.NotContains(t, all.String(), c.device.ID+"-file")
 	}
+}
+
+// TestHotplugBeforeBoot: a guest that has not booted does not let go of a device; later
+// it does. The firmware is SeaBIOS, which numbers the ports' buses itself. One of the
+// devices is the configuration's: a restart comes without it.
+func TestHotplugBeforeBoot(t *testing.T) {
+	m := open(t, shortDir(t))
+	cfg := vm.Config{Name: "slow", Boot: vm.Boot{Firmware: "bios"},
+		Devices: []vm.Device{{ID: "balloon", Driver: "virtio-balloon-pci", Props: map[string]any{"bus": "hotplug0"}}}}
+	_, err := m.VM.Add(t.Context(), cfg)
+	require.NoError(t, err)
+	_, err = m.VM.Start(t.Context(), "slow") // does not wait for the system
+	require.NoError(t, err)
+	g, err := m.Machine(t.Context(), "slow")
+	require.NoError(t, err)
+	require.NoError(t, g.AddDevice(t.Context(), qmp.Device{ID: "dice", RNG: &qmp.RNG{}}))
+	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	err = g.RemoveDevice(short, "dice")
+	require.ErrorIs(t, err, errors.ErrDeviceBusy)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+
+	ready, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	require.NoError(t, g.WaitFor(ready, guest.AgentReady()))
+	errs := make(chan error, 3)
+	for range cap(errs) {
+		go func() { errs <- g.RemoveDevice(ready, "dice") }()
+	}
+	for range cap(errs) {
+		if err := <-errs; err != nil { // one that came when all was done
+			var gone *errors.QMPError
+			require.ErrorAs(t, err, &gone)
+			require.Equal(t, "DeviceNotFound", gone.Class)
+		}
+	}
+	requireNoBackends(t, g, []plugTest{{device: qmp.Device{ID: "dice"}}})
+
+	require.NoError(t, g.RemoveDevice(ready, "balloon"))
+	_, err = m.VM.Apply(t.Context(), cfg)
+	require.NoError(t, err, "the configuration is still the same")
+	_, err = g.Stop(t.Context(), vm.Force())
+	require.NoError(t, err)
+	_, err = m.VM.Start(t.Context(), "slow", vm.StartPaused())
+	require.NoError(t, err)
+	requireNoBackends(t, g, []plugTest{{device: qmp.Device{ID: "dice"}}, {device: qmp.Device{ID: "balloon"}}})
+}
+
+// TestHotplugOnPC: the old machine takes devices on its root bus, and disks of the
+// configuration can go.
+func TestHotplugOnPC(t *testing.T) {
+	m := open(t, shortDir(t))
+	g, err := m.Run(t.Context(), vm.Config{Machine: "pc", Disks: []vm.Disk{{Size: vm.MiB}}})
+	require.NoError(t, err)
+	disk := plugTest{device: qmp.Device{ID: "scratch", Disk: &qmp.Disk{Path: image(t, 8<<20), Format: "raw"}}, seen: "test -b /dev/vdb"}
+	plugUseUnplug(t, g, disk)
+	require.NoError(t, g.RemoveDevice(t.Context(), "disk0"))
+	eventually(t, g, "test ! -b /dev/vda")
+	_, err = g.Stop(t.Context(), vm.Force())
+	require.NoError(t, err)
+	require.NoError(t, g.Start(t.Context()))
+	eventually(t, g, "test ! -b /dev/vda")
 }

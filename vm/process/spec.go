@@ -47,10 +47,10 @@ func build(spec vm.LaunchSpec, host hostFacts, f files) (*builder, error) {
 	b.monitors()
 	b.console()
 	b.serialPorts()
+	b.ports() // before what may be on them
 	b.disks()
 	b.networks()
 	b.devices()
-	b.ports()
 	b.plugged()
 	raw := parseRaw(spec.Config.Args)
 	b.problems = append(b.problems, collisions(b.args, raw)...)
