@@ -46,13 +46,18 @@ func (p plug) candidates(ctx context.Context, d Device) ([]candidate, error) {
 	return []candidate{{d.Bus, d}}, nil // QEMU finds the bus, or says why not
 }
 
-// isPCI reports whether d is a PCI device. Those of the parts are known.
+// isPCI reports whether d is a PCI device, which shows in its properties. Those of the
+// parts are known. To list the types that are would be simpler, but QEMU 10.0 then loads
+// all its modules, and aborts where one is missing.
 func (p plug) isPCI(ctx context.Context, d Device) (bool, error) {
 	if d.Driver == "" {
 		return true, nil
 	}
-	types, err := qom[[]struct{ Name string }](ctx, p, "qom-list-types", map[string]any{"implements": "pci-device"})
-	return slices.ContainsFunc(types, func(t struct{ Name string }) bool { return t.Name == d.Driver }), err
+	properties, err := qom[[]member](ctx, p, "device-list-properties", map[string]any{"typename": d.Driver})
+	if errors.Is(err, errors.ErrQMPCommand) {
+		return false, nil // an alias, or no driver at all: device_add says it
+	}
+	return slices.ContainsFunc(properties, func(m member) bool { return m.Name == "multifunction" }), err
 }
 
 // ports returns d on each free PCI place. query-pci would not do: it takes a port for
