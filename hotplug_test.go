@@ -111,6 +111,18 @@ func TestHotplug(t *testing.T) {
 		}
 		requireNoBackends(t, g, tests)
 	})
+	t.Run("with its bus", func(t *testing.T) {
+		lun := plugTest{device: qmp.Device{ID: "lun", Disk: &qmp.Disk{Path: image(t, 8<<20), Format: "raw", Interface: qmp.DiskSCSI}}}
+		require.NoError(t, g.AddDevice(t.Context(), lun.device))
+		require.NoError(t, g.RemoveDevice(t.Context(), "scsi"))
+		require.Eventually(t, func() bool {
+			inst, err := g.Instance(t.Context())
+			require.NoError(t, err)
+			return len(inst.Plugged) == 1 // the CPU
+		}, 10*time.Second, 5*time.Millisecond, "the record follows")
+		require.NoError(t, g.RemoveDevice(t.Context(), "lun"), "its backends are left")
+		requireNoBackends(t, g, []plugTest{lun, {device: qmp.Device{ID: "scsi"}}})
+	})
 }
 
 func plugUseUnplug(t *testing.T, g *maqet.Machine, c plugTest) {

@@ -25,7 +25,8 @@ const (
 // A guest that refuses, or does not let go in time ([UnplugTimeout], or ctx), is
 // errors.ErrDeviceBusy with what happened; so is one that is paused, at once. The
 // request stands: when the guest lets go later the record follows, and another
-// RemoveDevice clears the backends. Calls for one device may overlap.
+// RemoveDevice clears the backends. Calls for one device may overlap. Devices on the
+// device's own bus go with it; a RemoveDevice of each clears its backends.
 //
 // Other errors: *errors.QMPError of class DeviceNotFound when neither device nor backends
 // are there; errors.ErrQMPUnsupported for a device that can't be unplugged, because of
@@ -115,8 +116,8 @@ func (r removal) removable(ctx context.Context) error {
 	return nil
 }
 
-// removableCPU refuses to unplug an emulated CPU: QEMU 7.2 does not free it, and aborts
-// at one of the next changes.
+// removableCPU refuses to unplug an emulated CPU: QEMU never says that it went, and aborts
+// at one of the next changes, 7.2 when memory is plugged, 10.0 when a CPU is.
 func (r removal) removableCPU(ctx context.Context) error {
 	kvm, err := qom[struct{ Enabled bool }](ctx, r.plug, "query-kvm", nil)
 	if err != nil || kvm.Enabled {

@@ -39,8 +39,12 @@ func (p plug) candidates(ctx context.Context, d Device) ([]candidate, error) {
 	case d.Disk != nil && d.Disk.Interface == DiskSCSI:
 		return p.busOf(ctx, d, "virtio-scsi", "plug a device with the driver virtio-scsi-pci first")
 	default:
-		if pci, err := p.isPCI(ctx, d); err != nil || pci {
-			return p.ports(ctx, d, err)
+		pci, err := p.isPCI(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		if pci {
+			return p.ports(ctx, d)
 		}
 	}
 	return []candidate{{d.Bus, d}}, nil // QEMU finds the bus, or says why not
@@ -62,10 +66,7 @@ func (p plug) isPCI(ctx context.Context, d Device) (bool, error) {
 
 // ports returns d on each free PCI place. query-pci would not do: it takes a port for
 // empty until the guest's system has numbered its bus.
-func (p plug) ports(ctx context.Context, d Device, err error) ([]candidate, error) {
-	if err != nil {
-		return nil, err
-	}
+func (p plug) ports(ctx context.Context, d Device) ([]candidate, error) {
 	names, err := p.devicesOf(ctx, "pcie-root-port")
 	if err != nil {
 		return nil, err
