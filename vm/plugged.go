@@ -43,18 +43,26 @@ func (m *Manager) DeviceRemoved(ctx context.Context, ref, id string) error {
 	if err != nil {
 		return err
 	}
-	return m.deviceGone(ctx, inst.ID, id)
+	return m.deviceGone(ctx, inst.ID, inst.Runtime.Process, id)
 }
 
-// deviceGone corrects the record of a VM after a device was seen to go. That may be
-// long ago: so QEMU is asked after the record was read, and a change in between makes
-// the write fail.
-func (m *Manager) deviceGone(ctx context.Context, vmID, id string) error {
+// deviceGone corrects the record of a VM after its process was seen to have let go of a
+// device. That may be long ago: so QEMU is asked after the record was read, and a change
+// in between makes the write fail.
+func (m *Manager) deviceGone(ctx context.Context, vmID string, process Process, id string) error {
 	return m.states.retry(ctx, vmID, func(now Instance) error {
+		if now.Runtime.Process != process {
+			return nil // started again since, with the device
+		}
 		plugged := slices.ContainsFunc(now.Plugged, func(d qmp.Device) bool { return d.ID == id })
 		configured := now.Config.hasDevice(id) && !slices.Contains(now.Unplugged, id)
-		if !plugged && !configured || m.hasDevice(ctx, vmID, id) {
-			return ctx.Err()
+		if !plugged && !configured {
+			return nil
+		}
+		if lg := m.live.cached(vmID); lg != nil {
+			if there, err := lg.hasDevice(ctx, id); err != nil || there {
+				return err
+			}
 		}
 		_, err := m.states.amend(ctx, now, func(i *Instance) {
 			i.Plugged = withoutDevice(i.Plugged, id)
@@ -66,14 +74,14 @@ func (m *Manager) deviceGone(ctx context.Context, vmID, id string) error {
 	})
 }
 
-// hasDevice reports whether a guest that this process works with has the device.
-func (m *Manager) hasDevice(ctx context.Context, vmID, id string) bool {
-	lg := m.live.cached(vmID)
-	if lg == nil {
-		return false
+// hasDevice asks QEMU whether it has the device.
+func (g *liveGuest) hasDevice(ctx context.Context, id string) (bool, error) {
+	_, err := g.guest.QMP().Execute(ctx, "qom-get", map[string]string{"path": "/machine/peripheral/" + id, "property": "type"})
+	var refused *errors.QMPError
+	if errors.As(err, &refused) && refused.Class == "DeviceNotFound" {
+		return false, nil
 	}
-	_, err := lg.guest.QMP().Execute(ctx, "qom-get", map[string]string{"path": "/machine/peripheral/" + id, "property": "type"})
-	return err == nil
+	return err == nil, err
 }
 
 // unplugged records, in the background, that the guest let go of a device.
@@ -84,10 +92,34 @@ func (g *liveGuest) unplugged(ev qmp.Event) {
 	if ev.Decode(&data) != nil || data.Device == "" {
 		return
 	}
-	g.wg.Go(func() {
-		err := g.m.deviceGone(g.ctx, g.id, data.Device)
-		if err != nil && !errors.Is(err, errors.ErrVMNotFound) && g.ctx.Err() == nil {
-			g.m.log.Warn("removed device not recorded", "vm", g.name, "device", data.Device, "error", err)
+	g.wg.Go(func() { g.deviceGone(data.Device) })
+}
+
+func (g *liveGuest) deviceGone(id string) {
+	err := g.m.deviceGone(g.ctx, g.id, g.guest.Runtime().Process, id)
+	if err != nil && !errors.Is(err, errors.ErrVMNotFound) && g.ctx.Err() == nil {
+		g.m.log.Warn("removed device not recorded", "vm", g.name, "device", id, "error", err)
+	}
+}
+
+// lookForDevices corrects, in the background, the record of a guest that was just found
+// again: it may have let go of a device while no process watched it.
+func (g *liveGuest) lookForDevices(inst Instance) {
+	var ids []string
+	for _, d := range inst.Plugged {
+		ids = append(ids, d.ID)
+	}
+	for i, d := range inst.Config.Devices {
+		ids = append(ids, d.IDAt(i))
+	}
+	if len(ids) == 0 {
+		return
+	}
+	g.m.live.watching.Go(func() {
+		for _, id := range ids {
+			if there, err := g.hasDevice(g.ctx, id); err == nil && !there {
+				g.deviceGone(id)
+			}
 		}
 	})
 }

@@ -104,6 +104,22 @@ func TestGuestLetsGoLater(t *testing.T) {
 	require.Equal(t, []string{"disk"}, pluggedIDs(now))
 }
 
+// TestGuestLetGoUnwatched: who finds the guest again looks.
+func TestGuestLetGoUnwatched(t *testing.T) {
+	b := newBench(t)
+	inst := b.start(t, vm.Config{Devices: []vm.Device{{ID: "mine", Driver: "x"}}})
+	require.NoError(t, b.DeviceAdded(t.Context(), inst.ID, qmp.Device{ID: "rng", Driver: "x"}))
+	require.NoError(t, b.Close())
+	second := b.second(t)
+	_, err := second.QMP(t.Context(), inst.ID)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		now, err := second.Get(t.Context(), inst.ID)
+		require.NoError(t, err)
+		return len(now.Plugged) == 0 && len(now.Unplugged) == 1
+	}, 5*time.Second, time.Millisecond)
+}
+
 // TestPluggedAgain: the news that a device went may come after it was plugged again.
 func TestPluggedAgain(t *testing.T) {
 	b := newBench(t)
