@@ -103,7 +103,7 @@ func (p plug) add(ctx context.Context, d Device) (Device, error) {
 		return d, err
 	}
 	parts := d.Parts()
-	made, err := p.makeAll(ctx, parts[:len(parts)-1])
+	made, err := p.buildAll(ctx, parts[:len(parts)-1])
 	if err == nil {
 		d, err = p.place(ctx, d, places)
 	}
@@ -113,10 +113,10 @@ func (p plug) add(ctx context.Context, d Device) (Device, error) {
 	return d, nil
 }
 
-// makeAll makes backends. It returns those that are made, or may be.
-func (p plug) makeAll(ctx context.Context, parts []Part) (made []Part, err error) {
+// buildAll makes backends. It returns those that are made, or may be.
+func (p plug) buildAll(ctx context.Context, parts []Part) (made []Part, err error) {
 	for _, part := range parts {
-		err := p.make(ctx, part)
+		err := p.build(ctx, part)
 		if err == nil || !errors.Is(err, errors.ErrQMPCommand) && !errors.Is(err, errors.ErrQMPDenied) {
 			made = append(made, part) // an answer that did not come may be a good one
 		}
@@ -127,7 +127,7 @@ func (p plug) makeAll(ctx context.Context, parts []Part) (made []Part, err error
 	return made, nil
 }
 
-func (p plug) make(ctx context.Context, part Part) error {
+func (p plug) build(ctx context.Context, part Part) error {
 	if err := ctx.Err(); err != nil {
 		return errors.Wrap(errors.ErrQMPTimeout, "plug device into VM", p.ref, context.Cause(ctx))
 	}

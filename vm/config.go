@@ -30,11 +30,13 @@ type Config struct {
 	CPU    CPU  `json:"cpu,omitzero" yaml:"cpu,omitempty"`
 	Memory Size `json:"memory,omitempty" yaml:"memory,omitempty"` // Empty: 256 MiB. At least 1 MiB, whole MiB.
 	// MaxMemory is what the memory can grow to by plugging modules (qmp.Memory), at most
-	// eight of them; whole MiB. Empty: no more than Memory, none can be plugged.
+	// eight of them; whole MiB. Empty: no more than Memory, none can be plugged. Room for
+	// modules makes an emulated boot about a tenth longer.
 	MaxMemory Size `json:"max_memory,omitempty" yaml:"max_memory,omitempty"`
 	// HotplugPorts is how many PCI devices can be plugged into a running VM whose machine
-	// has PCI Express (q35, virt), at most 32; each takes a port. 0: four. -1: none. A
-	// machine "pc" needs none, and a microvm takes no PCI devices.
+	// has PCI Express (q35, virt), at most 32; each takes a port ("hotplug0", ...). 0:
+	// four, which make a boot less than two hundredths longer. -1: none. A machine "pc"
+	// needs none, and a microvm takes no PCI devices.
 	HotplugPorts int  `json:"hotplug_ports,omitempty" yaml:"hotplug_ports,omitempty"`
 	Boot         Boot `json:"boot,omitzero" yaml:"boot,omitempty"`
 
@@ -157,7 +159,8 @@ type Share struct {
 }
 
 // Device is any other QEMU device: Driver and properties as QEMU names them
-// ("virtio-rng-pci", {"rng": "rng0"}). The ID is generated when empty.
+// ("virtio-rng-pci", {"rng": "rng0"}). The ID is generated when empty. One on a port
+// ({"bus": "hotplug0"}, see [Config].HotplugPorts) can be removed while the VM runs.
 type Device struct {
 	Driver string         `json:"driver" yaml:"driver"`
 	ID     string         `json:"id,omitempty" yaml:"id,omitempty"`
