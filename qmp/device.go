@@ -99,7 +99,8 @@ type Memory struct {
 }
 
 // CPU is another virtual CPU of the kind that the VM has. The VM needs a slot for it,
-// see vm.Config.CPU.Max. Which one it got is recorded in Props.
+// see vm.Config.CPU.Max. Props can say which ("core-id": 1, as query-hotpluggable-cpus
+// has them); which one it got is recorded there.
 type CPU struct{}
 
 // Clone returns a copy that shares nothing with d, as far as Props is made of what JSON

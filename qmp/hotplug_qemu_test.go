@@ -241,6 +241,22 @@ func TestPlugQEMUOnPC(t *testing.T) {
 	require.Equal(t, "pci.0", rec.added["x"].Bus)
 }
 
+// TestPlugQEMUCPUSlots: the lowest that is free, or the one that is asked for.
+func TestPlugQEMUCPUSlots(t *testing.T) {
+	rig := newPlugRig(t, 1, "-M", "q35", "-smp", "cpus=1,maxcpus=4")
+	rec := &recorder{}
+	m := rig.manager(WithRecorder(rec))
+	for _, c := range []struct {
+		props map[string]any
+		want  float64
+	}{{map[string]any{"core-id": 3}, 3}, {nil, 1}, {map[string]any{}, 2}} {
+		require.NoError(t, m.AddDevice(t.Context(), "web", Device{ID: fmt.Sprintf("cpu%v", c.want), CPU: &CPU{}, Props: c.props}))
+		require.EqualValues(t, c.want, rec.added[fmt.Sprintf("cpu%v", c.want)].Props["core-id"])
+	}
+	err := m.AddDevice(t.Context(), "web", Device{ID: "again", CPU: &CPU{}, Props: map[string]any{"core-id": 1}})
+	require.ErrorIs(t, err, errors.ErrQMPUnsupported)
+}
+
 // TestPlugQEMUTogether: several processes find a port for each of their devices.
 func TestPlugQEMUTogether(t *testing.T) {
 	const each, processes = 4, 3

@@ -187,6 +187,16 @@ type cpuSlot struct {
 	Path  string         `json:"qom-path"` // of the CPU in it; empty: free
 }
 
+// suits reports whether the slot is one that d's properties allow.
+func (s cpuSlot) suits(d Device) bool {
+	for key, at := range s.Props {
+		if want, given := d.Props[key]; given && fmt.Sprint(want) != fmt.Sprint(at) {
+			return false
+		}
+	}
+	return true
+}
+
 // cpuSlots returns d in each free slot for CPUs. A machine that has no such slots
 // answers with an error.
 func (p plug) cpuSlots(ctx context.Context, d Device) ([]candidate, error) {
@@ -196,7 +206,7 @@ func (p plug) cpuSlots(ctx context.Context, d Device) ([]candidate, error) {
 	}
 	var free []candidate
 	for _, slot := range slices.Backward(slots) { // QEMU has the highest first
-		if slot.Path != "" {
+		if slot.Path != "" || !slot.suits(d) {
 			continue
 		}
 		in := d.Clone()
@@ -208,7 +218,7 @@ func (p plug) cpuSlots(ctx context.Context, d Device) ([]candidate, error) {
 		free = append(free, candidate{fmt.Sprint(slot.Props), in})
 	}
 	if len(free) == 0 {
-		return nil, p.unsupported(d, "the VM has no free slot for a CPU", "set vm.Config.CPU.Max higher")
+		return nil, p.unsupported(d, "the VM has no free slot for this CPU", "set vm.Config.CPU.Max higher")
 	}
 	return free, nil
 }
