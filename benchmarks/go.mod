@@ -3,6 +3,7 @@ module github.com/maqet/maqet/benchmarks
 go 1.26.0
 
 require (
+	github.com/digitalocean/go-qemu v0.0.0-20250212194115-ee9b0668d242
 	github.com/maqet/maqet v0.0.0
 	github.com/stretchr/testify v1.12.1
 )
@@ -10,7 +11,6 @@ require (
 require (
 	github.com/adrg/xdg v0.5.3 // indirect
 	github.com/digitalocean/go-libvirt v0.0.0-20260217163227-273eaa321819 // indirect
-	github.com/digitalocean/go-qemu v0.0.0-20250212194115-ee9b0668d242 // indirect
 	github.com/dustin/go-humanize v1.0.1 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect

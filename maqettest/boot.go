@@ -2,15 +2,20 @@ package maqettest
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/maqet/maqet"
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/guest"
+	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 	"github.com/maqet/maqet/vm/memory"
 )
+
+// transcriptFile is what was said over QMP, in the guest's folder.
+const transcriptFile = "qmp-transcript.log"
 
 // Option changes what [Boot] boots.
 type Option func(*options)
@@ -50,7 +55,9 @@ type Guest struct {
 	// Maqet is the guest's own, for everything that Machine has no call for.
 	Maqet *maqet.Maqet
 
-	tb testing.TB
+	tb         testing.TB
+	dir        string
+	transcript *qmp.Transcript // of QMP since Boot, for the report of a failure
 }
 
 // Boot starts a guest and returns when it is ready; the test fails, or is skipped,
@@ -62,8 +69,8 @@ func Boot(tb testing.TB, opts ...Option) *Guest {
 	for _, opt := range opts {
 		opt(&o)
 	}
-	g := &Guest{tb: tb}
 	dir := newDir(tb)
+	g := &Guest{tb: tb, dir: dir}
 	store := memory.New()
 	m, err := maqet.New(append([]maqet.Option{maqet.WithDir(dir), maqet.WithStore(store)}, o.maqet...)...)
 	if err != nil {
@@ -86,6 +93,9 @@ func Boot(tb testing.TB, opts ...Option) *Guest {
 	if err := g.Start(tb.Context(), o.start...); err != nil {
 		giveUp(tb, err)
 	}
+	if g.transcript, err = m.QMP.Transcript(tb.Context(), inst.ID, filepath.Join(dir, transcriptFile)); err != nil {
+		tb.Fatalf("maqettest: %v", err)
+	}
 	tb.Logf("maqettest: %s is ready after %v", g.Name(), time.Since(begun).Round(time.Millisecond))
 	return g
 }
@@ -104,8 +114,17 @@ func giveUp(tb testing.TB, err error) {
 // close clears the guest away; of a test that failed it first reports what is known.
 func (g *Guest) close() {
 	g.tb.Helper()
+	if g.transcript != nil {
+		if err := g.transcript.Close(); err != nil {
+			g.tb.Errorf("maqettest: %v", err)
+		}
+	}
 	if g.tb.Failed() {
-		(&report{tb: g.tb, m: g.Maqet}).write()
+		r := &report{tb: g.tb, m: g.Maqet}
+		if g.transcript != nil {
+			r.guest, r.transcript = g.ID(), filepath.Join(g.dir, transcriptFile)
+		}
+		r.write()
 	}
 	if err := g.Maqet.Close(); err != nil {
 		g.tb.Errorf("maqettest: clearing away: %v", err)

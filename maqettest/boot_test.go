@@ -78,6 +78,8 @@ func TestFailure(t *testing.T) {
 		inst, err = g.Instance(t.Context())
 		require.NoError(t, err)
 		dir = inst.Runtime.Dir
+		_, err = g.QMP(t.Context(), "query-name", nil)
+		require.NoError(t, err)
 		require.Equal(t, "fine\n", string(g.Run("echo", "fine").Stdout))
 		require.False(t, r.failed)
 		g.Run("sh", "-c", "echo oops >&2; exit 3")
@@ -92,6 +94,7 @@ func TestFailure(t *testing.T) {
 
 	require.NotEmpty(t, artifact(t, r, inst.Name, "console.log"))
 	artifact(t, r, inst.Name, "qemu.log")
+	require.Contains(t, artifact(t, r, inst.Name, "qmp.log"), `-> {"execute":"query-name"}`)
 	require.Contains(t, artifact(t, r, inst.Name, "qemu-args.txt"), inst.ID)
 	var cfg vm.Config
 	require.NoError(t, json.Unmarshal([]byte(artifact(t, r, inst.Name, "config.json")), &cfg))

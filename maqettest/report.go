@@ -21,6 +21,8 @@ const logTail = 4096
 type report struct {
 	tb testing.TB
 	m  *maqet.Maqet
+
+	guest, transcript string // the ID of the guest that has a transcript, and its file
 }
 
 // write logs the ends of the logs, and saves everything below the artifact folder. It
@@ -67,7 +69,11 @@ func (r *report) save(inst vm.Instance) {
 	if len(inst.Runtime.Args) > 0 {
 		files["qemu-args.txt"] = []byte(shellQuote(inst.Runtime.Args) + "\n")
 	}
-	for name, path := range map[string]string{"console.log": inst.Runtime.Console, "qemu.log": inst.Runtime.Stderr} {
+	sources := map[string]string{"console.log": inst.Runtime.Console, "qemu.log": inst.Runtime.Stderr}
+	if inst.ID == r.guest {
+		sources["qmp.log"] = r.transcript
+	}
+	for name, path := range sources {
 		if data, err := os.ReadFile(path); err == nil {
 			files[name] = data
 		}

@@ -1,6 +1,7 @@
 package qmp
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -213,10 +214,11 @@ func (a *Agent) sync(ctx context.Context) error {
 }
 
 // isSyncReply reports whether line answers the sync with that id. Anything else after
-// a mark answers an older one, or is garbage.
+// a mark answers an older one, or is garbage; before the line's last mark is what an
+// agent that was killed did not finish.
 func isSyncReply(line []byte, id int64) bool {
 	var m message
-	if m.parse(trimMarks(line)) != nil {
+	if m.parse(line[bytes.LastIndexByte(line, agentMark)+1:]) != nil {
 		return false
 	}
 	var got int64

@@ -23,17 +23,23 @@ const defaultHandshake = 30 * time.Second
 type Client struct {
 	opts clientOptions
 	hub  *hub
+	taps taps
 
 	mu       sync.Mutex
 	sess     *session // being made, or in use; nil otherwise
 	ready    bool     // sess may be used
 	greeting Greeting
 	done     chan struct{} // closed while there is no working connection any more
-	err      error         // why; nil before the first connection and while one works
+	err      error         // why; nil before the first connection, while one works, and after Disconnect
+	again    bool          // there was a connection before: a new one is told by an EventGap
+	parting  bool          // Disconnect is under way
 	closed   bool
 }
 
-var _ FileConn = (*Client)(nil)
+var (
+	_ FileConn = (*Client)(nil)
+	_ Tapper   = (*Client)(nil)
+)
 
 // ClientOption changes how [NewClient] and [Dial] make a client.
 type ClientOption func(*clientOptions)
@@ -44,6 +50,7 @@ type clientOptions struct {
 	handshake  time.Duration
 	keep       bool
 	cause      func() error
+	binary     string
 }
 
 // FrameLimit bounds the size in bytes of a frame that is read or written; a longer
@@ -51,7 +58,7 @@ type clientOptions struct {
 func FrameLimit(bytes int) ClientOption { return func(o *clientOptions) { o.frameLimit = bytes } }
 
 // EventQueue sets how many events are kept for each subscriber that does not read, at
-// least 2. Default: 256.
+// least 2. Default: 8192; memory for them is taken when they come.
 func EventQueue(events int) ClientOption { return func(o *clientOptions) { o.queue = events } }
 
 // HandshakeTimeout bounds Connect, beside its context: the shorter one wins.
@@ -70,6 +77,10 @@ func KeepSubscriptions() ClientOption { return func(o *clientOptions) { o.keep =
 // flight return: it may wait for an exit status, but not for long, and must not call
 // the client.
 func WithCause(fn func() error) ClientOption { return func(o *clientOptions) { o.cause = fn } }
+
+// WithBinary names the QEMU at the other end: clients of the same non-empty name talk to
+// the same build, so that a [Manager] asks only one of them what it supports.
+func WithBinary(name string) ClientOption { return func(o *clientOptions) { o.binary = name } }
 
 // Greeting is how QEMU introduced itself (QMP specification, "Server Greeting").
 type Greeting struct {
@@ -132,7 +143,7 @@ func (c *Client) Connect(ctx context.Context, conn net.Conn) error {
 	}
 	if err != nil {
 		s.abort(err)
-		s.reader.Wait()
+		s.work.Wait()
 		return errors.Wrap(errors.ErrQMPConnection, "QMP handshake", "", err)
 	}
 	return nil
@@ -148,7 +159,7 @@ func (c *Client) adopt(conn net.Conn) (*session, error) {
 	case c.sess != nil:
 		return nil, &errors.Error{Kind: errors.ErrQMP, Op: "QMP connect", Msg: "the client has a connection already"}
 	}
-	c.sess = newSession(conn, c.hub, c.opts, c.ended)
+	c.sess = newSession(conn, c.hub, &c.taps, c.opts, c.ended)
 	return c.sess, nil
 }
 
@@ -187,13 +198,14 @@ func (c *Client) publish(s *session, g Greeting) error {
 		return err
 	}
 	c.ready, c.greeting = true, g
-	if c.err != nil { // not the first one
+	if c.err != nil {
 		c.err, c.done = nil, make(chan struct{})
 		c.hub.reopen()
-		if c.opts.keep {
-			c.hub.publish(Event{Name: EventGap, Time: time.Now()})
-		}
 	}
+	if c.again { // who subscribed after the loss gets it, too: it can't know
+		c.hub.publish(Event{Name: EventGap, Time: time.Now()})
+	}
+	c.again = true
 	return nil
 }
 
@@ -203,7 +215,8 @@ func (c *Client) ended(err error) {
 	defer c.mu.Unlock()
 	ready := c.ready
 	c.sess, c.ready = nil, false
-	if !ready {
+	if parting := c.parting; !ready || parting {
+		c.parting = false
 		return
 	}
 	if !c.opts.keep {
@@ -211,6 +224,23 @@ func (c *Client) ended(err error) {
 	}
 	c.err = err
 	close(c.done)
+}
+
+// Disconnect ends the present connection, if there is one, so that somebody else can
+// have the monitor, and waits for its goroutine. Unlike a loss it ends no subscription,
+// and Done stays open: the client is as it was before its first Connect, and a new one
+// is told by an [EventGap]. Commands in flight fail with errors.ErrQMPConnection.
+func (c *Client) Disconnect() {
+	c.mu.Lock()
+	s := c.sess
+	if s == nil || !c.ready || c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.parting = true
+	c.mu.Unlock()
+	s.abort(errors.New("disconnected"))
+	s.work.Wait()
 }
 
 // Greeting returns what QEMU said when the present connection, or the last one, was
@@ -222,6 +252,12 @@ func (c *Client) Greeting() Greeting {
 	g.Capabilities = slices.Clone(g.Capabilities)
 	return g
 }
+
+// Binary returns what [WithBinary] was given.
+func (c *Client) Binary() string { return c.opts.binary }
+
+// Tap implements [Tapper].
+func (c *Client) Tap(fn func(Frame)) (stop func()) { return c.taps.add(fn) }
 
 // Subscribe implements [Conn]. It works before the first Connect, too.
 func (c *Client) Subscribe(names ...string) *Subscription { return c.hub.subscribe(names) }
@@ -249,7 +285,7 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 	if s != nil {
 		s.abort(net.ErrClosed)
-		s.reader.Wait()
+		s.work.Wait()
 	}
 	c.mu.Lock()
 	if c.err == nil { // it never had a connection

@@ -34,3 +34,14 @@ type FileConn interface {
 	// duplicates. errors.ErrQMP when the transport has no way to pass files.
 	ExecuteWithFiles(ctx context.Context, command string, args any, files ...*os.File) (json.RawMessage, error)
 }
+
+// Holder is a Conn that may be shared with other processes by turns; found by a type
+// assertion. Between turns its events are missed: subscriptions get an [EventGap] when a
+// turn begins.
+type Holder interface {
+	Conn
+	// Hold keeps the turn until release is called, for commands that belong together
+	// and for events that one of them causes. Others wait meanwhile: hold it for as short as
+	// can be. Where nothing is shared it costs nothing.
+	Hold(ctx context.Context) (release func(), err error)
+}

@@ -54,12 +54,11 @@ func (c *Client) ExecuteWithFiles(ctx context.Context, command string, args any,
 	if err != nil {
 		return nil, err
 	}
-	rights, release, err := fileRights(s.conn, files)
+	passed, err := passFiles(s.conn, files)
 	if err != nil {
 		return nil, &errors.Error{Kind: errors.ErrQMP, Op: "QMP " + command, Msg: "files can't be passed", Err: err}
 	}
-	defer release()
-	rep, err := s.do(ctx, r, rights)
+	rep, err := s.do(ctx, r, passed)
 	return outcome(command, rep, err)
 }
 

@@ -8,8 +8,9 @@ import (
 	"os"
 )
 
-func fileRights(net.Conn, []*os.File) ([]byte, func(), error) {
-	return nil, nil, errors.ErrUnsupported
-}
+// passedFiles can't be had here.
+type passedFiles struct{}
 
-func writeRights(net.Conn, []byte, []byte) (int, error) { return 0, errors.ErrUnsupported }
+func passFiles(net.Conn, []*os.File) (*passedFiles, error) { return nil, errors.ErrUnsupported }
+
+func (*passedFiles) close() {}

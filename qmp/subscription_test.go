@@ -2,8 +2,6 @@ package qmp
 
 import (
 	"fmt"
-	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -109,54 +107,6 @@ func TestCloseOfAStalledSubscriptionKeepsWhatWasHandedOver(t *testing.T) {
 	require.GreaterOrEqual(t, len(got), 4)
 	require.Equal(t, "0", got[0].Name)
 	h.publish(numbered(1)) // to nobody
-}
-
-// A hundred thousand events and a subscriber that reads none: the others lose none,
-// commands go on, memory is bounded.
-func TestEventFloodWithAStalledSubscriber(t *testing.T) {
-	const count = 100_000
-	c, server := connected(t, EventQueue(1024))
-	stalled := c.Subscribe()
-	fast := c.Subscribe("FLOOD", "END")
-	background(t, func() {
-		server.serve(func(request string) string {
-			if strings.Contains(request, "flood") {
-				line := `{"timestamp": {"seconds": 1, "microseconds": 1}, "event": "FLOOD", "data": {"x": "0123456789"}}` + "\r\n"
-				burst := strings.Repeat(line, 100)
-				for range count / 100 {
-					if _, err := server.conn.Write([]byte(burst)); err != nil {
-						return ""
-					}
-				}
-				return strings.ReplaceAll(line, "FLOOD", "END") + `{"return": {}}`
-			}
-			return `{"return": {}}`
-		})
-	})
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	flood := execute(t.Context(), c, "flood", nil)
-	seen, lost := 0, 0
-	for e := range fast.C() {
-		lost += e.Dropped
-		if e.Name == "END" {
-			break
-		}
-		seen++
-	}
-	require.Equal(t, count, seen+lost)
-	t.Logf("a reader that does nothing else lost %d of %d", lost, count)
-	require.NoError(t, soon(t, flood).err)
-	_, err := c.Execute(within(t, 10*time.Second), "query-status", nil)
-	require.NoError(t, err)
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(8<<20))
-
-	require.NoError(t, c.Close())
-	got := closed(t, stalled.C())
-	require.NotEmpty(t, got)
 }
 
 func TestSubscriptionsEndWithTheConnection(t *testing.T) {

@@ -4,7 +4,7 @@
 # there is nothing to do.
 #
 #   scripts/setup.sh           do it
-#   scripts/setup.sh --test    and get what only the tests need: qemu-guest-agent
+#   scripts/setup.sh --test    and get what only the tests need: qemu-guest-agent, libvirt
 #   scripts/setup.sh --check   only report what is missing; exit status 1 if anything is
 #
 # The kernel and qemu-guest-agent are not installed, only unpacked below the cache folder:
@@ -16,6 +16,7 @@ readonly go_url=https://go.dev/dl
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly root
 tmp=
+tests=
 missing_packages=()
 apt_updated=
 
@@ -78,6 +79,17 @@ find_missing() {
 	if is_debian && ! [ -e /etc/ssl/certs/ca-certificates.crt ]; then
 		missing_packages+=(ca-certificates)
 	fi
+	if [ -n "$tests" ]; then find_missing_libvirt; fi
+}
+
+# find_missing_libvirt adds what the tests need to run a libvirtd of their own. Besides
+# virsh, libvirt-clients has /etc/libvirt, where a test run as root mounts its own folder.
+find_missing_libvirt() {
+	have libvirtd || [ -x /usr/sbin/libvirtd ] || missing_packages+=(libvirt-daemon)
+	compgen -G '/usr/lib*/libvirt/connection-driver/libvirt_driver_qemu.so' >/dev/null ||
+		compgen -G '/usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so' >/dev/null ||
+		missing_packages+=(libvirt-daemon-driver-qemu)
+	have virsh || missing_packages+=(libvirt-clients)
 }
 
 # as_root runs a command as root, with sudo if need be. can_be_root has been asked.
@@ -94,8 +106,11 @@ can_be_root() {
 	[ "$(id -u)" -eq 0 ] || { have sudo && { sudo -n true 2>/dev/null || { [ -t 0 ] && sudo -v; }; }; }
 }
 
+# apt_get keeps packages from starting services: Debian 13's libvirt-daemon would run
+# libvirtd. systemctl does not talk to systemd when SYSTEMD_OFFLINE is set, also from
+# packages' scripts; a policy-rc.d would have to be put on the host and taken away again.
 apt_get() {
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 "$@" >&2
+	as_root env DEBIAN_FRONTEND=noninteractive SYSTEMD_OFFLINE=1 apt-get -q -o DPkg::Lock::Timeout=600 "$@" >&2
 }
 
 apt_update() {
@@ -133,6 +148,7 @@ by_hand() {
 	else
 		say "this is not Debian or Ubuntu: install your distribution's packages with"
 		say "  qemu-system-$arch, qemu-img, gcc and the C library's headers, and a static busybox"
+		if [ -n "$tests" ]; then say "  and for the tests libvirtd with its QEMU driver, and virsh"; fi
 	fi
 	die "then run this script again"
 }
@@ -144,10 +160,28 @@ install_packages() {
 	fi
 	known "${missing_packages[@]}" || apt_update
 	say "installing ${missing_packages[*]}"
+	local before
+	before=$(libvirt_units)
 	if ! apt_get install -y --no-install-recommends "${missing_packages[@]}"; then
 		apt_update # the lists may name versions that the servers no longer have
 		apt_get install -y --no-install-recommends "${missing_packages[@]}" || die "apt-get install failed"
 	fi
+	disable_new "$before"
+}
+
+libvirt_units() {
+	find /usr/lib/systemd/system \( -name 'libvirt*' -o -name 'virtlo*' \) -type f -printf '%f\n' 2>/dev/null | sort || true
+}
+
+# disable_new undoes that packages have enabled libvirt's services at boot (Debian 13; in
+# Debian 12 and Ubuntu 24.04 those that the tests need have none). Units that were there
+# before, which $1 lists, are somebody's.
+disable_new() {
+	local units=()
+	mapfile -t units < <(comm -13 <(printf '%s\n' "$1") <(libvirt_units))
+	[ ${#units[@]} -gt 0 ] && have systemctl || return 0
+	say "leaving ${units[*]} disabled: the tests run a libvirtd of their own"
+	as_root env SYSTEMD_OFFLINE=1 systemctl --quiet disable "${units[@]}" >&2
 }
 
 has_kernel() {
@@ -300,16 +334,15 @@ check() {
 }
 
 main() {
-	local tests=
 	trap cleanup EXIT
 	platform
-	find_missing
 	case ${1:-} in
-	--check) check ;;
 	--test) tests=yes ;;
-	'') ;;
+	--check | '') ;;
 	*) die "unknown argument '$1'; usage: scripts/setup.sh [--test|--check]" ;;
 	esac
+	find_missing
+	if [ "${1:-}" = --check ]; then check; fi
 	if [ ${#missing_packages[@]} -gt 0 ] || ! has_kernel || { [ -n "$tests" ] && ! has_agent; }; then
 		one_at_a_time
 		find_missing

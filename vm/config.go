@@ -34,9 +34,10 @@ type Config struct {
 	// modules makes an emulated boot about a tenth longer.
 	MaxMemory Size `json:"max_memory,omitempty" yaml:"max_memory,omitempty"`
 	// HotplugPorts is how many PCI devices can be plugged into a running VM whose machine
-	// has PCI Express (q35, virt), at most 32; each takes a port ("hotplug0", ...). 0:
-	// four, which make a boot less than two hundredths longer. -1: none. A machine "pc"
-	// needs none, and a microvm takes no PCI devices.
+	// has PCI Express (q35, virt), at most 32; each takes a port. 0: four,
+	// which make a boot less than two hundredths longer. -1: none. A machine "pc" needs
+	// none, and a microvm takes no PCI devices. The ports are "hotplug0", "hotplug1", ...;
+	// one of Devices with such a "bus" can be removed while the VM runs.
 	HotplugPorts int  `json:"hotplug_ports,omitempty" yaml:"hotplug_ports,omitempty"`
 	Boot         Boot `json:"boot,omitzero" yaml:"boot,omitempty"`
 
@@ -159,8 +160,7 @@ type Share struct {
 }
 
 // Device is any other QEMU device: Driver and properties as QEMU names them
-// ("virtio-rng-pci", {"rng": "rng0"}). The ID is generated when empty. One on a port
-// ({"bus": "hotplug0"}, see [Config].HotplugPorts) can be removed while the VM runs.
+// ("virtio-rng-pci", {"rng": "rng0"}). The ID is generated when empty.
 type Device struct {
 	Driver string         `json:"driver" yaml:"driver"`
 	ID     string         `json:"id,omitempty" yaml:"id,omitempty"`

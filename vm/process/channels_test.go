@@ -112,50 +112,6 @@ func TestReleaseClosesConnections(t *testing.T) {
 	}
 }
 
-// TestMonitors: four clients at once, and the fifth gets the turn of whichever leaves.
-func TestMonitors(t *testing.T) {
-	h := newHouse(t)
-	g, spec := h.running(vm.Config{})
-	clients := []vm.Guest{g}
-	for range monitors - 1 {
-		c, err := h.b.Attach(t.Context(), record(spec, g))
-		require.NoError(t, err)
-		clients = append(clients, c)
-	}
-	for _, c := range clients {
-		require.Equal(t, spec.ID, ask[struct{ UUID string }](t, c, "query-uuid", nil).UUID)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	begun := time.Now()
-	_, err := h.b.Attach(ctx, record(spec, g))
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.ErrorIs(t, err, errors.ErrQMPConnection)
-	require.NotErrorIs(t, err, errors.ErrVMNotRunning, "it runs")
-	require.Less(t, time.Since(begun), 150*time.Millisecond)
-
-	for _, leaves := range []int{1, 2, 3} {
-		within, result := patient(t), make(chan error, 1)
-		var fifth vm.Guest
-		go func() {
-			var err error
-			fifth, err = h.b.Attach(within, record(spec, g))
-			result <- err
-		}()
-		select {
-		case err := <-result:
-			t.Fatalf("five clients at once: %v", err)
-		case <-time.After(30 * time.Millisecond):
-		}
-		require.NoError(t, clients[leaves].Release())
-		require.NoError(t, <-result)
-		clients[leaves] = fifth
-	}
-	for _, c := range clients[1:] {
-		require.NoError(t, c.Release())
-	}
-}
-
 // TestLostMonitorIsFree: when the connection dies and QEMU lives, its monitor can be
 // used again.
 func TestLostMonitorIsFree(t *testing.T) {

@@ -24,8 +24,8 @@
 // nobody ever waits for one to appear: four QMP monitors, and one socket each for the
 // first serial port, the agent and the streams of maqet's own init. QEMU serves one
 // client a socket, so a client holds the lock file beside it; the lock ends with the
-// connection, or with the client's process. A fifth client waits until one of the four
-// monitors is free.
+// connection, or with the client's process. Three processes keep a monitor each;
+// those that come later share the fourth in turns, and miss the events between theirs.
 //
 // # Files
 //

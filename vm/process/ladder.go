@@ -32,10 +32,10 @@ func (g *guest) Ladder() []vm.StopStep {
 
 // awake fails when the guest can't do anything because its CPUs stand still.
 func (g *guest) awake(ctx context.Context) error {
-	if err := g.client.Err(); err != nil {
+	if err := g.control.Err(); err != nil {
 		return err
 	}
-	raw, err := g.client.Execute(ctx, "query-status", nil)
+	raw, err := g.control.Execute(ctx, "query-status", nil)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (g *guest) pressPower(ctx context.Context) error {
 	ticker := time.NewTicker(powerPause)
 	defer ticker.Stop()
 	for {
-		if _, err := g.client.Execute(ctx, "system_powerdown", nil); err != nil {
+		if _, err := g.control.Execute(ctx, "system_powerdown", nil); err != nil {
 			if g.proc.gone() {
 				return nil
 			}
@@ -109,10 +109,10 @@ func (g *guest) quit(ctx context.Context) error {
 	if g.proc.gone() {
 		return errors.Wrap(errors.ErrVMNotRunning, "quit", g.name, errEnded)
 	}
-	if err := g.client.Err(); err != nil {
+	if err := g.control.Err(); err != nil {
 		return err // lost before it could be asked
 	}
-	_, err := g.client.Execute(ctx, "quit", nil)
+	_, err := g.control.Execute(ctx, "quit", nil)
 	if errors.Is(err, errors.ErrQMPConnection) && ctx.Err() == nil {
 		return nil
 	}

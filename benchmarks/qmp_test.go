@@ -1,0 +1,188 @@
+package benchmarks
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	goqemu "github.com/digitalocean/go-qemu/qmp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/maqet/maqet/qmp"
+)
+
+// monitors starts a QEMU without a machine and returns the sockets of n monitors.
+func monitors(b *testing.B, n int) (paths []string) {
+	b.Helper()
+	dir, err := os.MkdirTemp("", "qmp-")
+	require.NoError(b, err)
+	b.Cleanup(func() { _ = os.RemoveAll(dir) })
+	cmd := exec.Command(cmp.Or(os.Getenv("MAQET_QEMU"), "qemu-system-x86_64"), "-M", "none", "-nodefaults", "-no-user-config", "-display", "none", "-S")
+	for i := range n {
+		path := filepath.Join(dir, fmt.Sprint(i))
+		l, err := net.Listen("unix", path)
+		require.NoError(b, err)
+		file, err := l.(*net.UnixListener).File()
+		require.NoError(b, err)
+		defer file.Close()
+		b.Cleanup(func() { _ = l.Close() })
+		paths = append(paths, path)
+		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
+		cmd.Args = append(cmd.Args, "-chardev", fmt.Sprintf("socket,id=m%d,fd=%d,server=on,wait=off", i, 3+i),
+			"-mon", fmt.Sprintf("chardev=m%d,mode=control", i))
+	}
+	require.NoError(b, cmd.Start())
+	b.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return paths
+}
+
+// rawMonitor is a monitor that is used without any library: a line is written, a line
+// is read.
+type rawMonitor struct {
+	conn net.Conn
+	in   *bufio.Reader
+}
+
+func dialRaw(b *testing.B, path string) *rawMonitor {
+	b.Helper()
+	conn, err := net.Dial("unix", path)
+	require.NoError(b, err)
+	b.Cleanup(func() { _ = conn.Close() })
+	m := &rawMonitor{conn, bufio.NewReaderSize(conn, 1<<20)}
+	_, err = m.in.ReadSlice('\n')
+	require.NoError(b, err)
+	_, err = m.trip(`{"execute":"qmp_capabilities"}` + "\n")
+	require.NoError(b, err)
+	return m
+}
+
+func (m *rawMonitor) trip(request string) ([]byte, error) {
+	if _, err := io.WriteString(m.conn, request); err != nil {
+		return nil, err
+	}
+	return m.in.ReadSlice('\n')
+}
+
+func dialClient(b *testing.B, path string, opts ...qmp.ClientOption) *qmp.Client {
+	b.Helper()
+	c, err := qmp.Dial(b.Context(), "unix", path, opts...)
+	require.NoError(b, err)
+	b.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func dialGoQEMU(b *testing.B, path string) *goqemu.SocketMonitor {
+	b.Helper()
+	m, err := goqemu.NewSocketMonitor("unix", path, 10*time.Second)
+	require.NoError(b, err)
+	require.NoError(b, m.Connect())
+	b.Cleanup(func() { _ = m.Disconnect() })
+	return m
+}
+
+const statusLine = `{"execute":"query-status"}`
+
+// BenchmarkQMPRoundTrip compares one query-status at a time, in turns on three monitors of
+// one QEMU: a line written and a line read without a library, maqet's client, and
+// go-qemu's SocketMonitor. The medians are of 1,000 trips a run.
+func BenchmarkQMPRoundTrip(b *testing.B) {
+	paths := monitors(b, 3)
+	raw, client, peer := dialRaw(b, paths[0]), dialClient(b, paths[1]), dialGoQEMU(b, paths[2])
+	ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
+	defer cancel()
+	ours := func() error { _, err := client.Execute(ctx, "query-status", nil); return err }
+	theirs := func() error { _, err := peer.Run([]byte(statusLine)); return err }
+	trips := []func() error{
+		func() error { _, err := raw.trip(statusLine + "\n"); return err },
+		ours, theirs,
+	}
+	took := make([][]time.Duration, len(trips))
+	for range runs(b) * 1000 {
+		for i, trip := range trips {
+			begun := time.Now()
+			require.NoError(b, trip())
+			took[i] = append(took[i], time.Since(begun))
+		}
+	}
+	floor := ms(median(took[0]))
+	b.ReportMetric(floor*1000, "raw-us")
+	b.ReportMetric(ms(median(took[1]))*1000, "maqet-us")
+	b.ReportMetric(ms(median(took[2]))*1000, "goqemu-us")
+	b.ReportMetric(ms(median(took[1]))/floor, "ratio-raw")
+	b.ReportMetric(ms(median(took[1]))/ms(median(took[2])), "ratio-goqemu")
+	b.ReportMetric(testing.AllocsPerRun(1000, func() { _ = ours() }), "maqet-allocs")
+	b.ReportMetric(testing.AllocsPerRun(1000, func() { _ = theirs() }), "goqemu-allocs")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkQMPThroughput has 64 goroutines that execute query-status on one connection.
+func BenchmarkQMPThroughput(b *testing.B) {
+	const goroutines, each = 64, 30
+	paths := monitors(b, 2)
+	client, peer := dialClient(b, paths[0]), dialGoQEMU(b, paths[1])
+	all := func(trip func() error) func(b *testing.B) time.Duration {
+		return func(b *testing.B) time.Duration {
+			begun := time.Now()
+			var work sync.WaitGroup
+			for range goroutines {
+				work.Go(func() {
+					for range each {
+						if err := trip(); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			work.Wait()
+			return time.Since(begun)
+		}
+	}
+	compare(b,
+		side{"maqet", all(func() error { _, err := client.Execute(b.Context(), "query-status", nil); return err })},
+		side{"goqemu", all(func() error { _, err := peer.Run([]byte(statusLine)); return err })})
+}
+
+// BenchmarkQMPSchema compares query-qmp-schema, decoded, with the same by hand. go-qemu
+// can't take part: its monitor ends at lines of 64 KiB.
+func BenchmarkQMPSchema(b *testing.B) {
+	paths := monitors(b, 2)
+	raw, client := dialRaw(b, paths[0]), dialClient(b, paths[1])
+	type info struct {
+		Name     string `json:"name"`
+		MetaType string `json:"meta-type"`
+	}
+	timed := func(fn func() ([]info, error)) func(b *testing.B) time.Duration {
+		return func(b *testing.B) time.Duration {
+			begun := time.Now()
+			infos, err := fn()
+			took := time.Since(begun)
+			require.NoError(b, err)
+			require.Greater(b, len(infos), 500)
+			return took
+		}
+	}
+	compare(b,
+		side{"maqet", timed(func() ([]info, error) { return qmp.Do[[]info](b.Context(), client, "query-qmp-schema", nil) })},
+		side{"raw", timed(func() ([]info, error) {
+			line, err := raw.trip(`{"execute":"query-qmp-schema"}` + "\n")
+			if err != nil {
+				return nil, err
+			}
+			var answer struct{ Return []info }
+			return answer.Return, json.Unmarshal(line, &answer)
+		})})
+}

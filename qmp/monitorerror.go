@@ -1,0 +1,45 @@
+package qmp
+
+import (
+	"encoding/json"
+	"io"
+	"net"
+	"syscall"
+
+	"github.com/digitalocean/go-libvirt"
+
+	"github.com/maqet/maqet/errors"
+)
+
+// failed sorts what a monitor's Run returned as an error: QEMU's answer, or the reason
+// why there is none.
+func (c *monitorConn) failed(err error) (reply, error) {
+	if lostConnection(err) {
+		return reply{}, c.lose(err)
+	}
+	var e libvirt.Error
+	if !errors.As(err, &e) {
+		// Both monitors of go-qemu keep nothing but the description of QEMU's errors.
+		return reply{err: &errorBody{Class: "GenericError", Desc: err.Error()}}, nil
+	}
+	switch libvirt.ErrorNumber(e.Code) {
+	case libvirt.ErrNoDomain, libvirt.ErrOperationInvalid, libvirt.ErrSystemError:
+		// The domain is gone, or not running, or libvirt has lost its monitor, which
+		// makes it end the domain. A later domain of that name is another QEMU.
+		return reply{}, c.lose(err)
+	case libvirt.ErrOperationTimeout: // something else had the domain for too long
+		return reply{}, err
+	}
+	return reply{}, errors.Wrap(errors.ErrQMPConnection, "", "", err)
+}
+
+// lostConnection tells errors of the transport from those of a command. go-qemu's
+// socket monitor reports a closed connection as incomplete JSON.
+func lostConnection(err error) bool {
+	var network net.Error
+	var incomplete *json.SyntaxError
+	var system syscall.Errno
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, libvirt.ErrInterrupted) ||
+		errors.As(err, &network) || errors.As(err, &incomplete) || errors.As(err, &system)
+}

@@ -1,0 +1,177 @@
+package qmp
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/maqet/maqet/errors"
+)
+
+const (
+	// transcriptSize is the default size of a transcript's file, in bytes.
+	transcriptSize = 8 << 20
+	// transcriptKeep is the default number of older files.
+	transcriptKeep = 2
+	// transcriptQueue is how many frames wait for the disk.
+	transcriptQueue = 1024
+	// transcriptFrame is how much of a frame is written, in bytes.
+	transcriptFrame = 16 << 10
+)
+
+// TranscriptOption changes how [Manager.Transcript] writes.
+type TranscriptOption func(*Transcript)
+
+// TranscriptSize sets at what size in bytes a transcript's file is put away as PATH.1 and
+// begun anew, and how many such older files are kept. Default: 8 MiB, 2 older files.
+func TranscriptSize(size int64, keep int) TranscriptOption {
+	return func(t *Transcript) { t.file.limit, t.file.keep = max(size, 1), max(keep, 0) }
+}
+
+// Transcript is a file that gets every frame of a VM's control channel, one a line:
+//
+//	2026-01-02T15:04:05.000001Z -> {"execute":"query-status"}
+//	2026-01-02T15:04:05.000243Z <- {"return": {"status": "running", "running": true}}
+//
+// Secrets are replaced by "***": passwords, the data of secret objects, lines for the
+// human monitor, and the keys that are typed. Frames are cut after 16 KiB. The connection
+// never waits for the disk: when it is too slow, frames are left out and a line says
+// how many.
+type Transcript struct {
+	file  rotatingFile
+	log   *slog.Logger
+	vm    string
+	queue chan Frame
+	stop  func() // no frame comes after it
+	work  sync.WaitGroup
+
+	mu     sync.Mutex
+	missed int // frames left out since the last one written
+	closed bool
+	err    error
+}
+
+// Transcript begins to write what goes over the control channel of the VM called ref to
+// the file path, until Close or until the connection has ended. The file is made with
+// mode 0600; one that is a transcript already is continued, any other is refused. Several
+// transcripts of a VM can be written at once. errors.ErrQMPUnsupported when the VM's
+// channel can't be watched.
+func (m *Manager) Transcript(ctx context.Context, ref, path string, opts ...TranscriptOption) (*Transcript, error) {
+	conn, err := m.find.QMP(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	tapper, ok := conn.(Tapper)
+	if !ok {
+		return nil, &errors.Error{Kind: errors.ErrQMPUnsupported, Op: "QMP transcript", VM: ref, Msg: "its control channel can't be watched"}
+	}
+	t := &Transcript{log: m.log, vm: ref, queue: make(chan Frame, transcriptQueue),
+		file: rotatingFile{path: path, limit: transcriptSize, keep: transcriptKeep}}
+	for _, opt := range opts {
+		opt(t)
+	}
+	if err := t.file.open(); err != nil {
+		return nil, errors.Wrap(errors.ErrQMP, "QMP transcript", ref, err)
+	}
+	t.stop = tapper.Tap(t.take)
+	done := conn.Done()
+	t.work.Go(func() { t.write(done) })
+	return t, nil
+}
+
+// Close ends the transcript and returns the first error that writing met. It is idempotent.
+func (t *Transcript) Close() error {
+	t.end()
+	t.work.Wait()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return errors.Wrap(errors.ErrQMP, "QMP transcript", t.vm, t.err)
+}
+
+// end lets no more frames in, once.
+func (t *Transcript) end() {
+	t.stop()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.closed {
+		t.closed = true
+		close(t.queue)
+	}
+}
+
+// take queues a frame; it is called by the connection.
+func (t *Transcript) take(f Frame) {
+	if len(f.Data) > transcriptFrame && !f.Sent {
+		f.Data = fmt.Appendf(bytes.Clone(f.Data[:transcriptFrame]), "... (%d bytes)", len(f.Data))
+	} else {
+		f.Data = bytes.Clone(f.Data)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return
+	}
+	select {
+	case t.queue <- f:
+	default:
+		t.missed++
+	}
+}
+
+// write moves frames to the file until the queue is closed.
+func (t *Transcript) write(done <-chan struct{}) {
+	for {
+		select {
+		case f, ok := <-t.queue:
+			if !ok {
+				t.keep(t.file.close())
+				return
+			}
+			t.keep(t.record(f))
+		case <-done:
+			done = nil
+			t.end() // what is queued is still written
+		}
+	}
+}
+
+func (t *Transcript) record(f Frame) error {
+	t.mu.Lock()
+	missed := t.missed
+	t.missed = 0
+	t.mu.Unlock()
+	var line []byte
+	if missed > 0 {
+		line = fmt.Appendf(line, "# %d frames left out: the disk was too slow\n", missed)
+	}
+	line = f.Time.UTC().AppendFormat(line, "2006-01-02T15:04:05.000000Z07:00")
+	data := bytes.TrimSpace(f.Data)
+	if f.Sent {
+		line = append(line, " -> "...)
+		data = blank(data)
+		if len(data) > transcriptFrame {
+			data = fmt.Appendf(data[:transcriptFrame:transcriptFrame], "... (%d bytes)", len(f.Data))
+		}
+	} else {
+		line = append(line, " <- "...)
+	}
+	return t.file.write(append(append(line, data...), '\n'))
+}
+
+// keep remembers and logs the first error.
+func (t *Transcript) keep(err error) {
+	if err == nil {
+		return
+	}
+	t.mu.Lock()
+	first := t.err == nil
+	if first {
+		t.err = err
+	}
+	t.mu.Unlock()
+	if first {
+		t.log.Warn("QMP transcript not written", "vm", t.vm, "error", err)
+	}
+}

@@ -1,0 +1,230 @@
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/flock"
+	"github.com/maqet/maqet/qmp"
+)
+
+// control is a guest's control channel. It implements qmp.FileConn, qmp.Tapper and
+// qmp.Holder.
+//
+// A monitor of QEMU takes one client at a time. The first processes that work with a
+// guest get a monitor each and keep it. The last monitor belongs to nobody: whoever
+// finds all others taken uses it in turns, which last as long as commands are in
+// flight, and looks each time whether a monitor has become free for good.
+type control struct {
+	*qmp.Client
+	guest  *guest
+	unbind func() bool
+
+	acquire chan struct{} // held by who connects
+
+	mu     sync.Mutex
+	begun  bool          // there was a connection
+	own    bool          // the connection is to a monitor of this process's own
+	turn   chan struct{} // it is to the shared one until this is closed; nil: it is not
+	users  int           // of the turn
+	since  time.Time     // when the turn began
+	parted time.Time     // when the last turn ended
+}
+
+const (
+	// turnLimit is after which time a turn takes no new commands.
+	turnLimit = 100 * time.Millisecond
+	// courtesy is how long a process that had a turn leaves the monitor alone: others are
+	// woken when it becomes free, and need a moment to take it.
+	courtesy = 2 * time.Millisecond
+)
+
+var (
+	_ qmp.FileConn = (*control)(nil)
+	_ qmp.Tapper   = (*control)(nil)
+	_ qmp.Holder   = (*control)(nil)
+)
+
+func newControl(g *guest, opts ...qmp.ClientOption) *control {
+	c := &control{Client: qmp.NewClient(opts...), guest: g, acquire: make(chan struct{}, 1)}
+	// Between its turns a client would not notice that QEMU has gone.
+	c.unbind = context.AfterFunc(g.life, func() {
+		c.mu.Lock()
+		idle := !c.own && c.turn == nil
+		c.mu.Unlock()
+		if idle {
+			_ = c.Client.Close() // never fails
+		}
+	})
+	return c
+}
+
+// Close ends the channel for good.
+func (c *control) Close() error {
+	c.unbind()
+	return c.Client.Close()
+}
+
+// Execute implements qmp.Conn.
+func (c *control) Execute(ctx context.Context, command string, args any) (json.RawMessage, error) {
+	release, err := c.Hold(ctx)
+	if err != nil {
+		return nil, errors.Wrap(errors.ErrQMPConnection, "QMP "+command, "", err)
+	}
+	defer release()
+	return c.Client.Execute(ctx, command, args)
+}
+
+// ExecuteOOB is qmp.Client's.
+func (c *control) ExecuteOOB(ctx context.Context, command string, args any) (json.RawMessage, error) {
+	release, err := c.Hold(ctx)
+	if err != nil {
+		return nil, errors.Wrap(errors.ErrQMPConnection, "QMP "+command, "", err)
+	}
+	defer release()
+	return c.Client.ExecuteOOB(ctx, command, args)
+}
+
+// ExecuteWithFiles implements qmp.FileConn.
+func (c *control) ExecuteWithFiles(ctx context.Context, command string, args any, files ...*os.File) (json.RawMessage, error) {
+	release, err := c.Hold(ctx)
+	if err != nil {
+		return nil, errors.Wrap(errors.ErrQMPConnection, "QMP "+command, "", err)
+	}
+	defer release()
+	return c.Client.ExecuteWithFiles(ctx, command, args, files...)
+}
+
+// connect makes the first connection, or another one after a loss.
+func (c *control) connect(ctx context.Context) error {
+	c.mu.Lock()
+	c.own = c.own && c.Err() == nil
+	c.mu.Unlock()
+	release, err := c.hold(ctx, true)
+	if err == nil {
+		release()
+	}
+	return err
+}
+
+// Hold implements qmp.Holder.
+func (c *control) Hold(ctx context.Context) (release func(), err error) { return c.hold(ctx, false) }
+
+func (c *control) hold(ctx context.Context, first bool) (release func(), err error) {
+	for {
+		c.mu.Lock()
+		turn := c.turn
+		switch {
+		case c.own, !c.begun && !first: // the client says itself that it is not connected yet
+			c.mu.Unlock()
+			return func() {}, nil
+		case turn != nil && time.Since(c.since) < turnLimit:
+			c.users++
+			c.mu.Unlock()
+			return sync.OnceFunc(c.leave), nil
+		}
+		c.mu.Unlock()
+		if turn == nil {
+			err = c.claim(ctx)
+		} else { // it is over as soon as its commands are
+			select {
+			case <-turn:
+			case <-ctx.Done():
+				err = context.Cause(ctx)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// leave ends one user's part in the turn, and with the last one's the turn.
+func (c *control) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.users--; c.users > 0 {
+		return
+	}
+	c.Disconnect() // closes the socket, which frees its lock
+	close(c.turn)
+	c.turn, c.parted = nil, time.Now()
+}
+
+// claim connects to a monitor, unless somebody else in this process has done it meanwhile.
+func (c *control) claim(ctx context.Context) error {
+	select {
+	case c.acquire <- struct{}{}:
+		defer func() { <-c.acquire }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	c.mu.Lock()
+	have, parted := c.own || c.turn != nil, c.parted
+	c.mu.Unlock()
+	if have {
+		return nil
+	}
+	if err := pause(ctx, courtesy-time.Since(parted)); err != nil {
+		return err
+	}
+	socket, lock, own, err := c.monitor(ctx)
+	if err != nil {
+		return err
+	}
+	conn, err := c.guest.open(ctx, socket, lock)
+	if err == nil {
+		err = c.Connect(ctx, conn) // closes conn at its end, which frees the monitor
+	} else if ctx.Err() == nil { // a socket of ours refuses only when QEMU is gone
+		if cause := c.guest.cause(); cause != nil {
+			err = errors.Join(cause, err)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.begun, c.own, c.since = true, own, time.Now()
+	if !own {
+		c.turn = make(chan struct{})
+	}
+	return nil
+}
+
+// monitor takes the lock of the first monitor that nobody uses, or waits for the shared
+// one.
+func (c *control) monitor(ctx context.Context) (socket string, lock *flock.Lock, own bool, err error) {
+	for i := range monitors - 1 {
+		socket = socketPath(c.guest.runtime.Dir, monitorName(i))
+		lock, err = flock.Try(lockPath(socket))
+		if !errors.Is(err, flock.ErrHeld) {
+			return socket, lock, true, err
+		}
+	}
+	ctx, cancel := c.guest.within(ctx)
+	defer cancel()
+	socket = socketPath(c.guest.runtime.Dir, monitorName(monitors-1))
+	if lock, err = flock.Wait(ctx, lockPath(socket)); err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return socket, lock, false, err
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
