@@ -1,19 +1,16 @@
 package main
 
-import (
-	"os"
-	"path/filepath"
-)
+import "os"
 
 // online lets the kernel use a CPU or a block of memory that was plugged (Linux,
 // Documentation/ABI/testing/sysfs-devices-system-cpu and sysfs-devices-memory). Memory
 // becomes movable where it can, so that it can be unplugged again.
 func online(device string) {
-	state := filepath.Join(device, "state")
+	state := device + "/state"
 	switch {
-	case readSmall(filepath.Join(device, "online")) == "1":
+	case readSmall(device+"/online") == "1":
 	case readSmall(state) == "":
-		writeSysfs(filepath.Join(device, "online"), "1") // a CPU
+		writeSysfs(device+"/online", "1") // a CPU
 	case !writeSysfs(state, "online_movable"):
 		writeSysfs(state, "online")
 	}
@@ -22,10 +19,16 @@ func online(device string) {
 // onlineMemory brings in the memory modules that the guest booted with: unlike CPUs they
 // wait to be asked, and their uevents came before there was an init.
 func onlineMemory(sys string) {
-	states, _ := filepath.Glob(sys + "/devices/system/memory/memory*/state")
-	for _, state := range states {
-		if readSmall(state) == "offline" {
-			online(filepath.Dir(state))
+	blocks := sys + "/devices/system/memory/"
+	dir, err := os.Open(blocks)
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	for _, name := range names {
+		if readSmall(blocks+name+"/state") == "offline" {
+			online(blocks + name)
 		}
 	}
 }
