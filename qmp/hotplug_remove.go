@@ -2,6 +2,7 @@ package qmp
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/maqet/maqet/errors"
@@ -74,7 +75,7 @@ func (r removal) unplug(ctx context.Context) error {
 	if limit <= 0 {
 		limit = defaultUnplug
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer in %v", limit))
 	defer cancel()
 	conn, err := r.m.find.QMP(ctx, r.ref)
 	if err != nil {
@@ -211,8 +212,11 @@ func (r removal) inTime(ctx context.Context, err error) error {
 
 // late is a guest that did not answer. cause is why QEMU did not ask it, if it did not.
 func (r removal) late(ctx context.Context, cause error) error {
-	return r.refusal(errors.ErrDeviceBusy, "the guest has not let go of it", "try again when its system is up and does not use it",
-		errors.Join(context.Cause(ctx), cause))
+	why := context.Cause(ctx)
+	if cause != nil {
+		why = fmt.Errorf("%w; %w", why, cause)
+	}
+	return r.refusal(errors.ErrDeviceBusy, "the guest has not let go of it", "try again when its system is up and does not use it", why)
 }
 
 func (r removal) refusal(kind *errors.Kind, msg, hint string, cause error) error {

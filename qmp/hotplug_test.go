@@ -137,7 +137,7 @@ func TestUnplug(t *testing.T) {
 			f.event(eventMemRefused, `{"device":"x","msg":"still in use"}`)
 			return nil
 		}, kind: errors.ErrDeviceBusy, text: "still in use"},
-		"does not answer":         {asked: func(*plugFake, int) error { return nil }, kind: errors.ErrDeviceBusy, text: "has not let go"},
+		"does not answer":         {asked: func(*plugFake, int) error { return nil }, kind: errors.ErrDeviceBusy, text: "has not let go of it: no answer in 300ms"},
 		"an earlier call's plea":  {asked: func(f *plugFake, n int) error { _ = f.letGo(n); return refusal("GenericError") }},
 		"a plea without an end":   {asked: func(*plugFake, int) error { return refusal("GenericError") }, kind: errors.ErrDeviceBusy, text: "made up"},
 		"a new connection":        {asked: func(f *plugFake, _ int) error { f.vanish(); f.event(EventGap, ""); return nil }},
