@@ -86,7 +86,7 @@ func (b *Booter) ResolveBoot(ctx context.Context, cfg vm.Config) (vm.BootFiles, 
 	if err != nil {
 		return vm.BootFiles{}, err
 	}
-	if out.Kernel, err = startFile(ctx, k); err != nil {
+	if out.Kernel, err = startFile(ctx, k, cfg); err != nil {
 		return vm.BootFiles{}, err
 	}
 	switch {
@@ -116,8 +116,15 @@ func (b *Booter) cache() (string, error) {
 	return kernel.DefaultCacheDir()
 }
 
-// startFile returns the file that QEMU loads: the uncompressed kernel where it can.
-func startFile(ctx context.Context, k kernel.Kernel) (string, error) {
+// startFile returns the file that QEMU loads: the uncompressed kernel where it can. A
+// kernel that QEMU starts by its PVH entry is not told of a VGA adapter's text mode and
+// leaves the screen black; only the code at the start of a bzImage asks the firmware for
+// it (Linux, arch/x86/boot/video.c). That costs half a second, so only guests with such
+// an adapter pay it.
+func startFile(ctx context.Context, k kernel.Kernel, cfg vm.Config) (string, error) {
+	if k.Arch == "x86_64" && hasVGA(cfg) {
+		return k.Path, nil
+	}
 	path, err := k.Vmlinux(ctx)
 	if errors.Is(err, kernel.ErrNoPVH) {
 		return k.Path, nil
@@ -177,11 +184,25 @@ func namedFirmware(name string) string {
 }
 
 // suitsQboot reports whether the guest can do without SeaBIOS: qboot does not run the
-// ROMs of devices, without which a VGA card shows nothing, so it is for guests that
+// ROMs of devices, without which a VGA card has no text mode and shows nothing, so it is for guests that
 // have only the devices that maqet chooses. A microvm has it anyway.
 func suitsQboot(cfg vm.Config, k kernel.Kernel) bool {
 	return k.Arch == "x86_64" && len(cfg.Devices) == 0 && len(cfg.Args) == 0 &&
 		!strings.HasPrefix(cfg.Machine, "microvm")
+}
+
+// hasVGA reports whether the guest has an adapter with a text mode: one of QEMU's that
+// are VGA-compatible (QEMU's hw/display, docs/system/devices: "VGA"), secondary ones
+// and plain GPUs not among them.
+func hasVGA(cfg vm.Config) bool {
+	return slices.ContainsFunc(cfg.Devices, func(d vm.Device) bool {
+		switch d.Driver {
+		case "VGA", "isa-vga", "cirrus-vga", "isa-cirrus-vga", "vmware-svga", "qxl-vga", "ati-vga",
+			"virtio-vga", "virtio-vga-gl", "virtio-vga-rutabaga", "vhost-user-vga":
+			return true
+		}
+		return false
+	})
 }
 
 // findQboot returns the path of qboot's image, empty when this QEMU came without.

@@ -102,6 +102,25 @@ func TestFirmware(t *testing.T) {
 	require.Empty(t, namedFirmware(""))
 }
 
+// A VGA adapter shows text only if a firmware runs its ROM and the kernel asks for it.
+func TestScreenNeedsFirmwareAndBzImage(t *testing.T) {
+	for driver, vga := range map[string]bool{
+		"VGA": true, "cirrus-vga": true, "virtio-vga": true, "qxl-vga": true, "vmware-svga": true, "ati-vga": true, "isa-vga": true,
+		"secondary-vga": false, "virtio-gpu-pci": false, "virtio-rng-pci": false, "ramfb": false,
+	} {
+		require.Equal(t, vga, hasVGA(vm.Config{Devices: []vm.Device{{Driver: "virtio-rng-pci"}, {Driver: driver}}}), driver)
+	}
+	k := requireKernel(t)
+	for _, cfg := range []vm.Config{
+		{Boot: vm.Boot{Initrd: "none"}}, {Boot: vm.Boot{Initrd: "none"}, Devices: []vm.Device{{Driver: "VGA"}}},
+	} {
+		got, err := NewBooter(BooterOptions{}).ResolveBoot(t.Context(), cfg)
+		require.NoError(t, err)
+		require.Equal(t, hasVGA(cfg), got.Kernel == k.Path, got.Kernel)
+		require.Empty(t, got.Firmware, "SeaBIOS")
+	}
+}
+
 func TestCommandLine(t *testing.T) {
 	b := &Booter{tscKHz: func() (int, bool) { return 2_000_000, true }}
 	generated := b.cmdline(vm.Config{}, true)

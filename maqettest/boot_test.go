@@ -73,7 +73,7 @@ func TestFailure(t *testing.T) {
 	var dir string
 	var inst vm.Instance
 	r := record(t, func(r *recorder) {
-		g := Boot(r, Memory(192*vm.MiB))
+		g := Boot(r, Memory(192*vm.MiB), func(o *options) { o.config.Devices = []vm.Device{{Driver: "VGA"}} })
 		var err error
 		inst, err = g.Instance(t.Context())
 		require.NoError(t, err)
@@ -94,6 +94,7 @@ func TestFailure(t *testing.T) {
 
 	require.NotEmpty(t, artifact(t, r, inst.Name, "console.log"))
 	artifact(t, r, inst.Name, "qemu.log")
+	require.True(t, strings.HasPrefix(artifact(t, r, inst.Name, "screen.png"), "\x89PNG"))
 	require.Contains(t, artifact(t, r, inst.Name, "qmp.log"), `-> {"execute":"query-name"}`)
 	require.Contains(t, artifact(t, r, inst.Name, "qemu-args.txt"), inst.ID)
 	var cfg vm.Config

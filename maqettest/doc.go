@@ -11,7 +11,8 @@
 // and of QEMU's stderr. A folder with the VM's name below tb.ArtifactDir (which go test
 // -artifacts keeps) gets the whole of both as console.log and qemu.log, what was said
 // over QMP since Boot as qmp.log, the configuration as config.json, and QEMU's command
-// line, quoted for a shell, as qemu-args.txt.
+// line, quoted for a shell, as qemu-args.txt; of a guest with a display also what it
+// shows, as screen.png.
 //
 // Where QEMU or a kernel is missing, the test is skipped with the command that installs
 // it. MAQET_REQUIRE=1 turns that into a failure.

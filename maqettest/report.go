@@ -8,9 +8,12 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/maqet/maqet"
+	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/tail"
+	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -78,11 +81,32 @@ func (r *report) save(inst vm.Instance) {
 			files[name] = data
 		}
 	}
+	if png := r.screenshot(inst); png != nil {
+		files["screen.png"] = png
+	}
 	for name, data := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			r.tb.Logf("maqettest: artifact not saved: %v", err)
 		}
 	}
+}
+
+// screenTime bounds a look at the screen of a guest that may be in any state.
+const screenTime = 5 * time.Second
+
+// screenshot returns what the guest shows, nil when it has no screen, or no life.
+func (r *report) screenshot(inst vm.Instance) []byte {
+	r.tb.Helper()
+	if inst.State != vm.Running && inst.State != vm.Paused {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), screenTime)
+	defer cancel()
+	png, err := r.m.QMP.ScreenshotPNG(ctx, inst.ID, qmp.ScreenshotOptions{})
+	if err != nil && !errors.Is(err, errors.ErrQMPUnsupported) {
+		r.tb.Logf("maqettest: no screenshot: %v", err)
+	}
+	return png
 }
 
 // plainWord matches what means itself to a POSIX shell (POSIX.1-2017, XCU 2.2).

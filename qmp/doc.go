@@ -13,6 +13,10 @@
 // audits or denies each by its class. [Manager.AddDevice] and [Manager.RemoveDevice]
 // change the devices of a VM that runs.
 //
+// [Manager.SendKeys] and [Manager.Type] work a VM's keyboard, [Manager.Keyboard] does with
+// other layouts and times, [Manager.Mouse] its pointer; [Manager.Screenshot] and
+// [Manager.WaitScreen] look at its screen.
+//
 // [Agent] is the dialect that the guest agent inside a VM speaks.
 //
 // [AsMonitor] and [FromMonitor] translate to and from the Monitor interface of

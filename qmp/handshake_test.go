@@ -178,24 +178,6 @@ func TestCloseInterruptsTheHandshake(t *testing.T) {
 	require.ErrorIs(t, soon(t, failed), net.ErrClosed)
 }
 
-// play sends the first n bytes of a script, reads a request after each part, and closes
-// the connection.
-func (f *fake) play(script []string, n int) {
-	defer f.conn.Close()
-	for _, part := range script {
-		part = part[:min(n, len(part))]
-		if _, err := io.WriteString(f.conn, part); err != nil {
-			return
-		}
-		if n -= len(part); n == 0 {
-			return
-		}
-		if _, err := f.in.ReadString('\n'); err != nil {
-			return
-		}
-	}
-}
-
 func TestDial(t *testing.T) {
 	path := socketPath(t, "qmp")
 	l, err := net.Listen("unix", path)

@@ -105,6 +105,20 @@ func (m *Manager) execute(ctx context.Context, ref, command string, args any, fi
 	return out, onVM(err, ref)
 }
 
+// hold keeps the VM's control channel for commands that belong together; see [Holder].
+func (m *Manager) hold(ctx context.Context, ref string) (release func(), err error) {
+	conn, err := m.find.QMP(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	holder, ok := conn.(Holder)
+	if !ok {
+		return func() {}, nil
+	}
+	release, err = holder.Hold(ctx)
+	return release, onVM(err, ref)
+}
+
 // Call is [Manager.Execute] with the answer unmarshalled into a T.
 func Call[T any](ctx context.Context, m *Manager, ref, command string, args any) (T, error) {
 	v, err := Do[T](ctx, m.On(ref), command, args)

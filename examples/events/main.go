@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/maqet/maqet"
+	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/qmp/qapi"
 	"github.com/maqet/maqet/vm"
 )
@@ -40,22 +41,12 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 
-	// Every subscriber has a queue of its own; one that does not read delays nobody.
 	events, err := guest.Events(ctx)
 	if err != nil {
 		return err
 	}
 	var printing sync.WaitGroup
-	printing.Go(func() {
-		for e := range events { // until the guest has gone
-			data, err := qapi.Decode(e)
-			if err != nil {
-				log.Print(err)
-				continue
-			}
-			fmt.Printf("  %s %-16s %+v\n", e.Time.Format("15:04:05.000"), e.Name, data)
-		}
-	})
+	printing.Go(func() { show(events) })
 
 	// To miss nothing, subscribe before what causes the event.
 	ports, err := guest.Events(ctx, qapi.EventVserportChange)
@@ -86,4 +77,17 @@ func run(ctx context.Context) (err error) {
 	}
 	printing.Wait()
 	return nil
+}
+
+// show prints events until the guest has gone. Every subscriber has a queue of its own; one
+// that does not read delays nobody.
+func show(events <-chan qmp.Event) {
+	for e := range events {
+		data, err := qapi.Decode(e)
+		if err != nil {
+			log.Print(err)
+			continue
+		}
+		fmt.Printf("  %s %-16s %+v\n", e.Time.Format("15:04:05.000"), e.Name, data)
+	}
 }

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"os"
+	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -27,33 +27,26 @@ func openConsole() {
 // say prints a line on the console: a sign of life, and the last words.
 func say(text string) { syscall.Write(2, []byte("maqet-init: "+text+"\r\n")) }
 
-// activeConsole is the terminal behind /dev/console, which unlike that one can
-// be a session's controlling terminal.
-func activeConsole() string {
-	text, err := os.ReadFile("/sys/class/tty/console/active")
-	if err != nil {
-		return ""
+// consoles are the terminals of the kernel's consoles, those that console= arguments
+// name. Unlike /dev/console they can be a session's controlling terminal.
+func consoles(active string) (ttys []string) {
+	for name := range strings.FieldsSeq(active) {
+		ttys = append(ttys, "/dev/"+name)
 	}
-	name := text
-	for i, c := range text {
-		if c == ' ' {
-			name = text[i+1:] // the last one is /dev/console
-		}
-	}
-	for len(name) > 0 && name[len(name)-1] == '\n' {
-		name = name[:len(name)-1]
-	}
-	if len(name) == 0 {
-		return ""
-	}
-	return "/dev/" + string(name)
+	return ttys
 }
 
-// runShell keeps a shell on the console for a person who types there.
-func runShell(r *reaper) {
+// runShells keeps a shell on each console for people who type there: on a screen, too,
+// if console=tty0 is among the kernel's arguments.
+func runShells(r *reaper) {
+	for _, tty := range consoles(readSmall("/sys/class/tty/console/active")) {
+		go runShell(r, tty)
+	}
+}
+
+func runShell(r *reaper, tty string) {
 	const shell = "/bin/sh"
-	tty := activeConsole()
-	if tty == "" || syscall.Access(shell, 1) != nil {
+	if syscall.Access(shell, 1) != nil {
 		return
 	}
 	for {

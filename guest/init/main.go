@@ -24,7 +24,7 @@ func main() {
 const settleTime = time.Second
 
 // settle loads the drivers of the remaining devices, the power button's among them,
-// gives the kernel the program that loads modules on demand, and puts a shell on the
+// gives the kernel the program that loads modules on demand, and puts a shell on each
 // console.
 func settle(mods *modules, power *power, reaper *reaper) {
 	linkModprobe()
@@ -33,7 +33,7 @@ func settle(mods *modules, power *power, reaper *reaper) {
 		mods.loadAlias(alias)
 	}
 	power.watchButtons()
-	runShell(reaper)
+	runShells(reaper)
 }
 
 // linkModprobe makes /sbin/modprobe, which the kernel runs for modules that are needed
