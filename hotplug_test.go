@@ -27,7 +27,7 @@ type plugTest struct {
 	stays  bool   // it can't be taken out again here
 }
 
-func image(t *testing.T, size int64) string {
+func rawImage(t *testing.T, size int64) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "disk.raw")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
@@ -39,13 +39,13 @@ func plugTests(t *testing.T) []plugTest {
 	const wrote = "echo written in the guest | dd of=/dev/%s conv=fsync 2>/dev/null && dd if=/dev/%s bs=16 count=1 2>/dev/null | grep -q 'written in the'"
 	use := func(disk string) string { return strings.ReplaceAll(wrote, "%s", disk) }
 	return []plugTest{
-		{name: "disk", device: qmp.Device{ID: "scratch", Disk: &qmp.Disk{Path: image(t, 8<<20), Format: "raw", Serial: "S,1"}},
+		{name: "disk", device: qmp.Device{ID: "scratch", Disk: &qmp.Disk{Path: rawImage(t, 8<<20), Format: "raw", Serial: "S,1"}},
 			seen: "test -b /dev/vda -a \"$(cat /sys/block/vda/serial)\" = S,1", use: use("vda")},
-		{name: "NVMe disk", device: qmp.Device{ID: "fast", Disk: &qmp.Disk{Path: image(t, 8<<20), Format: "raw", Interface: qmp.DiskNVMe}},
+		{name: "NVMe disk", device: qmp.Device{ID: "fast", Disk: &qmp.Disk{Path: rawImage(t, 8<<20), Format: "raw", Interface: qmp.DiskNVMe}},
 			seen: "test -b /dev/nvme0n1", use: use("nvme0n1")},
 		{name: "SCSI controller", device: qmp.Device{ID: "scsi", Driver: "virtio-scsi-pci"},
 			seen: "ls /sys/class/scsi_host | grep -q host", stays: true},
-		{name: "SCSI disk", device: qmp.Device{ID: "lun", Disk: &qmp.Disk{Path: image(t, 8<<20), Format: "raw", Interface: qmp.DiskSCSI}},
+		{name: "SCSI disk", device: qmp.Device{ID: "lun", Disk: &qmp.Disk{Path: rawImage(t, 8<<20), Format: "raw", Interface: qmp.DiskSCSI}},
 			seen: "test -b /dev/sda", use: use("sda")},
 		{name: "NIC", device: qmp.Device{ID: "lan", NIC: &qmp.NIC{MAC: "52:54:00:aa:bb:cc"}},
 			seen: "grep -q 52:54:00:aa:bb:cc /sys/class/net/eth*/address"},
@@ -112,7 +112,7 @@ func TestHotplug(t *testing.T) {
 		requireNoBackends(t, g, tests)
 	})
 	t.Run("with its bus", func(t *testing.T) {
-		lun := plugTest{device: qmp.Device{ID: "lun", Disk: &qmp.Disk{Path: image(t, 8<<20), Format: "raw", Interface: qmp.DiskSCSI}}}
+		lun := plugTest{device: qmp.Device{ID: "lun", Disk: &qmp.Disk{Path: rawImage(t, 8<<20), Format: "raw", Interface: qmp.DiskSCSI}}}
 		require.NoError(t, g.AddDevice(t.Context(), lun.device))
 		require.NoError(t, g.RemoveDevice(t.Context(), "scsi"))
 		require.Eventually(t, func() bool {
@@ -235,7 +235,7 @@ func TestHotplugOnPC(t *testing.T) {
 	m := open(t, shortDir(t))
 	g, err := m.Run(t.Context(), vm.Config{Machine: "pc", Disks: []vm.Disk{{Size: vm.MiB}}})
 	require.NoError(t, err)
-	disk := plugTest{device: qmp.Device{ID: "scratch", Disk: &qmp.Disk{Path: image(t, 8<<20), Format: "raw"}}, seen: "test -b /dev/vdb"}
+	disk := plugTest{device: qmp.Device{ID: "scratch", Disk: &qmp.Disk{Path: rawImage(t, 8<<20), Format: "raw"}}, seen: "test -b /dev/vdb"}
 	plugUseUnplug(t, g, disk)
 	require.NoError(t, g.RemoveDevice(t.Context(), "disk0"))
 	eventually(t, g, "test ! -b /dev/vda")
