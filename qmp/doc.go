@@ -10,7 +10,8 @@
 // gets, of kind errors.ErrQMPConnection; see [WithCause] for saying why.
 //
 // [Manager] executes commands on VMs by their name, under a [Policy] that allows,
-// audits or denies each by its class.
+// audits or denies each by its class. [Manager.AddDevice] and [Manager.RemoveDevice]
+// change the devices of a VM that runs.
 //
 // [Manager.SendKeys] and [Manager.Type] work a VM's keyboard, [Manager.Keyboard] does with
 // other layouts and times, [Manager.Mouse] its pointer; [Manager.Screenshot] and

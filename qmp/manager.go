@@ -25,6 +25,7 @@ type Manager struct {
 	find    Finder
 	policy  Policy
 	log     *slog.Logger
+	hotplug hotplugOptions
 	schemas *schemaCache
 }
 

@@ -42,6 +42,10 @@ type LaunchSpec struct {
 	Config Config // validated, with its name
 	Boot   BootFiles
 	Images []Image // one for each of Config.Disks
+	// Plugged and Unplugged are the Instance's: devices to start with besides those of
+	// Config, and those of Config to leave out.
+	Plugged   []qmp.Device
+	Unplugged []string
 }
 
 // BootFiles is a Boot with everything found: paths exist, the command line is whole.

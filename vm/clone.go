@@ -9,6 +9,11 @@ import (
 func (i Instance) Clone() Instance {
 	i.Config = i.Config.Clone()
 	i.Steps = slices.Clone(i.Steps)
+	i.Plugged = slices.Clone(i.Plugged)
+	for n, d := range i.Plugged {
+		i.Plugged[n] = d.Clone()
+	}
+	i.Unplugged = slices.Clone(i.Unplugged)
 	i.Runtime = i.Runtime.clone()
 	return i
 }

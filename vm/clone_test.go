@@ -87,7 +87,9 @@ func requireApart(t *testing.T, path string, a, b reflect.Value) {
 			requireApart(t, path+"[]", a.MapIndex(k), b.MapIndex(k))
 		}
 	case reflect.Pointer:
-		require.NotEqual(t, a.Pointer(), b.Pointer(), path)
+		if a.Type().Elem().Size() > 0 { // what has no content shares nothing, wherever it is
+			require.NotEqual(t, a.Pointer(), b.Pointer(), path)
+		}
 	case reflect.Interface:
 		requireApart(t, path, a.Elem(), b.Elem())
 	}

@@ -29,7 +29,17 @@ type Config struct {
 
 	CPU    CPU  `json:"cpu,omitzero" yaml:"cpu,omitempty"`
 	Memory Size `json:"memory,omitempty" yaml:"memory,omitempty"` // Empty: 256 MiB. At least 1 MiB, whole MiB.
-	Boot   Boot `json:"boot,omitzero" yaml:"boot,omitempty"`
+	// MaxMemory is what the memory can grow to by plugging modules (qmp.Memory), at most
+	// eight of them; whole MiB. Empty: no more than Memory, none can be plugged. Room for
+	// modules makes an emulated boot about a tenth longer.
+	MaxMemory Size `json:"max_memory,omitempty" yaml:"max_memory,omitempty"`
+	// HotplugPorts is how many PCI devices can be plugged into a running VM whose machine
+	// has PCI Express (q35, virt), at most 32; each takes a port. 0: four,
+	// which make a boot less than two hundredths longer. -1: none. A machine "pc" needs
+	// none, and a microvm takes no PCI devices. The ports are "hotplug0", "hotplug1", ...;
+	// one of Devices with such a "bus" can be removed while the VM runs.
+	HotplugPorts int  `json:"hotplug_ports,omitempty" yaml:"hotplug_ports,omitempty"`
+	Boot         Boot `json:"boot,omitzero" yaml:"boot,omitempty"`
 
 	Disks    []Disk    `json:"disks,omitempty" yaml:"disks,omitempty"`
 	Networks []Network `json:"networks,omitempty" yaml:"networks,omitempty"` // none: the guest has no network card
@@ -62,6 +72,9 @@ type CPU struct {
 	Sockets int    `json:"sockets,omitempty" yaml:"sockets,omitempty"`
 	Cores   int    `json:"cores,omitempty" yaml:"cores,omitempty"`
 	Threads int    `json:"threads,omitempty" yaml:"threads,omitempty"`
+	// Max is how many there can be after plugging more (qmp.CPU), a multiple of Cores x
+	// Threads; Sockets grows with it. Empty: no more than Count.
+	Max int `json:"max,omitempty" yaml:"max,omitempty"`
 }
 
 // Boot says how the guest starts.

@@ -51,6 +51,9 @@ func TestTwice(t *testing.T) {
 		"networks[1].forwards[0].port": {Networks: []vm.Network{{Forwards: []vm.Forward{{Port: 80, Guest: 80}}}, {Forwards: []vm.Forward{{Host: "127.0.0.1", Port: 80, Guest: 81, Proto: "tcp"}}}}},
 		"devices[1].id":                {Devices: []vm.Device{{Driver: "x", ID: "a"}, {Driver: "x", ID: "a"}}},
 		"cpu":                          {CPU: vm.CPU{Sockets: 100, Cores: 100}},
+		"cpu.max":                      {CPU: vm.CPU{Count: 2, Max: 1}},
+		"max_memory":                   {MaxMemory: vm.DefaultMemory - vm.MiB},
+		"hotplug_ports":                {HotplugPorts: 33},
 	} {
 		var ce *errors.ConfigError
 		require.ErrorAs(t, cfg.Validate(), &ce, field)
@@ -58,6 +61,27 @@ func TestTwice(t *testing.T) {
 	}
 	require.NoError(t, vm.Config{Networks: []vm.Network{{Forwards: []vm.Forward{
 		{Port: 53, Guest: 53}, {Port: 53, Guest: 53, Proto: "udp"}, {Host: "127.0.0.2", Port: 53, Guest: 53}}}}}.Validate())
+}
+
+// TestHeadroom: what can be plugged later.
+func TestHeadroom(t *testing.T) {
+	for _, cfg := range []vm.Config{
+		{HotplugPorts: -1}, {HotplugPorts: 32}, {MaxMemory: vm.DefaultMemory}, {Memory: vm.GiB, MaxMemory: 4 * vm.GiB},
+		{CPU: vm.CPU{Max: 1}}, {CPU: vm.CPU{Count: 2, Max: 3}}, {CPU: vm.CPU{Cores: 2, Threads: 2, Max: 8}},
+	} {
+		require.NoError(t, cfg.Validate(), "%+v", cfg)
+	}
+	for field, list := range map[string][]vm.Config{
+		"hotplug_ports": {{HotplugPorts: -2}},
+		"max_memory":    {{Memory: vm.GiB, MaxMemory: vm.GiB - vm.MiB}, {MaxMemory: vm.GiB + 1}, {MaxMemory: -vm.GiB}, {MaxMemory: 17 * vm.TiB}},
+		"cpu.max":       {{CPU: vm.CPU{Max: -1}}, {CPU: vm.CPU{Max: 5000}}, {CPU: vm.CPU{Cores: 2, Max: 3}}},
+	} {
+		for _, cfg := range list {
+			var ce *errors.ConfigError
+			require.ErrorAs(t, cfg.Validate(), &ce, "%+v", cfg)
+			require.True(t, ce.Has(field), "%s in %v", field, ce)
+		}
+	}
 }
 
 func TestNames(t *testing.T) {

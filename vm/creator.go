@@ -107,7 +107,7 @@ func (c *creator) change(ctx context.Context, inst Instance, cfg Config) (Instan
 	if inst.State.Live() {
 		return inst, &errors.TransitionError{VM: inst.Name, Op: "change", State: string(inst.State), Hint: "stop it first"}
 	}
-	return c.m.states.amend(ctx, inst, func(i *Instance) { i.Config = cfg })
+	return c.m.states.amend(ctx, inst, func(i *Instance) { i.Config, i.Unplugged = cfg, nil })
 }
 
 // sameConfig compares what two configurations mean: an empty list is no list.

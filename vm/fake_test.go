@@ -64,7 +64,7 @@ func (b *fakeBackend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest,
 	self, err := proc.Self()
 	require.NoError(b.t, err)
 	g := &fakeGuest{
-		b: b, id: spec.ID, client: qmp.NewClient(), done: make(chan struct{}),
+		b: b, id: spec.ID, spec: spec, client: qmp.NewClient(), done: make(chan struct{}),
 		runtime: vm.Runtime{Process: vm.Process(self), Backend: "process", Accel: "tcg", Args: []string{"qemu"},
 			Console: filepath.Join(b.dir, spec.ID+".console"), Stderr: filepath.Join(b.dir, spec.ID+".stderr"), Disks: spec.Images},
 	}
@@ -124,6 +124,7 @@ func (b *fakeBackend) guest(id string) *fakeGuest {
 type fakeGuest struct {
 	b       *fakeBackend
 	id      string
+	spec    vm.LaunchSpec
 	client  *qmp.Client
 	runtime vm.Runtime
 	shared  *fakeGuest // the first one, for those that were attached later
@@ -132,6 +133,7 @@ type fakeGuest struct {
 	conns   []net.Conn
 	running bool
 	free    bool // released: it can't be signalled any more
+	device  bool // QEMU has any device that it is asked for
 	exit    errors.ExitStatus
 	once    sync.Once
 	done    chan struct{}
@@ -177,6 +179,10 @@ func (g *fakeGuest) serve(conn net.Conn) {
 			g.running = true
 		case "stop":
 			g.running = false
+		case "qom-get":
+			if answer = `{"return":"virtio-rng-pci"}`; !g.device {
+				answer = `{"error":{"class":"DeviceNotFound","desc":"no"}}`
+			}
 		}
 		_, err := fmt.Fprint(conn, answer+"\r\n")
 		g.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/qmp"
 )
 
 // Instance is what is recorded of a VM. It is a copy: changing it changes nothing.
@@ -15,6 +16,14 @@ type Instance struct {
 	Reason string `json:"reason,omitempty"` // why it is in this state
 	// Steps are those of the last start, in order, with their durations.
 	Steps []Step `json:"steps,omitempty"`
+	// Plugged are the devices that were plugged while the VM ran (qmp.Manager.AddDevice),
+	// each with its place. A start comes with them.
+	Plugged []qmp.Device `json:"plugged,omitempty"`
+	// Unplugged names the devices, disks and network cards of Config that were removed
+	// while the VM ran (qmp.Manager.RemoveDevice). A start comes without them. Config
+	// stays as it is, so that applying it again changes nothing; applying another one
+	// empties the list.
+	Unplugged []string `json:"unplugged,omitempty"`
 	// Runtime describes the guest while it is live, and how it ended afterwards.
 	Runtime Runtime `json:"runtime,omitzero"`
 	// Owner is the process that added the VM, or started it last.

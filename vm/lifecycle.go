@@ -184,7 +184,8 @@ func (s *start) images(ctx context.Context) (func(context.Context) error, error)
 	if err != nil {
 		return nil, err
 	}
-	s.spec = LaunchSpec{ID: s.inst.ID, Config: s.inst.Config, Boot: boot, Images: images}
+	s.spec = LaunchSpec{ID: s.inst.ID, Config: s.inst.Config, Boot: boot, Images: images,
+		Plugged: s.inst.Plugged, Unplugged: s.inst.Unplugged}
 	return undo, nil
 }
 

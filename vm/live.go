@@ -186,6 +186,7 @@ func (l *liveSet) connect(ctx context.Context, inst Instance) (*liveGuest, error
 	}
 	lg := l.add(inst, guest, limits)
 	lg.setUp()
+	lg.lookForDevices(inst)
 	return lg, nil
 }
 

@@ -154,6 +154,9 @@ func (g *liveGuest) event(ev qmp.Event) {
 		if ev.Decode(&data) == nil && data.Open {
 			g.setUp()
 		}
+	case "DEVICE_DELETED":
+		g.sign()
+		g.unplugged(ev)
 	default:
 		g.sign()
 	}

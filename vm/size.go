@@ -20,6 +20,9 @@ const (
 	TiB Size = 1 << 40
 )
 
+// DefaultMemory is what an empty Config.Memory means.
+const DefaultMemory = 256 * MiB
+
 var sizeUnits = map[string]Size{
 	"": 1, "B": 1, "K": KiB, "M": MiB, "G": GiB, "T": TiB, "P": 1 << 50,
 }

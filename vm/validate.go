@@ -32,6 +32,7 @@ func (c Config) Validate() error {
 	v.identity(c)
 	v.cpu(c.CPU)
 	v.memory(c.Memory)
+	v.headroom(c)
 	v.boot(c.Boot)
 	v.disks(c.Disks)
 	v.networks(c.Networks)
@@ -135,6 +136,27 @@ func (v *validator) memory(m Size) {
 		v.add("memory", m.String(), "is not a whole number of MiB", "round it to MiB")
 	case m > 16*TiB:
 		v.add("memory", m.String(), "is more than 16 TiB", "use less")
+	}
+}
+
+// headroom checks what can be plugged later.
+func (v *validator) headroom(c Config) {
+	if c.HotplugPorts < -1 || c.HotplugPorts > 32 {
+		v.add("hotplug_ports", fmt.Sprint(c.HotplugPorts), "is out of range", "use 1 to 32, -1 for none, or leave it out")
+	}
+	switch m := c.MaxMemory; {
+	case m == 0:
+	case m%MiB != 0 || m > 16*TiB:
+		v.add("max_memory", m.String(), "is not a whole number of MiB up to 16 TiB", `write 4 * vm.GiB in Go, "4G" in YAML`)
+	case m < cmp.Or(c.Memory, DefaultMemory):
+		v.add("max_memory", m.String(), "is less than memory", "leave it out, or make it larger")
+	}
+	switch unit := max(c.CPU.Cores, 1) * max(c.CPU.Threads, 1); {
+	case c.CPU.Max == 0:
+	case c.CPU.Max < c.CPU.Vcpus() || c.CPU.Max > 4096:
+		v.add("cpu.max", fmt.Sprint(c.CPU.Max), "is less than the number of CPUs, or more than 4096", "leave it out, or make it larger")
+	case c.CPU.Max%unit != 0:
+		v.add("cpu.max", fmt.Sprint(c.CPU.Max), fmt.Sprintf("is not a multiple of cores x threads, which is %d", unit), "round it up")
 	}
 }
 

@@ -4,8 +4,9 @@
 // lists and the devices ask for, and then serves two protocols over
 // virtio-serial: the QEMU guest agent's on the port org.qemu.guest_agent.0, so that any
 // tool can talk to the guest, and package wire's on org.maqet.stream.0 and .1, where
-// output and file trees stream. It reaps orphans, powers off at the power
-// button, and gives a person at the console a shell when there is one.
+// output and file trees stream. It reaps orphans, brings CPUs and memory that are
+// plugged into use, powers off at the power button, and gives a person at the console
+// a shell when there is one.
 //
 // Everything waits for events; an idle guest uses no CPU time. Only the
 // standard library is used, and of that only what starts fast: every block of

@@ -68,6 +68,7 @@ func run() error {
 	mods.readRules()
 	mods.loadForDevices("/sys", firstBuses("/sys"))
 	mountRest()
+	onlineMemory("/sys")
 	upLoopback()
 	configureNIC()
 
@@ -95,6 +96,8 @@ func run() error {
 			power.watchButtons()
 		case e.action == "add" && e.subsystem == "net":
 			configureNIC()
+		case e.action == "add" && (e.subsystem == "cpu" || e.subsystem == "memory"):
+			online("/sys" + e.path)
 		}
 	})
 }

@@ -96,7 +96,7 @@ func TestLoadForDevices(t *testing.T) {
 }
 
 func TestParseUevent(t *testing.T) {
-	e := parseUevent([]byte("add@/devices/x\x00ACTION=add\x00SUBSYSTEM=virtio\x00MODALIAS=virtio:d1v2\x00SEQNUM=7\x00"))
-	require.Equal(t, uevent{action: "add", subsystem: "virtio", modalias: "virtio:d1v2"}, e)
+	e := parseUevent([]byte("add@/devices/x\x00ACTION=add\x00DEVPATH=/devices/x\x00SUBSYSTEM=virtio\x00MODALIAS=virtio:d1v2\x00SEQNUM=7\x00"))
+	require.Equal(t, uevent{action: "add", path: "/devices/x", subsystem: "virtio", modalias: "virtio:d1v2"}, e)
 	require.Equal(t, uevent{}, parseUevent([]byte("libudev")))
 }

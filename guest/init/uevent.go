@@ -9,6 +9,7 @@ import (
 // uevent is what the kernel says about a device that came, went or changed.
 type uevent struct {
 	action, subsystem, modalias string
+	path                        string // of the device, below /sys
 }
 
 // uevents is the kernel's stream of uevents. It is opened before the first module
@@ -54,6 +55,8 @@ func parseUevent(msg []byte) (e uevent) {
 		switch string(key) {
 		case "ACTION":
 			e.action = string(value)
+		case "DEVPATH":
+			e.path = string(value)
 		case "SUBSYSTEM":
 			e.subsystem = string(value)
 		case "MODALIAS":

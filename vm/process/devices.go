@@ -10,7 +10,9 @@ import (
 
 func (b *builder) disks() {
 	for i, d := range b.spec.Config.Disks {
-		b.disk(i, d, b.spec.Images[i])
+		if !b.unplugged(d.NameAt(i)) {
+			b.disk(i, d, b.spec.Images[i])
+		}
 	}
 }
 
@@ -50,6 +52,9 @@ func (b *builder) disk(i int, d vm.Disk, img vm.Image) {
 func (b *builder) networks() {
 	for i, n := range b.spec.Config.Networks {
 		field, name := fmt.Sprintf("networks[%d]", i), n.NameAt(i)
+		if b.unplugged(name) {
+			continue
+		}
 		netdev := props{"type": "user", "id": name}
 		var forwards []props
 		for _, f := range n.Forwards {

@@ -27,6 +27,12 @@ type hostFacts struct {
 // devices are the -device variants of virtio.
 func (h hostFacts) microvm() bool { return h.machine == "microvm" }
 
+// pcie reports whether the machine is one whose root bus is PCI Express, which takes no
+// devices while it runs.
+func (h hostFacts) pcie() bool {
+	return strings.HasPrefix(h.machine, "pc-q35-") || h.machine == "virt" || strings.HasPrefix(h.machine, "virt-")
+}
+
 var hostArchs = map[string]string{"amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64"}
 
 // defaultMachines by architecture.

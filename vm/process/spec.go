@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -12,9 +13,6 @@ import (
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/vm"
 )
-
-// defaultMemory is what an empty Config.Memory means.
-const defaultMemory = 256 * vm.MiB
 
 // files are the paths of a VM's own files.
 type files struct {
@@ -49,9 +47,11 @@ func build(spec vm.LaunchSpec, host hostFacts, f files) (*builder, error) {
 	b.monitors()
 	b.console()
 	b.serialPorts()
+	b.ports() // before what may be on them
 	b.disks()
 	b.networks()
 	b.devices()
+	b.plugged()
 	raw := parseRaw(spec.Config.Args)
 	b.problems = append(b.problems, collisions(b.args, raw)...)
 	if len(b.problems) > 0 {
@@ -90,10 +90,7 @@ func (b *builder) identity() {
 
 func (b *builder) machine() {
 	cfg := b.spec.Config
-	memory := cfg.Memory
-	if memory == 0 {
-		memory = defaultMemory
-	}
+	memory := cmp.Or(cfg.Memory, vm.DefaultMemory)
 	machine := []string{"", b.host.machine}
 	if cfg.Template {
 		machine = append(machine, "memory-backend", "mem")
@@ -104,7 +101,7 @@ func (b *builder) machine() {
 	b.add(plain("accel", b.host.accel, "accel"))
 	b.add(plain("cpu", cpuModel(cfg.CPU.Model, b.host), "cpu.model"))
 	b.add(keyed("smp", "", "cpu", topology(cfg.CPU)...))
-	b.add(keyed("m", "", "memory", "size", strconv.FormatInt(int64(memory/vm.MiB), 10)+"M"))
+	b.add(keyed("m", "", "memory", b.memory(memory)...))
 	// Nothing that was not asked for; no configuration of the host; halted, so that no
 	// event is missed; no window.
 	for _, option := range []string{"nodefaults", "no-user-config", "S"} {
@@ -139,6 +136,12 @@ func cpuModel(model string, host hostFacts) string {
 
 func topology(c vm.CPU) []string {
 	t := []string{"cpus", strconv.Itoa(c.Vcpus())}
+	if c.Max > 0 {
+		t = append(t, "maxcpus", strconv.Itoa(c.Max))
+		if c.Sockets > 0 { // the product of what is given has to be maxcpus
+			c.Sockets = c.Max / (max(c.Cores, 1) * max(c.Threads, 1))
+		}
+	}
 	for _, part := range []struct {
 		name string
 		n    int
@@ -262,9 +265,9 @@ func (b *builder) virtio(kind string) string {
 
 func (b *builder) devices() {
 	for i, d := range b.spec.Config.Devices {
-		id := d.ID
-		if id == "" {
-			id = fmt.Sprintf("device%d", i)
+		id := d.IDAt(i)
+		if b.unplugged(id) {
+			continue
 		}
 		p := props{"driver": d.Driver, "id": id}
 		for k, v := range d.Props {

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -108,6 +109,8 @@ func Whole(n int) vm.Instance {
 	} {
 		inst.Steps = append(inst.Steps, vm.Step{Name: step, Started: when, Duration: 12_345_678})
 	}
+	inst.Plugged = []qmp.Device{{ID: "scratch", Driver: "virtio-blk-pci", Bus: "hotplug0", Disk: &qmp.Disk{Path: "/images/a,b.raw", Format: "raw"}}}
+	inst.Unplugged = []string{"disk0"}
 	inst.Runtime = vm.Runtime{
 		Process: process, Backend: "process", Accel: "tcg", Machine: "pc-q35-7.2",
 		Dir: "/run/user/1000/maqet/4711", Console: "/state/console.log", Stderr: "/state/stderr.log",

@@ -1,0 +1,19 @@
+package maqet
+
+import (
+	"context"
+
+	"github.com/maqet/maqet/qmp"
+)
+
+// AddDevice plugs a device into the running VM, which also starts with it from then on;
+// see qmp.Manager.AddDevice.
+func (h *Machine) AddDevice(ctx context.Context, d qmp.Device) error {
+	return h.m.QMP.AddDevice(ctx, h.id, d)
+}
+
+// RemoveDevice takes a device out of the running VM, and returns once the guest let go of
+// it; see qmp.Manager.RemoveDevice.
+func (h *Machine) RemoveDevice(ctx context.Context, id string) error {
+	return h.m.QMP.RemoveDevice(ctx, h.id, id)
+}

@@ -1,0 +1,158 @@
+package vm
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/qmp"
+)
+
+// A Manager is the qmp.Recorder of its VMs.
+var _ qmp.Recorder = (*Manager)(nil)
+
+// DeviceAdded implements qmp.Recorder: it puts d into [Instance].Plugged, instead of any
+// other device with its ID.
+func (m *Manager) DeviceAdded(ctx context.Context, ref string, d qmp.Device) error {
+	ctx, done, err := m.begin(ctx, "record a plugged device")
+	if err != nil {
+		return err
+	}
+	defer done()
+	inst, err := m.store.Get(ctx, ref)
+	if err != nil {
+		return err
+	}
+	return m.states.retry(ctx, inst.ID, func(now Instance) error {
+		_, err := m.states.amend(ctx, now, func(i *Instance) { i.Plugged = append(withoutDevice(i.Plugged, d.ID), d.Clone()) })
+		return err
+	})
+}
+
+// DeviceRemoved implements qmp.Recorder: it takes the device out of [Instance].Plugged,
+// or puts it into [Instance].Unplugged when it is one of the configuration's. A device
+// that is in the guest, because somebody has plugged it again, stays as it is.
+func (m *Manager) DeviceRemoved(ctx context.Context, ref, id string) error {
+	ctx, done, err := m.begin(ctx, "record a removed device")
+	if err != nil {
+		return err
+	}
+	defer done()
+	inst, err := m.store.Get(ctx, ref)
+	if err != nil {
+		return err
+	}
+	return m.deviceGone(ctx, inst.ID, inst.Runtime.Process, id)
+}
+
+// deviceGone corrects the record of a VM after its process was seen to have let go of a
+// device. That may be long ago: so QEMU is asked after the record was read, and a change
+// in between makes the write fail.
+func (m *Manager) deviceGone(ctx context.Context, vmID string, process Process, id string) error {
+	return m.states.retry(ctx, vmID, func(now Instance) error {
+		if now.Runtime.Process != process {
+			return nil // started again since, with the device
+		}
+		plugged := slices.ContainsFunc(now.Plugged, func(d qmp.Device) bool { return d.ID == id })
+		configured := now.Config.hasDevice(id) && !slices.Contains(now.Unplugged, id)
+		if !plugged && !configured {
+			return nil
+		}
+		if lg := m.live.cached(vmID); lg != nil {
+			if there, err := lg.hasDevice(ctx, id); err != nil || there {
+				return err
+			}
+		}
+		_, err := m.states.amend(ctx, now, func(i *Instance) {
+			i.Plugged = withoutDevice(i.Plugged, id)
+			if configured {
+				i.Unplugged = append(slices.Clone(i.Unplugged), id)
+			}
+		})
+		return err
+	})
+}
+
+// hasDevice asks QEMU whether it has the device.
+func (g *liveGuest) hasDevice(ctx context.Context, id string) (bool, error) {
+	_, err := g.guest.QMP().Execute(ctx, "qom-get", map[string]string{"path": "/machine/peripheral/" + id, "property": "type"})
+	var refused *errors.QMPError
+	if errors.As(err, &refused) && refused.Class == "DeviceNotFound" {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// unplugged records, in the background, that the guest let go of a device.
+func (g *liveGuest) unplugged(ev qmp.Event) {
+	var data struct {
+		Device string `json:"device"`
+	}
+	if ev.Decode(&data) != nil || data.Device == "" {
+		return
+	}
+	g.wg.Go(func() { g.deviceGone(data.Device) })
+}
+
+func (g *liveGuest) deviceGone(id string) {
+	err := g.m.deviceGone(g.ctx, g.id, g.guest.Runtime().Process, id)
+	if err != nil && !errors.Is(err, errors.ErrVMNotFound) && g.ctx.Err() == nil {
+		g.m.log.Warn("removed device not recorded", "vm", g.name, "device", id, "error", err)
+	}
+}
+
+// lookForDevices corrects, in the background, the record of a guest that was just found
+// again: it may have let go of a device while no process watched it.
+func (g *liveGuest) lookForDevices(inst Instance) {
+	var ids []string
+	for _, d := range inst.Plugged {
+		ids = append(ids, d.ID)
+	}
+	for i, d := range inst.Config.Devices {
+		ids = append(ids, d.IDAt(i))
+	}
+	if len(ids) == 0 {
+		return
+	}
+	g.m.live.watching.Go(func() {
+		for _, id := range ids {
+			if there, err := g.hasDevice(g.ctx, id); err == nil && !there {
+				g.deviceGone(id)
+			}
+		}
+	})
+}
+
+func withoutDevice(list []qmp.Device, id string) []qmp.Device {
+	return slices.DeleteFunc(slices.Clone(list), func(d qmp.Device) bool { return d.ID == id })
+}
+
+// hasDevice reports whether the configuration has a device, disk or network card of that
+// name.
+func (c Config) hasDevice(id string) bool {
+	for i, d := range c.Devices {
+		if d.IDAt(i) == id {
+			return true
+		}
+	}
+	for i, d := range c.Disks {
+		if d.NameAt(i) == id {
+			return true
+		}
+	}
+	for i, n := range c.Networks {
+		if n.NameAt(i) == id {
+			return true
+		}
+	}
+	return false
+}
+
+// IDAt returns the device's ID, or the one it has by its position.
+func (d Device) IDAt(index int) string {
+	if d.ID != "" {
+		return d.ID
+	}
+	return fmt.Sprintf("device%d", index)
+}
