@@ -213,5 +213,8 @@ func (c *monitorConn) Close() error {
 	c.cancel()
 	c.work.Wait()
 	c.hub.close()
+	if err != nil && lostConnection(err) {
+		return nil // it had gone already
+	}
 	return err
 }
