@@ -2,11 +2,9 @@ package maqet
 
 import (
 	"context"
-	"encoding/json"
 	"io/fs"
 
 	"github.com/maqet/maqet/guest"
-	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -95,16 +93,6 @@ func (h *Machine) CopyFrom(ctx context.Context, guestPath, hostPath string) erro
 
 // Console returns the guest's console: its text so far, what follows, and typing.
 func (h *Machine) Console() (guest.Console, error) { return h.m.Guest.Console(h.id) }
-
-// QMP sends a command to QEMU, within the policy, and returns its answer.
-func (h *Machine) QMP(ctx context.Context, command string, args any) (json.RawMessage, error) {
-	return h.m.QMP.Execute(ctx, h.id, command, args)
-}
-
-// Events delivers QEMU's events by name, or all, until ctx or the guest ends.
-func (h *Machine) Events(ctx context.Context, names ...string) (<-chan qmp.Event, error) {
-	return h.m.QMP.Events(ctx, h.id, names...)
-}
 
 // Pause halts the virtual CPUs.
 func (h *Machine) Pause(ctx context.Context) error { return h.m.QMP.Pause(ctx, h.id) }

@@ -51,16 +51,23 @@ var (
 
 func newControl(g *guest, opts ...qmp.ClientOption) *control {
 	c := &control{Client: qmp.NewClient(opts...), guest: g, acquire: make(chan struct{}, 1)}
-	// Between its turns a client would not notice that QEMU has gone.
 	c.unbind = context.AfterFunc(g.life, func() {
-		c.mu.Lock()
-		idle := !c.own && c.turn == nil
-		c.mu.Unlock()
-		if idle {
-			_ = c.Client.Close() // never fails
+		if len(c.acquire) == 0 { // who connects will say better how it ended
+			c.bury()
 		}
 	})
 	return c
+}
+
+// bury closes a client that has no connection, by which it would notice that QEMU has
+// gone.
+func (c *control) bury() {
+	c.mu.Lock()
+	idle := !c.own && c.turn == nil
+	c.mu.Unlock()
+	if idle && c.guest.life.Err() != nil {
+		_ = c.Client.Close() // never fails
+	}
 }
 
 // Close ends the channel for good.
@@ -146,20 +153,27 @@ func (c *control) hold(ctx context.Context, first bool) (release func(), err err
 // leave ends one user's part in the turn, and with the last one's the turn.
 func (c *control) leave() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.users--; c.users > 0 {
-		return
+	c.users--
+	last := c.users == 0
+	if last {
+		c.Disconnect() // closes the socket, which frees its lock
+		close(c.turn)
+		c.turn, c.parted = nil, time.Now()
 	}
-	c.Disconnect() // closes the socket, which frees its lock
-	close(c.turn)
-	c.turn, c.parted = nil, time.Now()
+	c.mu.Unlock()
+	if last {
+		c.bury()
+	}
 }
 
 // claim connects to a monitor, unless somebody else in this process has done it meanwhile.
 func (c *control) claim(ctx context.Context) error {
 	select {
 	case c.acquire <- struct{}{}:
-		defer func() { <-c.acquire }()
+		defer func() {
+			<-c.acquire
+			c.bury()
+		}()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
