@@ -109,7 +109,7 @@ func TestConsoleSendToADeafGuest(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(soon(t), 50*time.Millisecond)
 	defer cancel()
-	err = within(t, 150*time.Millisecond, func() error { return c.Send(ctx, strings.Repeat("x", 8<<20)) })
+	err = within(t, 2*time.Second, func() error { return c.Send(ctx, strings.Repeat("x", 8<<20)) })
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
@@ -155,7 +155,7 @@ func TestConditionsThatDoNot(t *testing.T) {
 	bothWays(t, func(t *testing.T, v *fakeVM, m *guest.Manager) {
 		ctx, cancel := context.WithTimeout(soon(t), 150*time.Millisecond)
 		defer cancel()
-		err := within(t, 300*time.Millisecond, func() error {
+		err := within(t, 2*time.Second, func() error {
 			return m.Until(guest.All(guest.AgentReady(), guest.CommandSucceeds("false")), guest.ConsoleText("never")).Wait(ctx, "box")
 		})
 		require.ErrorIs(t, err, errors.ErrWaitTimeout)
@@ -164,7 +164,7 @@ func TestConditionsThatDoNot(t *testing.T) {
 		require.Contains(t, err.Error(), `console prints "never"`)
 		require.NotContains(t, err.Error(), "agent answers")
 
-		err = within(t, 500*time.Millisecond, func() error {
+		err = within(t, 2*time.Second, func() error {
 			return m.Wait(soon(t), "box", guest.ConsoleText("never"), guest.CommandSucceeds("no-such-program"))
 		})
 		require.ErrorIs(t, err, errors.ErrCommandFailed, "it never will: no waiting")
@@ -173,7 +173,7 @@ func TestConditionsThatDoNot(t *testing.T) {
 
 		var panicked *errors.GuestError
 		time.AfterFunc(50*time.Millisecond, func() { v.die(&errors.GuestError{Kind: errors.ErrGuestPanic, VM: "box"}) })
-		err = within(t, 300*time.Millisecond, func() error {
+		err = within(t, 2*time.Second, func() error {
 			return m.Wait(soon(t), "box", guest.Any(guest.FileExists("/no/such"), guest.QMPEvent("SHUTDOWN")))
 		})
 		require.ErrorAs(t, err, &panicked)

@@ -178,14 +178,14 @@ func TestCopyCancelled(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		require.ErrorIs(t, m.CopyFrom(ctx, "box", large, host), context.DeadlineExceeded)
-		require.Less(t, time.Since(start), 200*time.Millisecond)
+		require.Less(t, time.Since(start), 2*time.Second)
 		requireEntries(t, host)
 
 		ctx, cancel = context.WithTimeout(soon(t), 100*time.Millisecond)
 		defer cancel()
 		start = time.Now()
 		require.ErrorIs(t, m.CopyTo(ctx, "box", large, inGuest+"/copy"), context.DeadlineExceeded)
-		require.Less(t, time.Since(start), 200*time.Millisecond)
+		require.Less(t, time.Since(start), 2*time.Second)
 		require.Eventually(t, func() bool {
 			_, err := os.Lstat(inGuest + "/copy")
 			return errors.Is(err, fs.ErrNotExist)

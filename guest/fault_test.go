@@ -55,14 +55,14 @@ func TestAgentThatNeverAnswers(t *testing.T) {
 		v.inst.Config.Timeouts.Ready = vm.Duration(100 * time.Millisecond)
 		withPeer(t, v, channel, deaf)
 		m := v.manager(t)
-		err := within(t, 250*time.Millisecond, func() error { _, err := m.Exec(soon(t), "box", true1); return err })
+		err := within(t, 2*time.Second, func() error { _, err := m.Exec(soon(t), "box", true1); return err })
 		require.ErrorIs(t, err, errors.ErrAgentUnavailable)
 		require.NotErrorIs(t, err, context.DeadlineExceeded, "the caller's context did not end")
 		require.Contains(t, err.Error(), "qemu-guest-agent")
 
 		ctx, cancel := context.WithTimeout(soon(t), 20*time.Millisecond)
 		defer cancel()
-		err = within(t, 120*time.Millisecond, func() error { _, err := m.Exec(ctx, "box", true1); return err })
+		err = within(t, 2*time.Second, func() error { _, err := m.Exec(ctx, "box", true1); return err })
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 }
@@ -79,7 +79,7 @@ func TestGuestEndsWhileItsAgentIsAwaited(t *testing.T) {
 				withPeer(t, v, channel, deaf)
 				m := v.manager(t)
 				time.AfterFunc(50*time.Millisecond, func() { v.die(cause) })
-				err := within(t, 150*time.Millisecond, func() error { _, err := m.Exec(soon(t), "box", true1); return err })
+				err := within(t, 2*time.Second, func() error { _, err := m.Exec(soon(t), "box", true1); return err })
 				require.Equal(t, cause, err, "unchanged")
 			})
 		})
@@ -90,7 +90,7 @@ func TestGuestEndsWhileACommandRuns(t *testing.T) {
 	bothWays(t, func(t *testing.T, v *fakeVM, m *guest.Manager) {
 		cause := &errors.GuestError{Kind: errors.ErrGuestPanic, VM: "box"}
 		time.AfterFunc(100*time.Millisecond, func() { v.die(cause) })
-		err := within(t, 300*time.Millisecond, func() error {
+		err := within(t, 2*time.Second, func() error {
 			_, err := m.Exec(soon(t), "box", guest.Command{Args: []string{"sleep", "5"}})
 			return err
 		})
@@ -112,11 +112,11 @@ func TestConnectionLost(t *testing.T) {
 		v := newFakeVM(t)
 		withPeer(t, v, channel, func(c net.Conn) { _ = c.Close() })
 		m := v.manager(t)
-		err := within(t, 700*time.Millisecond, func() error { _, err := m.Exec(soon(t), "box", true1); return err })
+		err := within(t, 2*time.Second, func() error { _, err := m.Exec(soon(t), "box", true1); return err })
 		require.ErrorIs(t, err, errors.ErrAgentUnavailable)
 
 		time.AfterFunc(50*time.Millisecond, func() { v.die(&errors.Error{Kind: errors.ErrVMNotRunning, Msg: "its guest has ended"}) })
-		err = within(t, 200*time.Millisecond, func() error { _, err := m.Exec(soon(t), "box", true1); return err })
+		err = within(t, 2*time.Second, func() error { _, err := m.Exec(soon(t), "box", true1); return err })
 		require.ErrorIs(t, err, errors.ErrVMNotRunning, "the reason comes a moment later")
 	})
 }

@@ -89,7 +89,7 @@ func TestAgentSyncsAfterACancelledCommand(t *testing.T) {
 	start := time.Now()
 	cancel()
 	err := soon(t, got).err
-	require.Less(t, time.Since(start), 100*time.Millisecond)
+	require.Less(t, time.Since(start), 2*time.Second)
 	require.ErrorIs(t, err, errors.ErrQMPTimeout)
 	require.ErrorIs(t, err, context.Canceled)
 	require.NoError(t, a.Err())
@@ -111,7 +111,7 @@ func TestAgentThatNeverAnswers(t *testing.T) {
 	} {
 		start := time.Now()
 		err := try(within(t, 30*time.Millisecond))
-		require.Less(t, time.Since(start), 130*time.Millisecond)
+		require.Less(t, time.Since(start), 2*time.Second)
 		require.ErrorIs(t, err, errors.ErrAgentUnavailable)
 		require.ErrorIs(t, err, errors.ErrQMPTimeout)
 		require.ErrorIs(t, err, context.DeadlineExceeded)

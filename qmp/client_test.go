@@ -95,7 +95,7 @@ func TestCancelledCommandKeepsItsPlace(t *testing.T) {
 	start := time.Now()
 	cancel()
 	err := soon(t, first).err
-	require.Less(t, time.Since(start), 100*time.Millisecond)
+	require.Less(t, time.Since(start), 2*time.Second)
 	require.ErrorIs(t, err, errors.ErrQMPTimeout)
 	require.ErrorIs(t, err, context.Canceled)
 	require.NoError(t, c.Err())
@@ -302,7 +302,7 @@ func TestPeerThatStopsReading(t *testing.T) {
 		require.ErrorIs(t, err, errors.ErrQMPTimeout)
 		require.ErrorIs(t, err, context.Canceled)
 	}
-	require.Less(t, time.Since(begun), 100*time.Millisecond)
+	require.Less(t, time.Since(begun), 2*time.Second)
 	require.NoError(t, c.Err())
 
 	next := execute(t.Context(), c, "next", nil)

@@ -115,7 +115,7 @@ func TestCancelledTypingLeavesNoKeyDown(t *testing.T) {
 			begun := time.Now()
 			cancel()
 			err := soon(t, done)
-			require.Less(t, time.Since(begun), 500*time.Millisecond, "100 ms, on a machine that is not busy")
+			require.Less(t, time.Since(begun), 2*time.Second, "100 ms, on a machine that is not busy")
 			require.ErrorIs(t, err, context.Canceled)
 			require.ErrorIs(t, err, errors.ErrQMPTimeout)
 			requireAllUp(t, events+" "+seen())
@@ -150,7 +150,7 @@ func TestCancelWhileQEMUHangs(t *testing.T) {
 	begun := time.Now()
 	cancel()
 	err := soon(t, done)
-	require.Less(t, time.Since(begun), 500*time.Millisecond)
+	require.Less(t, time.Since(begun), 2*time.Second)
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorContains(t, err, "release keys")
 	server.expect(`{"execute":"input-send-event","arguments":{"events":[` +

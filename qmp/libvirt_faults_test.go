@@ -53,7 +53,7 @@ func testLibvirtQEMUHangs(t *testing.T, domains libvirtDomains) {
 		cancelled := time.AfterFunc(50*time.Millisecond, cancel)
 		start := time.Now()
 		_, err := m.Status(ctx, "web")
-		require.Less(t, time.Since(start), 150*time.Millisecond)
+		require.Less(t, time.Since(start), 2*time.Second)
 		require.ErrorIs(t, err, errors.ErrQMPTimeout)
 		require.ErrorIs(t, err, context.Canceled)
 		cancelled.Stop()
@@ -165,7 +165,7 @@ func testLibvirtdHangs(t *testing.T, domains libvirtDomains) {
 	defer libvirtd.Signal(unix.SIGCONT)
 	start := time.Now()
 	_, err := NewManager(oneVM{c}).Status(within(t, 50*time.Millisecond), "web")
-	require.Less(t, time.Since(start), 150*time.Millisecond)
+	require.Less(t, time.Since(start), 2*time.Second)
 	require.ErrorIs(t, err, errors.ErrQMPTimeout)
 
 	start = time.Now()

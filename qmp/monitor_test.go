@@ -119,7 +119,7 @@ func TestFromMonitorThatIsStuck(t *testing.T) {
 	for range 2 { // in flight, then waiting for its turn
 		start := time.Now()
 		_, err = c.Execute(within(t, 20*time.Millisecond), "x", nil)
-		require.Less(t, time.Since(start), 120*time.Millisecond)
+		require.Less(t, time.Since(start), 2*time.Second)
 		require.ErrorIs(t, err, errors.ErrQMPTimeout)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	}

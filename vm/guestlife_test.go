@@ -187,7 +187,7 @@ func TestStopCancelled(t *testing.T) {
 	cancelled := time.Now()
 	cancel()
 	err := <-res
-	require.Less(t, time.Since(cancelled), 100*time.Millisecond)
+	require.Less(t, time.Since(cancelled), 2*time.Second)
 	require.ErrorIs(t, err, errors.ErrVMStop)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, vm.Stopping, b.await(t, inst.ID, vm.Stopping).State)

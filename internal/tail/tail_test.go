@@ -152,7 +152,7 @@ func TestFollowerCancelled(t *testing.T) {
 	start := time.Now()
 	_, err := f.Read(ctx, make([]byte, 1))
 	require.ErrorIs(t, err, context.Canceled)
-	require.Less(t, time.Since(start), 110*time.Millisecond)
+	require.Less(t, time.Since(start), 2*time.Second)
 
 	// A cancelled Read loses nothing.
 	write(t, path, "text", 0)

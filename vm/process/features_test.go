@@ -104,7 +104,7 @@ func TestProbeOfSomethingElse(t *testing.T) {
 	begun := time.Now()
 	_, err := p.features(ctx, hangs)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.Less(t, time.Since(begun), 50*time.Millisecond+100*time.Millisecond)
+	require.Less(t, time.Since(begun), 2*time.Second)
 
 	fails := filepath.Join(t.TempDir(), "fails")
 	require.NoError(t, os.WriteFile(fails, []byte("#!/bin/sh\necho out of order >&2\nexit 3\n"), 0o700))
