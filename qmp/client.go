@@ -125,7 +125,8 @@ func Dial(ctx context.Context, network, address string, opts ...ClientOption) (*
 	return c, nil
 }
 
-// Connect takes over conn and does the handshake: it reads the greeting and enables
+// Connect takes over conn, which, if it is a syscall.Conn, is written to at its descriptor
+// and not by its Write, and does the handshake: it reads the greeting and enables
 // what the monitor offers. When it fails, conn is closed, the error is
 // errors.ErrQMPConnection (with errors.ErrQMPTimeout inside when time ran out) and the
 // client is as it was before. Events that come during the handshake are delivered.

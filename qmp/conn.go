@@ -35,6 +35,12 @@ type FileConn interface {
 	ExecuteWithFiles(ctx context.Context, command string, args any, files ...*os.File) (json.RawMessage, error)
 }
 
+// PlainSocket is a net.Conn that embeds a *net.UnixConn or *net.TCPConn and leaves its
+// reading and writing alone. [Client.Connect] writes to such a socket without waiting, and
+// passes files over it, as it does with the two themselves; of other types it uses only
+// the methods of net.Conn.
+type PlainSocket interface{ PlainSocket() }
+
 // Holder is a Conn that may be shared with other processes by turns; found by a type
 // assertion. Between turns its events are missed: subscriptions get an [EventGap] when a
 // turn begins.

@@ -23,8 +23,14 @@ type directWriter struct {
 	try     tryWrite
 }
 
-// newDirectWriter returns nil if conn is no socket, such as one end of a net.Pipe.
+// newDirectWriter returns nil if conn is no plain socket, such as one end of a net.Pipe or
+// a type that embeds a socket and may have a Write of its own.
 func newDirectWriter(conn net.Conn, step stepFunc) *directWriter {
+	switch conn.(type) {
+	case *net.UnixConn, *net.TCPConn, PlainSocket:
+	default:
+		return nil
+	}
 	socket, ok := conn.(syscall.Conn)
 	if !ok {
 		return nil

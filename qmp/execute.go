@@ -10,7 +10,7 @@ import (
 )
 
 // Execute implements [Conn]. Commands are answered in the order in which they were
-// written. At most eight are in flight, more wait for their turn: QEMU would not read
+// written. At most seven are in flight, more wait for their turn: QEMU would not read
 // them either. A command whose context ended before it was written has no effect.
 func (c *Client) Execute(ctx context.Context, command string, args any) (json.RawMessage, error) {
 	r, s, err := c.prepare(command, args)
@@ -54,7 +54,7 @@ func (c *Client) ExecuteWithFiles(ctx context.Context, command string, args any,
 	if err != nil {
 		return nil, err
 	}
-	passed, err := passFiles(s.conn, files)
+	passed, err := passFiles(s.conn, s.direct != nil, files)
 	if err != nil {
 		return nil, &errors.Error{Kind: errors.ErrQMP, Op: "QMP " + command, Msg: "files can't be passed", Err: err}
 	}

@@ -11,6 +11,6 @@ import (
 // passedFiles can't be had here.
 type passedFiles struct{}
 
-func passFiles(net.Conn, []*os.File) (*passedFiles, error) { return nil, errors.ErrUnsupported }
+func passFiles(net.Conn, bool, []*os.File) (*passedFiles, error) { return nil, errors.ErrUnsupported }
 
 func (*passedFiles) close() {}

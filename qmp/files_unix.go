@@ -4,6 +4,7 @@ package qmp
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"sync"
@@ -18,13 +19,17 @@ type passedFiles struct {
 	once   sync.Once
 }
 
-// passFiles duplicates files for the way over conn.
-func passFiles(conn net.Conn, files []*os.File) (*passedFiles, error) {
-	// *net.UnixConn, and what embeds it.
-	if _, ok := conn.(interface {
-		WriteMsgUnix(b, oob []byte, addr *net.UnixAddr) (n, oobn int, err error)
-	}); !ok {
-		return nil, errors.New("not a unix socket")
+// mostFiles is SCM_MAX_FD (unix(7)): a write with more fails, and would end the connection.
+const mostFiles = 253
+
+// passFiles duplicates files for the way over conn, which must have a direct writer: it
+// sends them.
+func passFiles(conn net.Conn, direct bool, files []*os.File) (*passedFiles, error) {
+	if _, unix := conn.LocalAddr().(*net.UnixAddr); !unix || !direct {
+		return nil, errors.New("not a plain unix socket")
+	}
+	if len(files) > mostFiles {
+		return nil, fmt.Errorf("%d at once, the kernel passes at most %d", len(files), mostFiles)
 	}
 	p := &passedFiles{}
 	for _, f := range files {

@@ -120,17 +120,17 @@ func (s *session) step(try tryWrite) (done, full bool, err error) {
 	}
 	n, err := try(s.out[s.sent:], s.sender.files)
 	if err != nil {
+		s.sender.files.close()
+		s.sender.files = nil
 		return false, false, err
-	}
-	if n > 0 && first {
-		s.begun()
 	}
 	s.sent += n
 	if s.sent < len(s.out) {
 		full = true
-		if s.sent == 0 {
-			s.unload()
-		}
+		s.unload()
+	}
+	if n > 0 && first {
+		s.begun()
 	}
 	return false, full, nil
 }
@@ -193,12 +193,16 @@ func (s *session) encode(c *call) {
 	s.loaded, s.ends = append(s.loaded, c), append(s.ends, len(s.out))
 }
 
-// unload takes back what load did.
+// unload takes back what load did with the commands of which nothing was written.
 func (s *session) unload() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	keep, end := 0, 0 // commands, bytes
+	for end < s.sent {
+		keep, end = keep+1, s.ends[keep]
+	}
 	var urgent, waiting []*call
-	for _, c := range s.loaded {
+	for _, c := range s.loaded[keep:] {
 		if c.request.id != 0 {
 			if s.byID[c.request.id] == c {
 				delete(s.byID, c.request.id)
@@ -211,18 +215,19 @@ func (s *session) unload() {
 			waiting = append(waiting, c)
 		}
 	}
-	if s.sender.files != nil {
+	if keep == 0 && s.sender.files != nil {
 		s.filesIn, s.sender.files = false, nil
 	}
 	abandoned := func(c *call) bool {
-		if c.given {
+		drop := c.given || s.err != nil // after the end nobody looks at what waits
+		if drop {
 			c.files.close()
 		}
-		return c.given
+		return drop
 	}
 	s.urgent = append(slices.DeleteFunc(urgent, abandoned), s.urgent...)
 	s.waiting = append(slices.DeleteFunc(waiting, abandoned), s.waiting...)
-	s.out, s.sent = s.out[:0], 0
+	s.out, s.loaded, s.ends = s.out[:end], s.loaded[:keep], s.ends[:keep]
 }
 
 // withdraw forgets a command that nobody waits for any more, if it was not written yet:

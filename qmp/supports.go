@@ -19,9 +19,16 @@ func (m *Manager) Schema(ctx context.Context, ref string) (*Schema, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := m.schemas.get(ctx, conn, func() (*Schema, error) { return ReadSchema(ctx, m.On(ref)) })
+	same := *m // what is kept is this connection's, also if the VM is started anew meanwhile
+	same.find = oneConn{conn}
+	s, err := m.schemas.get(ctx, conn, func() (*Schema, error) { return ReadSchema(ctx, same.On(ref)) })
 	return s, onVM(err, ref)
 }
+
+// oneConn finds one connection, whatever is asked for.
+type oneConn struct{ conn Conn }
+
+func (f oneConn) QMP(context.Context, string) (Conn, error) { return f.conn, nil }
 
 // Supports reports whether the QEMU of the VM called ref has a command that takes the
 // arguments; [Schema.Supports] says how they are written.
@@ -33,9 +40,8 @@ func (m *Manager) Supports(ctx context.Context, ref, command string, arguments .
 // schemaCache keeps what was read: by binary for ever (a host has few), by connection as
 // long as that lasts.
 type schemaCache struct {
-	turn chan struct{} // held by who reads, so that the others learn from it
-
 	mu       sync.Mutex
+	reading  map[any]chan struct{} // by binary, else connection: closed when who reads is done
 	byBinary map[string]*Schema
 	byConn   []connSchema
 }
@@ -46,22 +52,35 @@ type connSchema struct {
 }
 
 func newSchemaCache() *schemaCache {
-	return &schemaCache{turn: make(chan struct{}, 1), byBinary: map[string]*Schema{}}
+	return &schemaCache{reading: map[any]chan struct{}{}, byBinary: map[string]*Schema{}}
 }
 
 func (c *schemaCache) get(ctx context.Context, conn Conn, read func() (*Schema, error)) (*Schema, error) {
-	if s := c.known(conn); s != nil {
-		return s, nil
+	var key any = conn
+	if name := binaryOf(conn); name != "" {
+		key = name
 	}
-	select {
-	case c.turn <- struct{}{}:
-		defer func() { <-c.turn }()
-	case <-ctx.Done():
-		return nil, errors.Wrap(errors.ErrQMPTimeout, "QMP query-qmp-schema", "", context.Cause(ctx))
+	done := make(chan struct{})
+	for {
+		s, other := c.begin(conn, key, done)
+		if s != nil {
+			return s, nil
+		}
+		if other == nil {
+			break
+		}
+		select { // learns from it, or reads itself
+		case <-other:
+		case <-ctx.Done():
+			return nil, errors.Wrap(errors.ErrQMPTimeout, "QMP query-qmp-schema", "", context.Cause(ctx))
+		}
 	}
-	if s := c.known(conn); s != nil {
-		return s, nil
-	}
+	defer func() {
+		c.mu.Lock()
+		delete(c.reading, key)
+		c.mu.Unlock()
+		close(done)
+	}()
 	s, err := read()
 	if err == nil {
 		c.keep(conn, s)
@@ -76,9 +95,22 @@ func binaryOf(conn Conn) string {
 	return ""
 }
 
-func (c *schemaCache) known(conn Conn) *Schema {
+// begin returns what is known, or who is reading it, or neither: then the caller reads.
+func (c *schemaCache) begin(conn Conn, key any, done chan struct{}) (s *Schema, other <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if s := c.known(conn); s != nil {
+		return s, nil
+	}
+	if other, ok := c.reading[key]; ok {
+		return nil, other
+	}
+	c.reading[key] = done
+	return nil, nil
+}
+
+// known returns what was kept. The caller holds mu.
+func (c *schemaCache) known(conn Conn) *Schema {
 	if name := binaryOf(conn); name != "" {
 		return c.byBinary[name]
 	}

@@ -43,14 +43,20 @@ type Transcript struct {
 	file  rotatingFile
 	log   *slog.Logger
 	vm    string
-	queue chan Frame
+	queue chan queuedFrame
 	stop  func() // no frame comes after it
 	work  sync.WaitGroup
 
 	mu     sync.Mutex
-	missed int // frames left out since the last one written
+	missed int // frames left out since the last one queued
 	closed bool
 	err    error
+}
+
+// queuedFrame is a frame with how many were left out just before it.
+type queuedFrame struct {
+	Frame
+	missed int
 }
 
 // Transcript begins to write what goes over the control channel of the VM called ref to
@@ -67,7 +73,7 @@ func (m *Manager) Transcript(ctx context.Context, ref, path string, opts ...Tran
 	if !ok {
 		return nil, &errors.Error{Kind: errors.ErrQMPUnsupported, Op: "QMP transcript", VM: ref, Msg: "its control channel can't be watched"}
 	}
-	t := &Transcript{log: m.log, vm: ref, queue: make(chan Frame, transcriptQueue),
+	t := &Transcript{log: m.log, vm: ref, queue: make(chan queuedFrame, transcriptQueue),
 		file: rotatingFile{path: path, limit: transcriptSize, keep: transcriptKeep}}
 	for _, opt := range opts {
 		opt(t)
@@ -114,7 +120,8 @@ func (t *Transcript) take(f Frame) {
 		return
 	}
 	select {
-	case t.queue <- f:
+	case t.queue <- queuedFrame{f, t.missed}:
+		t.missed = 0
 	default:
 		t.missed++
 	}
@@ -126,6 +133,12 @@ func (t *Transcript) write(done <-chan struct{}) {
 		select {
 		case f, ok := <-t.queue:
 			if !ok {
+				t.mu.Lock()
+				missed := t.missed
+				t.mu.Unlock()
+				if missed > 0 {
+					t.keep(t.file.write(leftOut(nil, missed)))
+				}
 				t.keep(t.file.close())
 				return
 			}
@@ -137,14 +150,14 @@ func (t *Transcript) write(done <-chan struct{}) {
 	}
 }
 
-func (t *Transcript) record(f Frame) error {
-	t.mu.Lock()
-	missed := t.missed
-	t.missed = 0
-	t.mu.Unlock()
+func leftOut(line []byte, missed int) []byte {
+	return fmt.Appendf(line, "# %d frames left out: the disk was too slow\n", missed)
+}
+
+func (t *Transcript) record(f queuedFrame) error {
 	var line []byte
-	if missed > 0 {
-		line = fmt.Appendf(line, "# %d frames left out: the disk was too slow\n", missed)
+	if f.missed > 0 {
+		line = leftOut(line, f.missed)
 	}
 	line = f.Time.UTC().AppendFormat(line, "2006-01-02T15:04:05.000000Z07:00")
 	data := bytes.TrimSpace(f.Data)

@@ -76,9 +76,9 @@ func hideAnywhere(v any) (found bool) {
 	case map[string]any:
 		qomType, _ := v["qom-type"].(string)
 		for key, value := range v {
-			isText := func() bool { _, ok := value.(string); return ok }
+			text, isText := value.(string)
 			switch {
-			case isText() && (isPassword(key) || key == "data" && strings.HasPrefix(qomType, "secret")):
+			case isText && (isPassword(key) || hasPassword(text) || key == "data" && strings.HasPrefix(qomType, "secret")):
 				v[key], found = blanked, true
 			case hideAnywhere(value):
 				found = true
@@ -92,11 +92,21 @@ func hideAnywhere(v any) (found bool) {
 	return found
 }
 
+// hasPassword knows URLs with a password, and json: file names, which may hold anything.
+func hasPassword(text string) bool {
+	if strings.HasPrefix(text, "json:") {
+		return true
+	}
+	_, rest, ok := strings.Cut(text, "://")
+	user, _, found := strings.Cut(rest, "@")
+	return ok && found && strings.Contains(user, ":") && !strings.Contains(user, "/")
+}
+
 // isPassword knows the names of members that hold a secret itself. Those that end in
 // -secret hold the id of a secret object (password-secret, key-secret), which is none.
 func isPassword(key string) bool {
 	switch key {
-	case "password", "passwd", "passphrase", "secret", "token":
+	case "password", "passwd", "passphrase", "secret", "token", "cookie":
 		return true
 	}
 	return false

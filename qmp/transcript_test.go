@@ -123,7 +123,7 @@ func TestTranscriptTouchesNothingElse(t *testing.T) {
 
 // TestTranscriptNeverDelays: what the disk can't take is left out and counted.
 func TestTranscriptNeverDelays(t *testing.T) {
-	tr := &Transcript{queue: make(chan Frame, 2), file: rotatingFile{path: filepath.Join(t.TempDir(), "t"), limit: transcriptSize}}
+	tr := &Transcript{queue: make(chan queuedFrame, 2), file: rotatingFile{path: filepath.Join(t.TempDir(), "t"), limit: transcriptSize}}
 	require.NoError(t, tr.file.open())
 	for i := range 5 { // nobody writes yet
 		tr.take(Frame{Time: time.Now(), Data: fmt.Appendf(nil, "%d", i)})
@@ -133,8 +133,8 @@ func TestTranscriptNeverDelays(t *testing.T) {
 	require.NoError(t, tr.Close())
 	got := lines(t, tr.file.path)
 	require.Len(t, got, 3)
-	require.Equal(t, "# 3 frames left out: the disk was too slow", got[0])
-	require.Contains(t, got[1], "<- 0")
+	require.Equal(t, "# 3 frames left out: the disk was too slow", got[2])
+	require.Contains(t, got[0], "<- 0")
 }
 
 func TestSecretsAreBlanked(t *testing.T) {
@@ -155,5 +155,17 @@ func TestSecretsAreBlanked(t *testing.T) {
 			want = request
 		}
 		require.Equal(t, want, string(blank([]byte(request))))
+	}
+}
+
+// credentials in URLs, in json: file names, and cookies.
+func TestBlankURL(t *testing.T) {
+	for _, r := range []string{
+		`{"execute":"blockdev-add","arguments":{"driver":"https","node-name":"n","url":"https://user:hush@host/x"}}`,
+		`{"execute":"blockdev-add","arguments":{"driver":"https","node-name":"n","url":"https://host/x","cookie":"session=hush"}}`,
+		`{"execute":"blockdev-add","arguments":{"driver":"raw","file":"json:{\"driver\":\"https\",\"password\":\"hush\"}"}}`,
+		`{"execute":"change-backing-file","arguments":{"device":"d","image-node-name":"n","backing-file":"https://u:hush@h/x"}}`,
+	} {
+		require.NotContains(t, string(blank([]byte(r))), "hush")
 	}
 }

@@ -21,6 +21,9 @@ type channel struct {
 	err   error
 }
 
+// PlainSocket implements qmp.PlainSocket.
+func (c *channel) PlainSocket() {}
+
 // Close closes the connection and lets the next client in. It is idempotent.
 func (c *channel) Close() error {
 	c.once.Do(func() {

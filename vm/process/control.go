@@ -31,6 +31,7 @@ type control struct {
 	own    bool          // the connection is to a monitor of this process's own
 	turn   chan struct{} // it is to the shared one until this is closed; nil: it is not
 	users  int           // of the turn
+	keep   int           // those of them who hold it: what they execute belongs to it
 	since  time.Time     // when the turn began
 	parted time.Time     // when the last turn ended
 }
@@ -78,9 +79,9 @@ func (c *control) Close() error {
 
 // Execute implements qmp.Conn.
 func (c *control) Execute(ctx context.Context, command string, args any) (json.RawMessage, error) {
-	release, err := c.Hold(ctx)
+	release, err := c.hold(ctx, command, false)
 	if err != nil {
-		return nil, errors.Wrap(errors.ErrQMPConnection, "QMP "+command, "", err)
+		return nil, err
 	}
 	defer release()
 	return c.Client.Execute(ctx, command, args)
@@ -88,9 +89,9 @@ func (c *control) Execute(ctx context.Context, command string, args any) (json.R
 
 // ExecuteOOB is qmp.Client's.
 func (c *control) ExecuteOOB(ctx context.Context, command string, args any) (json.RawMessage, error) {
-	release, err := c.Hold(ctx)
+	release, err := c.hold(ctx, command, false)
 	if err != nil {
-		return nil, errors.Wrap(errors.ErrQMPConnection, "QMP "+command, "", err)
+		return nil, err
 	}
 	defer release()
 	return c.Client.ExecuteOOB(ctx, command, args)
@@ -98,9 +99,9 @@ func (c *control) ExecuteOOB(ctx context.Context, command string, args any) (jso
 
 // ExecuteWithFiles implements qmp.FileConn.
 func (c *control) ExecuteWithFiles(ctx context.Context, command string, args any, files ...*os.File) (json.RawMessage, error) {
-	release, err := c.Hold(ctx)
+	release, err := c.hold(ctx, command, false)
 	if err != nil {
-		return nil, errors.Wrap(errors.ErrQMPConnection, "QMP "+command, "", err)
+		return nil, err
 	}
 	defer release()
 	return c.Client.ExecuteWithFiles(ctx, command, args, files...)
@@ -111,28 +112,45 @@ func (c *control) connect(ctx context.Context) error {
 	c.mu.Lock()
 	c.own = c.own && c.Err() == nil
 	c.mu.Unlock()
-	release, err := c.hold(ctx, true)
+	leave, err := c.join(ctx, true, false)
 	if err == nil {
-		release()
+		leave()
 	}
 	return err
 }
 
 // Hold implements qmp.Holder.
-func (c *control) Hold(ctx context.Context) (release func(), err error) { return c.hold(ctx, false) }
+func (c *control) Hold(ctx context.Context) (release func(), err error) {
+	return c.hold(ctx, "turn", true)
+}
 
-func (c *control) hold(ctx context.Context, first bool) (release func(), err error) {
+// hold joins a turn for one command, or to keep it.
+func (c *control) hold(ctx context.Context, what string, keep bool) (release func(), err error) {
+	release, err = c.join(ctx, false, keep)
+	switch {
+	case err == nil:
+		return release, nil
+	case ctx.Err() != nil:
+		return nil, errors.Wrap(errors.ErrQMPTimeout, "QMP "+what, "", ctx.Err())
+	}
+	return nil, errors.Wrap(errors.ErrQMPConnection, "QMP "+what, "", err)
+}
+
+func (c *control) join(ctx context.Context, first, keep bool) (release func(), err error) {
 	for {
 		c.mu.Lock()
 		turn := c.turn
 		switch {
-		case c.own, !c.begun && !first: // the client says itself that it is not connected yet
+		case c.own, !first && (!c.begun || c.Err() != nil): // the client says itself that it is not connected, or why no more
 			c.mu.Unlock()
 			return func() {}, nil
-		case turn != nil && time.Since(c.since) < turnLimit:
+		case turn != nil && c.open(first):
 			c.users++
+			if keep {
+				c.keep++
+			}
 			c.mu.Unlock()
-			return sync.OnceFunc(c.leave), nil
+			return sync.OnceFunc(func() { c.leave(keep) }), nil
 		}
 		c.mu.Unlock()
 		if turn == nil {
@@ -150,9 +168,22 @@ func (c *control) hold(ctx context.Context, first bool) (release func(), err err
 	}
 }
 
+// open reports whether the present turn can be joined. One that somebody holds always can:
+// what he executes would wait for himself. One without users, too: it was just claimed, and
+// would never end. connect wants none whose connection is lost. The caller holds mu.
+func (c *control) open(first bool) bool {
+	if first && c.users > 0 && c.Err() != nil {
+		return false
+	}
+	return c.users == 0 || c.keep > 0 || time.Since(c.since) < turnLimit
+}
+
 // leave ends one user's part in the turn, and with the last one's the turn.
-func (c *control) leave() {
+func (c *control) leave(keep bool) {
 	c.mu.Lock()
+	if keep {
+		c.keep--
+	}
 	c.users--
 	last := c.users == 0
 	if last {
@@ -182,6 +213,13 @@ func (c *control) claim(ctx context.Context) error {
 	c.mu.Unlock()
 	if have {
 		return nil
+	}
+	if c.guest.life.Err() != nil { // its folder may be another guest's by now
+		err := context.Cause(c.guest.life)
+		if c.guest.proc.gone() {
+			err = errors.Join(c.guest.cause(), err)
+		}
+		return err
 	}
 	if err := pause(ctx, courtesy-time.Since(parted)); err != nil {
 		return err

@@ -93,7 +93,7 @@ func TestTurns(t *testing.T) {
 	begun := time.Now()
 	_, err = c.QMP().Execute(ctx, "query-status", nil)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.ErrorIs(t, err, errors.ErrQMPConnection)
+	require.ErrorIs(t, err, errors.ErrQMPTimeout)
 	require.Less(t, time.Since(begun), 5*time.Second)
 	_, err = g.QMP().Execute(patient(t), "stop", nil)
 	require.NoError(t, err)
