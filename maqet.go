@@ -89,7 +89,7 @@ func (m *Maqet) assemble(s *settings) (err error) {
 		return err
 	}
 	m.own("VM manager", m.VM.Close)
-	m.QMP = qmp.NewManager(m.VM, qmp.WithPolicy(s.policy), qmp.WithLogger(s.logger), qmp.WithRecorder(m.VM))
+	m.QMP = qmp.NewManager(m.VM, qmp.WithPolicy(s.policy), qmp.WithLogger(s.logger), qmp.WithRecorder(m.VM), qmp.WithReserved(process.Reserved))
 	m.Guest = guest.NewManager(m.VM, guest.WithLogger(s.logger))
 	m.own("guest manager", m.Guest.Close)
 	m.Cleanup = cleanup.New(m.VM)

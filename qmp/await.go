@@ -45,5 +45,5 @@ func (m *Manager) Await(ctx context.Context, ref string, match func(Event) bool,
 	if lost := conn.Err(); err != nil && ctx.Err() == nil && lost != nil {
 		err = errors.Wrap(errors.ErrQMPConnection, "await an event", "", lost)
 	}
-	return e, onVM(err, ref)
+	return e, onVM(err, m.label(ref))
 }

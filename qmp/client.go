@@ -57,14 +57,19 @@ type clientOptions struct {
 // one from QEMU ends the connection. Default: 64 MiB.
 func FrameLimit(bytes int) ClientOption { return func(o *clientOptions) { o.frameLimit = bytes } }
 
-// EventQueue sets how many events are kept for each subscriber that does not read, at
-// least 2. Default: 8192; memory for them is taken when they come.
-func EventQueue(events int) ClientOption { return func(o *clientOptions) { o.queue = events } }
+// EventQueue sets how many events are kept for each subscriber that does not read, 2 at
+// the least. Default: 8192; memory for them is taken when they come.
+func EventQueue(events int) ClientOption { return func(o *clientOptions) { o.queue = max(events, 2) } }
 
 // HandshakeTimeout bounds Connect, beside its context: the shorter one wins.
 // Default: 30 s.
+// A time that is not positive means the default.
 func HandshakeTimeout(d time.Duration) ClientOption {
-	return func(o *clientOptions) { o.handshake = d }
+	return func(o *clientOptions) {
+		if d > 0 {
+			o.handshake = d
+		}
+	}
 }
 
 // KeepSubscriptions makes subscriptions outlive a lost connection: their channels stay

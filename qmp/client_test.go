@@ -146,7 +146,7 @@ func TestRepliesReachTheirCallers(t *testing.T) {
 	require.NoError(t, c.Close())
 }
 
-func TestAtMostEightInFlight(t *testing.T) {
+func TestCommandsInFlightAreBounded(t *testing.T) {
 	c, server := connected(t)
 	var all []<-chan answer
 	for range window + 1 {
@@ -157,7 +157,7 @@ func TestAtMostEightInFlight(t *testing.T) {
 	}
 	require.NoError(t, server.conn.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
 	_, err := server.in.ReadByte()
-	require.True(t, errors.Is(err, context.DeadlineExceeded) || err.(net.Error).Timeout(), "a ninth command was sent")
+	require.True(t, errors.Is(err, context.DeadlineExceeded) || err.(net.Error).Timeout(), "more than the window was sent")
 	require.NoError(t, server.conn.SetReadDeadline(time.Time{}))
 
 	// One that waits for its turn can be cancelled, and out-of-band commands pass.

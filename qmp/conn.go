@@ -30,6 +30,13 @@ type Conn interface {
 // [Client] is one.
 type FileConn interface {
 	Conn
+	FileExecutor
+}
+
+// FileExecutor is an [Executor] that can pass open files. [Client] is one, and what
+// [Manager.On] returns.
+type FileExecutor interface {
+	Executor
 	// ExecuteWithFiles is Execute with open files, for getfd and add-fd. QEMU gets
 	// duplicates. errors.ErrQMP when the transport has no way to pass files.
 	ExecuteWithFiles(ctx context.Context, command string, args any, files ...*os.File) (json.RawMessage, error)

@@ -65,10 +65,10 @@ func (d Device) backend(device map[string]any) *Part {
 		device["chardev"], device["name"] = d.ID, d.Serial.Name
 		return &Part{partChardev, d.Serial.chardev(d.ID)}
 	case d.RNG != nil:
-		device["rng"] = d.ID
+		device["rng"] = objects + d.ID // "rng" alone may be part of another object's path
 		return &Part{partObject, map[string]any{"qom-type": "rng-builtin", "id": d.ID}}
 	case d.Memory != nil:
-		device["memdev"] = d.ID
+		device["memdev"] = objects + d.ID
 		return &Part{partObject, map[string]any{"qom-type": "memory-backend-ram", "id": d.ID, "size": d.Memory.Size}}
 	}
 	return nil

@@ -99,9 +99,9 @@ func TestDeviceParts(t *testing.T) {
 		`chardev {"backend":{"data":{},"type":"null"},"id":"null"}`,
 		`device {"chardev":"null","driver":"virtserialport","id":"null","name":"org.example.c"}`,
 		`object {"id":"rng","qom-type":"rng-builtin"}`,
-		`device {"driver":"virtio-rng-pci","id":"rng","rng":"rng"}`,
+		`device {"driver":"virtio-rng-pci","id":"rng","rng":"/objects/rng"}`,
 		`object {"id":"dimm","qom-type":"memory-backend-ram","size":134217728}`,
-		`device {"driver":"pc-dimm","id":"dimm","memdev":"dimm"}`,
+		`device {"driver":"pc-dimm","id":"dimm","memdev":"/objects/dimm"}`,
 		`device {"core-id":1,"driver":"max-x86_64-cpu","id":"cpu"}`,
 		`device {"driver":"virtio-scsi-pci","id":"any","num_queues":1}`,
 	}

@@ -3,6 +3,7 @@ package qmp
 import (
 	"context"
 	"encoding/json"
+	"os"
 
 	"github.com/maqet/maqet/errors"
 )
@@ -15,9 +16,9 @@ type Executor interface {
 	Execute(ctx context.Context, command string, args any) (json.RawMessage, error)
 }
 
-// On returns the VM called ref as an [Executor] under the manager's policy. It holds
+// On returns the VM called ref as an executor under the manager's policy. It holds
 // nothing: the VM is looked up at each command.
-func (m *Manager) On(ref string) Executor { return onManager{m, ref} }
+func (m *Manager) On(ref string) FileExecutor { return onManager{m, ref} }
 
 type onManager struct {
 	m   *Manager
@@ -26,6 +27,10 @@ type onManager struct {
 
 func (o onManager) Execute(ctx context.Context, command string, args any) (json.RawMessage, error) {
 	return o.m.Execute(ctx, o.ref, command, args)
+}
+
+func (o onManager) ExecuteWithFiles(ctx context.Context, command string, args any, files ...*os.File) (json.RawMessage, error) {
+	return o.m.ExecuteWithFiles(ctx, o.ref, command, args, files...)
 }
 
 // Do executes a command and unmarshals the answer into a T. An answer that is no T is

@@ -123,13 +123,13 @@ func (c *monitorConn) start(r request, answer chan<- result) bool {
 func (c *monitorConn) run(r request) (reply, error) {
 	// It has no id: libvirt puts in its own and refuses one that has another.
 	request := asciiJSON(r.append(nil))
-	c.taps.show(true, request)
+	c.taps.show(Frame{Sent: true, Data: request})
 	out, err := c.monitor.Run(request)
 	if err != nil {
-		c.taps.show(false, []byte("# "+err.Error()))
+		c.taps.show(Frame{Data: []byte("# " + err.Error()), Command: r.command})
 		return c.failed(err)
 	}
-	c.taps.show(false, out)
+	c.taps.show(Frame{Data: out, Command: r.command})
 	var m message
 	if err := m.parse(out); err != nil {
 		return reply{err: &errorBody{Class: "GenericError", Desc: err.Error()}}, nil
@@ -162,7 +162,7 @@ func (c *monitorConn) listen(events <-chan goqemu.Event) {
 	for e := range events {
 		if c.taps.any() {
 			if frame, err := json.Marshal(e); err == nil {
-				c.taps.show(false, frame)
+				c.taps.show(Frame{Data: frame})
 			}
 		}
 		c.hub.publish(ownEvent(e))

@@ -22,7 +22,7 @@ const hmpCommand = "human-monitor-command"
 func (m *Manager) HMP(ctx context.Context, ref, line string) (string, error) {
 	if strings.TrimSpace(line) == "" || strings.ContainsAny(line, "\r\n\x00") {
 		return "", &errors.Error{
-			Kind: errors.ErrQMP, Op: "human monitor", VM: ref, Msg: "the line is empty, or is more than one",
+			Kind: errors.ErrQMP, Op: "human monitor", VM: m.label(ref), Msg: "the line is empty, or is more than one",
 			Hint: "give one line, such as \"info mtree\"",
 		}
 	}
@@ -32,7 +32,7 @@ func (m *Manager) HMP(ctx context.Context, ref, line string) (string, error) {
 	}
 	var text string
 	if err := json.Unmarshal(out, &text); err != nil {
-		return "", errors.Wrap(errors.ErrQMP, "human monitor: decode the answer", ref, err)
+		return "", errors.Wrap(errors.ErrQMP, "human monitor: decode the answer", m.label(ref), err)
 	}
 	return text, nil
 }

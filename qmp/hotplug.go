@@ -29,14 +29,24 @@ func UnplugTimeout(d time.Duration) ManagerOption {
 	return func(m *Manager) { m.hotplug.timeout = d }
 }
 
+// WithReserved sets which IDs are not for [Manager.AddDevice] and [Manager.RemoveDevice]:
+// those of the devices and channels by which a backend itself reaches its guests. Default:
+// none.
+func WithReserved(reserved func(id string) bool) ManagerOption {
+	return func(m *Manager) { m.hotplug.reserved = reserved }
+}
+
 // hotplugOptions are a Manager's.
 type hotplugOptions struct {
+	reserved func(id string) bool // nil: none
 	recorder Recorder
 	timeout  time.Duration // 0: defaultUnplug
 }
 
 const (
 	defaultUnplug = 30 * time.Second
+	// placeTries is how often a free place may be refused.
+	placeTries = 3
 	// mendTime bounds what has to be done though the caller's context may have ended:
 	// QEMU answers within milliseconds, if at all.
 	mendTime = 5 * time.Second
@@ -47,6 +57,9 @@ type plug struct {
 	m   *Manager
 	ref string
 }
+
+// vm is how errors call the VM.
+func (p plug) vm() string { return p.m.label(p.ref) }
 
 // AddDevice plugs d into the VM called ref: it makes the backends, the device on a free
 // place, and records both. The guest's system finds the device by itself, shortly
@@ -63,18 +76,24 @@ type plug struct {
 // it, with the field of vm.Config that makes one; *errors.QMPError when QEMU refuses;
 // and those of [Manager.Execute].
 func (m *Manager) AddDevice(ctx context.Context, ref string, d Device) error {
-	if err := d.check(ref); err != nil {
+	if err := d.check(m.label(ref)); err != nil {
+		return err
+	}
+	if err := m.free(ref, d); err != nil {
 		return err
 	}
 	p := plug{m, ref}
 	added, err := p.add(ctx, d.Clone())
-	if err != nil || m.hotplug.recorder == nil {
-		return err
+	if err != nil {
+		return p.explain(d, err)
+	}
+	if m.hotplug.recorder == nil {
+		return nil
 	}
 	ctx, cancel := mending(ctx)
 	defer cancel()
 	if err := m.hotplug.recorder.DeviceAdded(ctx, ref, added); err != nil {
-		return &errors.Error{Kind: errors.ErrState, Op: "record device " + d.ID + " of VM", VM: ref,
+		return &errors.Error{Kind: errors.ErrState, Op: "record device " + d.ID + " of VM", VM: m.label(ref),
 			Msg: "it is plugged, but a restart will come without it", Err: err}
 	}
 	return nil
@@ -92,7 +111,7 @@ func (p plug) add(ctx context.Context, d Device) (Device, error) {
 		return d, err
 	}
 	if there {
-		return d, &errors.ConfigError{Kind: errors.ErrInvalidConfiguration, VM: p.ref, Problems: []errors.Problem{{
+		return d, &errors.ConfigError{Kind: errors.ErrInvalidConfiguration, VM: p.vm(), Problems: []errors.Problem{{
 			Field: "device.id", Value: d.ID, Message: "is the ID of a device that the VM has", Fix: "use another, or RemoveDevice first"}}}
 	}
 	if d.NIC != nil && d.NIC.MAC == "" {
@@ -129,7 +148,7 @@ func (p plug) buildAll(ctx context.Context, parts []Part) (made []Part, err erro
 
 func (p plug) build(ctx context.Context, part Part) error {
 	if err := ctx.Err(); err != nil {
-		return errors.Wrap(errors.ErrQMPTimeout, "plug device into VM", p.ref, context.Cause(ctx))
+		return errors.Wrap(errors.ErrQMPTimeout, "plug device into VM", p.vm(), context.Cause(ctx))
 	}
 	return p.change(ctx, makers[part.Option], part.Args)
 }
@@ -141,9 +160,10 @@ func (p plug) change(ctx context.Context, command string, args any) error {
 }
 
 // place makes the device on the first of the places, or when somebody else was quicker,
-// on the next that is free.
+// on the next that is free. A place that looks free after all may have been taken for a
+// moment only, so it is tried again before QEMU's refusal is believed.
 func (p plug) place(ctx context.Context, d Device, places []candidate) (Device, error) {
-	for {
+	for refusals := 1; ; {
 		chosen := places[0]
 		err := p.plugInto(ctx, chosen.device)
 		if err == nil {
@@ -159,7 +179,10 @@ func (p plug) place(ctx context.Context, d Device, places []candidate) (Device, 
 			return d, errors.Join(lookErr, err)
 		}
 		if slices.ContainsFunc(again, func(c candidate) bool { return c.place == chosen.place }) {
-			return d, err // it is free all the same: QEMU has another reason
+			if refusals == placeTries {
+				return d, err // it is free all the same: QEMU has another reason
+			}
+			refusals++
 		}
 		places = again
 	}
@@ -170,7 +193,7 @@ func (p plug) place(ctx context.Context, d Device, places []candidate) (Device, 
 func (p plug) plugInto(ctx context.Context, d Device) error {
 	parts := d.Parts()
 	if err := ctx.Err(); err != nil {
-		return errors.Wrap(errors.ErrQMPTimeout, "plug device into VM", p.ref, context.Cause(ctx))
+		return errors.Wrap(errors.ErrQMPTimeout, "plug device into VM", p.vm(), context.Cause(ctx))
 	}
 	ctx, cancel := mending(ctx)
 	defer cancel()
@@ -190,5 +213,5 @@ func (p plug) undo(ctx context.Context, made []Part) error {
 }
 
 func (p plug) unsupported(d Device, msg, hint string) error {
-	return &errors.Error{Kind: errors.ErrQMPUnsupported, Op: "plug device " + d.ID + " into VM", VM: p.ref, Msg: msg, Hint: hint}
+	return &errors.Error{Kind: errors.ErrQMPUnsupported, Op: "plug device " + d.ID + " into VM", VM: p.vm(), Msg: msg, Hint: hint}
 }

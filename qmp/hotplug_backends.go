@@ -48,13 +48,13 @@ func (p plug) drop(ctx context.Context, option, name string) (found bool, err er
 		case !errors.Is(err, errors.ErrQMPCommand):
 			return true, err
 		case time.Now().After(deadline):
-			return true, &errors.Error{Kind: errors.ErrDeviceBusy, Op: "remove " + option + " " + name + " of VM", VM: p.ref, Msg: "it is in use", Err: err}
+			return true, &errors.Error{Kind: errors.ErrDeviceBusy, Op: "remove " + option + " " + name + " of VM", VM: p.vm(), Msg: "it is in use", Err: err}
 		}
 		found = true
 		select {
 		case <-time.After(freePause):
 		case <-ctx.Done():
-			return true, errors.Wrap(errors.ErrQMPTimeout, "remove "+option+" "+name+" of VM", p.ref, context.Cause(ctx))
+			return true, errors.Wrap(errors.ErrQMPTimeout, "remove "+option+" "+name+" of VM", p.vm(), context.Cause(ctx))
 		}
 	}
 }

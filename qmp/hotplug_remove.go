@@ -35,8 +35,11 @@ const (
 // removed but not recorded so; and those of [Manager.Execute].
 func (m *Manager) RemoveDevice(ctx context.Context, ref, id string) error {
 	if !deviceIDPattern.MatchString(id) {
-		return &errors.ConfigError{VM: ref, Problems: []errors.Problem{{Field: "device.id", Value: id,
+		return &errors.ConfigError{VM: m.label(ref), Problems: []errors.Problem{{Field: "device.id", Value: id,
 			Message: "is not a device's ID", Fix: "give that of AddDevice, or of vm.Config"}}}
+	}
+	if err := m.mayUse(ref, id); err != nil {
+		return err
 	}
 	r := removal{plug: plug{m, ref}, id: id}
 	there, err := r.exists(ctx, peripheral+id)
@@ -51,12 +54,12 @@ func (m *Manager) RemoveDevice(ctx context.Context, ref, id string) error {
 	found, err := r.clear(ctx, id)
 	if rec := m.hotplug.recorder; rec != nil {
 		if recErr := rec.DeviceRemoved(ctx, ref, id); recErr != nil {
-			err = errors.Join(err, &errors.Error{Kind: errors.ErrState, Op: "record the removal of device " + id + " of VM", VM: ref,
+			err = errors.Join(err, &errors.Error{Kind: errors.ErrState, Op: "record the removal of device " + id + " of VM", VM: m.label(ref),
 				Msg: "it is gone, but a restart will come with it", Err: recErr})
 		}
 	}
 	if err == nil && !there && !found {
-		return &errors.QMPError{VM: ref, Command: "device_del", Class: "DeviceNotFound", Desc: "Device '" + id + "' not found"}
+		return &errors.QMPError{VM: m.label(ref), Command: "device_del", Class: "DeviceNotFound", Desc: "Device '" + id + "' not found"}
 	}
 	return err
 }
@@ -103,7 +106,7 @@ func (r removal) removable(ctx context.Context) error {
 		return err
 	}
 	if !can {
-		return r.refusal(errors.ErrQMPUnsupported, "it is where nothing can be unplugged", "give it a hot-plug port, see vm.Config.HotplugPorts", nil)
+		return r.refusal(errors.ErrQMPUnsupported, "it is where nothing can be unplugged", "only devices on hot-plug ports can be: plug it with AddDevice instead of vm.Config", nil)
 	}
 	slots, err := qom[[]cpuSlot](ctx, r.plug, "query-hotpluggable-cpus", nil)
 	if err != nil && !errors.Is(err, errors.ErrQMPCommand) { // machines without such slots say so
@@ -167,7 +170,7 @@ func (r removal) await(ctx context.Context, conn Conn, sub *Subscription, refuse
 		select {
 		case e, ok := <-sub.C():
 			if !ok {
-				return onVM(errors.Wrap(errors.ErrQMPConnection, "unplug device "+r.id, "", conn.Err()), r.ref)
+				return onVM(errors.Wrap(errors.ErrQMPConnection, "unplug device "+r.id, "", conn.Err()), r.vm())
 			}
 			gone, err = r.answered(ctx, e)
 		case <-again.C:
@@ -185,7 +188,7 @@ func (r removal) await(ctx context.Context, conn Conn, sub *Subscription, refuse
 func (r removal) answered(ctx context.Context, e Event) (gone bool, err error) {
 	var data struct{ Device, Msg string }
 	if err := e.Decode(&data); err != nil {
-		return false, errors.Wrap(errors.ErrQMP, "decode "+e.Name, r.ref, err)
+		return false, errors.Wrap(errors.ErrQMP, "decode "+e.Name, r.vm(), err)
 	}
 	switch {
 	case e.Name == EventGap || e.Dropped > 0:
@@ -220,5 +223,5 @@ func (r removal) late(ctx context.Context, cause error) error {
 }
 
 func (r removal) refusal(kind *errors.Kind, msg, hint string, cause error) error {
-	return &errors.Error{Kind: kind, Op: "unplug device " + r.id + " of VM", VM: r.ref, Msg: msg, Hint: hint, Err: cause}
+	return &errors.Error{Kind: kind, Op: "unplug device " + r.id + " of VM", VM: r.vm(), Msg: msg, Hint: hint, Err: cause}
 }

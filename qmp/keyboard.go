@@ -80,7 +80,7 @@ func (m *Manager) Type(ctx context.Context, ref, text string) error {
 // Send presses chords one after another; see [Manager.SendKeys] for how they are
 // written.
 func (k Keyboard) Send(ctx context.Context, keys ...string) error {
-	chords, err := parseKeys(k.ref, keys)
+	chords, err := parseKeys(k.m.label(k.ref), keys)
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (k Keyboard) Type(ctx context.Context, text string) error {
 	if k.opts.Layout != nil {
 		layout = *k.opts.Layout
 	}
-	chords, err := layout.chords(k.ref, text)
+	chords, err := layout.chords(k.m.label(k.ref), text)
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (k Keyboard) Up(ctx context.Context, keys ...string) error {
 
 // oneWay returns all keys of chords, for a guest that runs.
 func (k Keyboard) oneWay(ctx context.Context, keys []string) (chord, error) {
-	chords, err := parseKeys(k.ref, keys)
+	chords, err := parseKeys(k.m.label(k.ref), keys)
 	if err != nil {
 		return nil, err
 	}

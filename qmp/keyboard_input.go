@@ -79,7 +79,7 @@ func (in input) send(ctx context.Context, events []inputEvent) error {
 			return err
 		}
 		if err := sleep(ctx, time.Duration(len(part))*in.gap); err != nil {
-			return errors.Wrap(errors.ErrQMPTimeout, "send input", in.ref, err)
+			return errors.Wrap(errors.ErrQMPTimeout, "send input", in.m.label(in.ref), err)
 		}
 	}
 	return nil
@@ -92,7 +92,7 @@ func (in input) release(ctx context.Context, up []inputEvent, err error) error {
 	defer cancel()
 	in.gap = 0
 	if failed := in.send(ctx, up); failed != nil && !errors.Is(failed, errors.ErrQMPConnection) {
-		return errors.Join(err, errors.Wrap(errors.ErrQMP, "release keys", in.ref, failed))
+		return errors.Join(err, errors.Wrap(errors.ErrQMP, "release keys", in.m.label(in.ref), failed))
 	}
 	return err
 }
@@ -120,7 +120,7 @@ func (m *Manager) requireRunning(ctx context.Context, ref string) error {
 		return err
 	}
 	return &errors.Error{
-		Kind: errors.ErrVMNotRunning, Op: "send input", VM: ref,
+		Kind: errors.ErrVMNotRunning, Op: "send input", VM: m.label(ref),
 		Msg: "it is " + status.Status + ", so QEMU would drop the input", Hint: "resume it first",
 	}
 }

@@ -19,6 +19,18 @@ type Finder interface {
 	QMP(ctx context.Context, ref string) (Conn, error)
 }
 
+// namer is a [Finder] that knows what a VM is called when it is given its ID. vm.Manager
+// is one.
+type namer interface{ VMName(ref string) string }
+
+// label is how errors and the log call a VM, whichever way the caller did.
+func (m *Manager) label(ref string) string {
+	if n, ok := m.find.(namer); ok {
+		return n.VMName(ref)
+	}
+	return ref
+}
+
 // Manager executes QMP commands on VMs, as far as its [Policy] lets it. It is safe for
 // concurrent use, and holds nothing that must be closed.
 type Manager struct {
@@ -55,14 +67,21 @@ func NewManager(find Finder, opts ...ManagerOption) *Manager {
 // ended first (the command may still take effect), errors.ErrQMPConnection when QEMU
 // has gone, and what the [Finder] says about ref, such as errors.ErrVMNotRunning.
 func (m *Manager) Execute(ctx context.Context, ref, command string, args any) (json.RawMessage, error) {
+	return m.ExecuteWithFiles(ctx, ref, command, args)
+}
+
+// ExecuteWithFiles is [Manager.Execute] with open files for QEMU, for getfd and add-fd. QEMU
+// gets duplicates; the files stay the caller's. errors.ErrQMPUnsupported when the VM's
+// control channel can't pass files, as libvirt's.
+func (m *Manager) ExecuteWithFiles(ctx context.Context, ref, command string, args any, files ...*os.File) (json.RawMessage, error) {
 	class := m.policy.Class(command)
 	if command == hmpCommand {
-		err := &errors.Error{Kind: errors.ErrQMPDenied, Op: "QMP " + command, VM: ref,
+		err := &errors.Error{Kind: errors.ErrQMPDenied, Op: "QMP " + command, VM: m.label(ref),
 			Msg: "the human monitor is not reached this way", Hint: "call qmp.Manager.HMP under qmp.AllowDangerous(ctx)"}
 		m.audit(ctx, slog.LevelWarn, ref, command, args, class, 0, err)
 		return nil, err
 	}
-	return m.executeAs(ctx, ref, class, command, args)
+	return m.executeAs(ctx, ref, class, command, args, files...)
 }
 
 // executeAs executes a command under the rules for another class than its own. It is
@@ -74,7 +93,7 @@ func (m *Manager) executeAs(ctx context.Context, ref string, class Class, comman
 		decision = Audit
 	}
 	if decision == Deny {
-		err := denied(ref, command, class)
+		err := denied(m.label(ref), command, class)
 		m.audit(ctx, slog.LevelWarn, ref, command, args, class, 0, err)
 		return nil, err
 	}
@@ -95,14 +114,14 @@ func (m *Manager) execute(ctx context.Context, ref, command string, args any, fi
 	}
 	if len(files) == 0 {
 		out, err := conn.Execute(ctx, command, args)
-		return out, onVM(err, ref)
+		return out, onVM(err, m.label(ref))
 	}
 	withFiles, ok := conn.(FileConn)
 	if !ok {
-		return nil, &errors.Error{Kind: errors.ErrQMPUnsupported, Op: "QMP " + command, VM: ref, Msg: "its control channel can't pass files"}
+		return nil, &errors.Error{Kind: errors.ErrQMPUnsupported, Op: "QMP " + command, VM: m.label(ref), Msg: "its control channel can't pass files"}
 	}
 	out, err := withFiles.ExecuteWithFiles(ctx, command, args, files...)
-	return out, onVM(err, ref)
+	return out, onVM(err, m.label(ref))
 }
 
 // hold keeps the VM's control channel for commands that belong together; see [Holder].
@@ -116,13 +135,13 @@ func (m *Manager) hold(ctx context.Context, ref string) (release func(), err err
 		return func() {}, nil
 	}
 	release, err = holder.Hold(ctx)
-	return release, onVM(err, ref)
+	return release, onVM(err, m.label(ref))
 }
 
 // Call is [Manager.Execute] with the answer unmarshalled into a T.
 func Call[T any](ctx context.Context, m *Manager, ref, command string, args any) (T, error) {
 	v, err := Do[T](ctx, m.On(ref), command, args)
-	return v, onVM(err, ref)
+	return v, onVM(err, m.label(ref))
 }
 
 // Events delivers the named events of the VM called ref, or all when none is named,
@@ -209,7 +228,7 @@ func (m *Manager) audit(ctx context.Context, level slog.Level, ref, command stri
 		outcome = "error"
 	}
 	m.log.LogAttrs(ctx, level, "QMP command",
-		slog.String("vm", ref),
+		slog.String("vm", m.label(ref)),
 		slog.String("command", shorten(command)),
 		slog.Any("arguments", argumentNames(args)),
 		slog.String("class", class.String()),

@@ -101,6 +101,28 @@ func TestManagerEvents(t *testing.T) {
 	require.Empty(t, closed(t, none))
 }
 
+// namedVM knows what its VM is called.
+type namedVM struct{ oneVM }
+
+func (namedVM) VMName(string) string { return "web server" }
+
+// TestErrorsAndLogCallTheVMByName, also when the caller gives its ID.
+func TestErrorsAndLogCallTheVMByName(t *testing.T) {
+	var out bytes.Buffer
+	c, server := connected(t)
+	background(t, func() { server.serve(always(`{"error": {"class": "GenericError", "desc": "no"}}`)) })
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	m := NewManager(namedVM{oneVM{c}}, WithLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+	for _, err := range []error{
+		m.Pause(t.Context(), "web"), m.SendKeys(t.Context(), "web", "nokey"), m.Type(t.Context(), "web", "\x01"),
+		m.AddDevice(t.Context(), "web", Device{}), m.RemoveDevice(t.Context(), "web", "!"),
+	} {
+		require.ErrorContains(t, err, "web server")
+	}
+	require.Contains(t, out.String(), `vm="web server"`)
+	require.NotContains(t, out.String(), "vm=web ")
+}
+
 func TestPolicyDeniesDangerousCommands(t *testing.T) {
 	m, _ := managed(t, always(`{"return": {}}`))
 	args := map[string]string{"filename": "/tmp/x"}

@@ -158,7 +158,7 @@ func (u Mouse) validate(b Button) error {
 	case ButtonLeft, ButtonMiddle, ButtonRight, ButtonSide, ButtonExtra:
 		return nil
 	}
-	return &errors.ConfigError{VM: u.ref, Problems: []errors.Problem{{
+	return &errors.ConfigError{VM: u.m.label(u.ref), Problems: []errors.Problem{{
 		Field: "button", Value: string(b), Message: "is no button", Fix: "use one of the qmp.Button constants",
 	}}}
 }
@@ -186,7 +186,7 @@ func (u Mouse) ready(ctx context.Context, points ...image.Point) (image.Rectangl
 		}
 	}
 	if len(problems) > 0 {
-		return screen, &errors.ConfigError{VM: u.ref, Problems: problems}
+		return screen, &errors.ConfigError{VM: u.m.label(u.ref), Problems: problems}
 	}
 	return screen, u.requireAbsolute(ctx)
 }
@@ -207,7 +207,7 @@ func (u Mouse) requireAbsolute(ctx context.Context) error {
 		}
 	}
 	return &errors.Error{
-		Kind: errors.ErrQMPUnsupported, Op: "move the mouse", VM: u.ref,
+		Kind: errors.ErrQMPUnsupported, Op: "move the mouse", VM: u.m.label(u.ref),
 		Msg:  "no pointing device with absolute coordinates is in use",
 		Hint: `add a device "virtio-tablet-pci" or "usb-tablet", and wait until the guest has its driver`,
 	}

@@ -127,7 +127,7 @@ func (p plug) rootBus(ctx context.Context, d Device, ports int) ([]candidate, er
 		d.Bus = "pci.0"
 		return []candidate{{d.Bus, d}}, nil
 	}
-	e := p.unsupported(d, "machine "+machine+" has no port to plug it into", "set vm.Config.HotplugPorts, and vm.Config.Machine to q35 or virt")
+	e := p.unsupported(d, "machine "+machine+" has no port to plug it into", "set vm.Config.HotplugPorts to 1 or more, on machine q35 or virt")
 	if ports > 0 {
 		e = p.unsupported(d, fmt.Sprintf("all %d PCI Express ports are taken", ports), "unplug a device, or set vm.Config.HotplugPorts higher")
 	}
@@ -172,10 +172,12 @@ func (p plug) memorySlots(ctx context.Context, d Device) ([]candidate, error) {
 	}
 	const hint = "set vm.Config.MaxMemory higher"
 	switch {
+	case room.Slots == 0:
+		return nil, p.unsupported(d, "it has no slots for memory", "set vm.Config.MaxMemory")
 	case len(modules) >= room.Slots:
 		return nil, p.unsupported(d, fmt.Sprintf("all %d memory slots are taken", room.Slots), hint)
 	case d.Memory.Size > left:
-		return nil, p.unsupported(d, fmt.Sprintf("there is room for %d bytes of memory, not %d", left, d.Memory.Size), hint)
+		return nil, p.unsupported(d, fmt.Sprintf("there is room for %d MiB of memory, not %d", left/mebibyte, d.Memory.Size/mebibyte), hint)
 	}
 	return []candidate{{"", d}}, nil
 }

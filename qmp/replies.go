@@ -13,9 +13,10 @@ func (s *session) read() {
 	for {
 		frame, err := s.frames.next()
 		if err == nil {
-			s.taps.received(frame)
 			if err = m.parse(frame); err == nil {
-				err = s.dispatch(&m)
+				err = s.dispatch(&m, frame)
+			} else {
+				s.taps.received(frame, "")
 			}
 		}
 		if err != nil {
@@ -25,12 +26,14 @@ func (s *session) read() {
 	}
 }
 
-func (s *session) dispatch(m *message) error {
+func (s *session) dispatch(m *message, frame []byte) error {
 	switch {
 	case m.Event != "":
+		s.taps.received(frame, "")
 		s.hub.publish(m.event())
 		return nil
 	case m.QMP != nil:
+		s.taps.received(frame, "")
 		if s.greeted {
 			return errors.New("a second greeting")
 		}
@@ -41,8 +44,10 @@ func (s *session) dispatch(m *message) error {
 	}
 	c, err := s.claim(m)
 	if c == nil {
+		s.taps.received(frame, "")
 		return err
 	}
+	s.taps.received(frame, c.request.command)
 	c.reply <- reply{result: m.Return, err: m.Error} // c is not ours any more
 	return nil
 }

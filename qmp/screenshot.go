@@ -41,7 +41,7 @@ func (m *Manager) ScreenshotOf(ctx context.Context, ref string, o ScreenshotOpti
 	}
 	img, err := decodePPM(data)
 	if err != nil {
-		return nil, errors.Wrap(errors.ErrQMP, "take a screenshot", ref, err)
+		return nil, errors.Wrap(errors.ErrQMP, "take a screenshot", m.label(ref), err)
 	}
 	return img, nil
 }
@@ -59,7 +59,7 @@ func (m *Manager) ScreenshotPNG(ctx context.Context, ref string, o ScreenshotOpt
 	}
 	var out bytes.Buffer
 	if err := png.Encode(&out, img); err != nil {
-		return nil, errors.Wrap(errors.ErrQMP, "take a screenshot", ref, err)
+		return nil, errors.Wrap(errors.ErrQMP, "take a screenshot", m.label(ref), err)
 	}
 	return out.Bytes(), nil
 }
@@ -67,6 +67,10 @@ func (m *Manager) ScreenshotPNG(ctx context.Context, ref string, o ScreenshotOpt
 // screendump returns the content of the file that QEMU's screendump writes, a PPM.
 func (m *Manager) screendump(ctx context.Context, ref string, o ScreenshotOptions) ([]byte, error) {
 	args := map[string]any{}
+	if o.Head < 0 || o.Head > 0 && o.Device == "" {
+		return nil, &errors.ConfigError{VM: m.label(ref), Problems: []errors.Problem{{Field: "head", Value: strconv.Itoa(o.Head),
+			Message: "is an output of a device that is not named", Fix: "set Device, and Head to 0 or higher"}}}
+	}
 	if o.Device != "" {
 		args["device"], args["head"] = o.Device, o.Head
 	}
@@ -81,7 +85,7 @@ func (m *Manager) screendump(ctx context.Context, ref string, o ScreenshotOption
 	data, err := dump(ctx, ref, args)
 	if errors.Is(err, errors.ErrQMPCommand) && !m.hasScreen(ctx, ref) {
 		return nil, &errors.Error{
-			Kind: errors.ErrQMPUnsupported, Op: "take a screenshot", VM: ref, Msg: "it has no display",
+			Kind: errors.ErrQMPUnsupported, Op: "take a screenshot", VM: m.label(ref), Msg: "it has no display",
 			Hint: `add a device such as "VGA"`, Err: err,
 		}
 	}
@@ -119,7 +123,7 @@ func (m *Manager) hasScreen(ctx context.Context, ref string) bool {
 func (m *Manager) dumpToMemory(ctx context.Context, ref string, args map[string]any) ([]byte, error) {
 	read, write, err := memoryFile()
 	if err != nil {
-		return nil, errors.Wrap(errors.ErrQMP, "take a screenshot", ref, err)
+		return nil, errors.Wrap(errors.ErrQMP, "take a screenshot", m.label(ref), err)
 	}
 	defer read.Close()
 	defer write.Close()
@@ -154,11 +158,11 @@ func (m *Manager) dumpToMemory(ctx context.Context, ref string, args map[string]
 func (m *Manager) dumpToFolder(ctx context.Context, ref string, args map[string]any) (data []byte, err error) {
 	dir, err := os.MkdirTemp("", "maqet-screen-") // 0700
 	if err != nil {
-		return nil, errors.Wrap(errors.ErrQMP, "take a screenshot", ref, err)
+		return nil, errors.Wrap(errors.ErrQMP, "take a screenshot", m.label(ref), err)
 	}
 	defer func() {
 		if left := os.RemoveAll(dir); left != nil {
-			err = errors.Join(err, errors.Wrap(errors.ErrQMP, "take a screenshot", ref, left))
+			err = errors.Join(err, errors.Wrap(errors.ErrQMP, "take a screenshot", m.label(ref), left))
 		}
 	}()
 	path := filepath.Join(dir, "screen")
@@ -168,7 +172,7 @@ func (m *Manager) dumpToFolder(ctx context.Context, ref string, args map[string]
 	}
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, errors.Wrap(errors.ErrQMP, "take a screenshot", ref, err)
+		return nil, errors.Wrap(errors.ErrQMP, "take a screenshot", m.label(ref), err)
 	}
 	defer file.Close()
 	return m.readScreen(ref, file)
@@ -181,12 +185,12 @@ func (m *Manager) readScreen(ref string, file *os.File) ([]byte, error) {
 		err = errors.New("the picture has " + strconv.FormatInt(info.Size(), 10) + " bytes")
 	}
 	if err != nil {
-		return nil, errors.Wrap(errors.ErrQMP, "take a screenshot", ref, err)
+		return nil, errors.Wrap(errors.ErrQMP, "take a screenshot", m.label(ref), err)
 	}
 	data := make([]byte, info.Size())
 	_, err = file.ReadAt(data, 0)
 	if err != nil && err != io.EOF {
-		return nil, errors.Wrap(errors.ErrQMP, "take a screenshot", ref, err)
+		return nil, errors.Wrap(errors.ErrQMP, "take a screenshot", m.label(ref), err)
 	}
 	return data, nil
 }

@@ -141,7 +141,7 @@ func (s *session) begun() {
 	s.sender.files = nil
 	begin := 0
 	for _, end := range s.ends {
-		s.taps.show(true, s.out[begin:end])
+		s.taps.show(Frame{Sent: true, Data: s.out[begin:end]})
 		begin = end
 	}
 }

@@ -22,7 +22,7 @@ func (m *Manager) Schema(ctx context.Context, ref string) (*Schema, error) {
 	same := *m // what is kept is this connection's, also if the VM is started anew meanwhile
 	same.find = oneConn{conn}
 	s, err := m.schemas.get(ctx, conn, func() (*Schema, error) { return ReadSchema(ctx, same.On(ref)) })
-	return s, onVM(err, ref)
+	return s, onVM(err, m.label(ref))
 }
 
 // oneConn finds one connection, whatever is asked for.

@@ -12,6 +12,9 @@ type Frame struct {
 	Time time.Time
 	Sent bool   // to QEMU; otherwise from it
 	Data []byte // one line; valid during the call only
+	// Command is the one that this answers. Empty for requests, events, and what answers
+	// nothing.
+	Command string
 }
 
 // Tapper is a [Conn] whose frames can be watched; found by a type assertion. [Client]
@@ -68,20 +71,20 @@ func (t *taps) sending() (done func()) {
 }
 
 // received shows a frame that came from QEMU. It costs one load when nobody watches.
-func (t *taps) received(data []byte) {
+func (t *taps) received(data []byte, command string) {
 	if t.any() {
 		t.order.Lock()
 		defer t.order.Unlock()
-		t.show(false, data)
+		t.show(Frame{Data: data, Command: command})
 	}
 }
 
-func (t *taps) show(sent bool, data []byte) {
+func (t *taps) show(f Frame) {
 	list := t.list.Load()
 	if list == nil {
 		return
 	}
-	f := Frame{Time: time.Now(), Sent: sent, Data: data}
+	f.Time = time.Now()
 	for _, tap := range *list {
 		tap.fn(f)
 	}

@@ -25,9 +25,14 @@ const (
 type TranscriptOption func(*Transcript)
 
 // TranscriptSize sets at what size in bytes a transcript's file is put away as PATH.1 and
-// begun anew, and how many such older files are kept. Default: 8 MiB, 2 older files.
+// begun anew, and how many such older files are kept, 0 or more. Default, also for a size
+// that is not positive: 8 MiB; 2 older files.
 func TranscriptSize(size int64, keep int) TranscriptOption {
-	return func(t *Transcript) { t.file.limit, t.file.keep = max(size, 1), max(keep, 0) }
+	return func(t *Transcript) {
+		if t.file.keep = max(keep, 0); size > 0 {
+			t.file.limit = size
+		}
+	}
 }
 
 // Transcript is a file that gets every frame of a VM's control channel, one a line:
@@ -35,8 +40,9 @@ func TranscriptSize(size int64, keep int) TranscriptOption {
 //	2026-01-02T15:04:05.000001Z -> {"execute":"query-status"}
 //	2026-01-02T15:04:05.000243Z <- {"return": {"status": "running", "running": true}}
 //
-// Secrets are replaced by "***": passwords, the data of secret objects, lines for the
-// human monitor, and the keys that are typed. Frames are cut after 16 KiB. The connection
+// Secrets are replaced by "***": passwords, also those in URLs, the data of secret objects
+// (and all texts that qom-get returns), lines for the human monitor, and the keys that are
+// typed. Frames are cut after 16 KiB. The connection
 // never waits for the disk: when it is too slow, frames are left out and a line says
 // how many.
 type Transcript struct {
@@ -71,15 +77,15 @@ func (m *Manager) Transcript(ctx context.Context, ref, path string, opts ...Tran
 	}
 	tapper, ok := conn.(Tapper)
 	if !ok {
-		return nil, &errors.Error{Kind: errors.ErrQMPUnsupported, Op: "QMP transcript", VM: ref, Msg: "its control channel can't be watched"}
+		return nil, &errors.Error{Kind: errors.ErrQMPUnsupported, Op: "QMP transcript", VM: m.label(ref), Msg: "its control channel can't be watched"}
 	}
-	t := &Transcript{log: m.log, vm: ref, queue: make(chan queuedFrame, transcriptQueue),
+	t := &Transcript{log: m.log, vm: m.label(ref), queue: make(chan queuedFrame, transcriptQueue),
 		file: rotatingFile{path: path, limit: transcriptSize, keep: transcriptKeep}}
 	for _, opt := range opts {
 		opt(t)
 	}
 	if err := t.file.open(); err != nil {
-		return nil, errors.Wrap(errors.ErrQMP, "QMP transcript", ref, err)
+		return nil, errors.Wrap(errors.ErrQMP, "QMP transcript", m.label(ref), err)
 	}
 	t.stop = tapper.Tap(t.take)
 	done := conn.Done()
@@ -109,6 +115,9 @@ func (t *Transcript) end() {
 
 // take queues a frame; it is called by the connection.
 func (t *Transcript) take(f Frame) {
+	if !f.Sent {
+		f.Data = blankReply(f.Command, f.Data)
+	}
 	if len(f.Data) > transcriptFrame && !f.Sent {
 		f.Data = fmt.Appendf(bytes.Clone(f.Data[:transcriptFrame]), "... (%d bytes)", len(f.Data))
 	} else {

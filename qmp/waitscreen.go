@@ -35,7 +35,7 @@ func (m *Manager) WaitScreenOf(ctx context.Context, ref string, o ScreenshotOpti
 		switch {
 		case err == nil:
 		case ctx.Err() != nil:
-			return last, errors.Wrap(errors.ErrWaitTimeout, "wait for the screen", ref, ctx.Err())
+			return last, errors.Wrap(errors.ErrWaitTimeout, "wait for the screen", m.label(ref), ctx.Err())
 		default:
 			return last, err
 		}

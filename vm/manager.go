@@ -236,6 +236,15 @@ func (m *Manager) QMP(ctx context.Context, ref string) (qmp.Conn, error) {
 	return g.QMP(), nil
 }
 
+// VMName returns the name of the VM with this ID if this process works with its guest,
+// else ref itself: it is for messages, and reads no record.
+func (m *Manager) VMName(ref string) string {
+	if lg := m.live.entry(ref); lg != nil {
+		return lg.name
+	}
+	return ref
+}
+
 // Guard returns a context that ends, besides with ctx, when the VM's guest exits,
 // panics or, while it never gave a sign of being up, falls silent for longer than
 // Config.Timeouts.Silence. context.Cause then has errors.ErrVMNotRunning or an

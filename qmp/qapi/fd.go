@@ -12,7 +12,7 @@ import (
 // GetFD gives QEMU an open file under a name, for commands that take the name of a file
 // descriptor. QEMU gets a duplicate; f stays the caller's. A name that is taken changes
 // hands: the file that had it is closed.
-func GetFD(ctx context.Context, c qmp.FileConn, name string, f *os.File) error {
+func GetFD(ctx context.Context, c qmp.FileExecutor, name string, f *os.File) error {
 	_, err := c.ExecuteWithFiles(ctx, "getfd", struct {
 		Fdname string `json:"fdname"`
 	}{name}, f)
@@ -28,7 +28,7 @@ func CloseFD(ctx context.Context, e qmp.Executor, fdname string) error {
 
 // AddFD gives QEMU an open file as part of an fd set, which stands for a file name
 // /dev/fdset/N. QEMU gets a duplicate; f stays the caller's.
-func AddFD(ctx context.Context, c qmp.FileConn, args AddFDArgs, f *os.File) (AddfdInfo, error) {
+func AddFD(ctx context.Context, c qmp.FileExecutor, args AddFDArgs, f *os.File) (AddfdInfo, error) {
 	var info AddfdInfo
 	answer, err := c.ExecuteWithFiles(ctx, "add-fd", args, f)
 	if err != nil {

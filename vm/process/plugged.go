@@ -1,11 +1,16 @@
 package process
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/maqet/maqet/qmp"
 )
+
+// socketTime bounds a look at whether somebody listens on a socket.
+const socketTime = 5 * time.Second
 
 // plugged adds the devices that were plugged while the VM ran, where they were: the same
 // objects that qmp.Manager.AddDevice made.
@@ -30,6 +35,11 @@ func (b *builder) serialBackend(d qmp.Device, field string) {
 	pairs := []string{"", "null", "id", d.ID}
 	switch {
 	case d.Serial.Socket != "":
+		ctx, cancel := context.WithTimeout(context.Background(), socketTime)
+		defer cancel()
+		if err := d.Serial.Takes(ctx); err != nil {
+			b.problem(field+".serial.socket", d.Serial.Socket, "can't be used: "+err.Error(), "remove what is there, or the device "+d.ID)
+		}
 		pairs = []string{"", "socket", "id", d.ID, "path", d.Serial.Socket, "server", "on", "wait", "off"}
 	case d.Serial.File != "":
 		pairs = []string{"", "file", "id", d.ID, "path", d.Serial.File, "append", "on"}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -16,14 +17,25 @@ import (
 // for the NUL (unix(7)).
 const maxSocketPath = 107
 
-// monitors is how many QMP monitors a guest has: each takes one client at a time, and
-// each process that works with a guest needs one.
+// monitors is how many QMP monitors a guest has. Each takes one client at a time: the
+// last one is shared, see control.
 const monitors = 4
+
+// virtioSerial is the controller of the virtio ports.
+const virtioSerial = "virtio-serial"
 
 // allChannels are the names of all channels that a guest can have.
 var allChannels = []string{
 	monitorName(0), monitorName(1), monitorName(2), monitorName(3),
 	vm.ChannelConsole, vm.ChannelAgent, vm.ChannelStream0, vm.ChannelStream1,
+}
+
+// Reserved reports whether a device, a character device or a port of this backend's own
+// has that ID in its guests: the channels, the bus of the virtio ports, and the hot-plug
+// ports. A guest whose agent's channel is unplugged can't be reached any more.
+func Reserved(id string) bool {
+	_, port := portNumber(id)
+	return port || id == virtioSerial || slices.Contains(allChannels, id)
 }
 
 func monitorName(i int) string { return fmt.Sprintf("qmp%d", i) }

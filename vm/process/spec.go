@@ -247,10 +247,10 @@ func (b *builder) serialPorts() {
 	if len(ports) == 0 {
 		return
 	}
-	b.json("device", "virtio-serial", "agent", props{"driver": b.virtio("serial"), "id": "virtio-serial"})
+	b.json("device", virtioSerial, "agent", props{"driver": b.virtio("serial"), "id": virtioSerial})
 	for _, p := range ports {
 		b.chardev(p[0])
-		b.json("device", p[0], "agent", props{"driver": "virtserialport", "bus": "virtio-serial.0",
+		b.json("device", p[0], "agent", props{"driver": "virtserialport", "bus": virtioSerial + ".0",
 			"id": p[0], "chardev": p[0], "name": p[1]})
 	}
 }
