@@ -107,6 +107,20 @@ func TestKindOfOthers(t *testing.T) {
 	require.NoError(t, errors.Wrap(errors.ErrVMStart, "start", "web", nil))
 }
 
+// TestStartErrorDoesNotRepeatItsCause: a QEMU that ends in the handshake is in the cause
+// already, unless it said more than one line.
+func TestStartErrorDoesNotRepeatItsCause(t *testing.T) {
+	e := &errors.StartError{VM: "web", Step: "handshake", Exit: &errors.ExitStatus{Known: true, Code: 1},
+		Stderr: "qemu: no disk\n", Err: errors.New("connection lost: QEMU ended with exit status 1: qemu: no disk")}
+	require.Equal(t, `start VM "web": step handshake: connection lost: QEMU ended with exit status 1: qemu: no disk`, e.Error())
+	e.Stderr = "qemu: a warning\nqemu: no disk\n"
+	require.Contains(t, e.Error(), "\nQEMU's stderr:\n  qemu: a warning\n  qemu: no disk")
+	e.Err = errors.New("connection lost")
+	require.Contains(t, e.Error(), "connection lost\nQEMU ended with exit status 1\nQEMU's stderr:\n  qemu: a warning")
+	e.Err, e.Stderr = nil, "qemu: no disk"
+	require.Contains(t, e.Error(), "\nQEMU's stderr:\n  qemu: no disk")
+}
+
 func TestTypedErrorsHaveKinds(t *testing.T) {
 	cause := fmt.Errorf("slow: %w", context.DeadlineExceeded)
 	for _, c := range []struct {

@@ -58,14 +58,21 @@ type StartError struct {
 }
 
 // Error names the VM, the step and the cause, then QEMU's exit status and the
-// ends of stderr and console, each on lines of its own.
+// ends of stderr and console, each on lines of its own. A status and a stderr that the
+// cause has in full are not repeated.
 func (e *StartError) Error() string {
 	var b strings.Builder
 	b.WriteString(sentence("start VM", e.VM, "step "+e.Step, e.Err, e.Hint))
-	if e.Exit != nil {
+	said := ""
+	if e.Err != nil {
+		said = e.Err.Error()
+	}
+	if e.Exit != nil && !strings.Contains(said, "QEMU ended with "+e.Exit.String()) {
 		fmt.Fprintf(&b, "\nQEMU ended with %s", e.Exit)
 	}
-	block(&b, "QEMU's stderr", e.Stderr)
+	if !strings.Contains(said, strings.TrimSpace(e.Stderr)) {
+		block(&b, "QEMU's stderr", e.Stderr)
+	}
 	block(&b, "console", e.Console)
 	return b.String()
 }

@@ -18,6 +18,10 @@ type Recorder interface {
 	DeviceAdded(ctx context.Context, ref string, d Device) error
 	// DeviceRemoved records that the guest has no such device any more.
 	DeviceRemoved(ctx context.Context, ref, id string) error
+	// ForgetDevice makes the next start of a VM that is not live come without the
+	// device. It reports whether a start would have come with it. For a VM that is live
+	// it changes nothing, and fails.
+	ForgetDevice(ctx context.Context, ref, id string) (known bool, err error)
 }
 
 // WithRecorder sets who records what is plugged. Default: nobody.

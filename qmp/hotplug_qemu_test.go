@@ -336,7 +336,12 @@ type recorder struct {
 	mu      sync.Mutex
 	added   map[string]Device
 	removed []string
+	known   string // the one device that it can forget
 	err     error
+}
+
+func (r *recorder) ForgetDevice(_ context.Context, _, id string) (bool, error) {
+	return id == r.known, r.err
 }
 
 func (r *recorder) DeviceAdded(_ context.Context, _ string, d Device) error {

@@ -29,6 +29,11 @@ const (
 // RemoveDevice clears the backends. Calls for one device may overlap. Devices on the
 // device's own bus go with it; a RemoveDevice of each clears its backends.
 //
+// A VM that does not run, with a [Recorder] that knows the device: it is forgotten, so
+// that the next start comes without it, be it one of AddDevice or of vm.Config. Nothing
+// is known then of devices on its bus: remove those first. If the Recorder does not know
+// it, or the VM is just being started or stopped, the error is errors.ErrVMNotRunning.
+//
 // Other errors: *errors.QMPError of class DeviceNotFound when neither device nor backends
 // are there; errors.ErrQMPUnsupported for a device that can't be unplugged, because of
 // where it is or because it is a CPU that QEMU emulates; errors.ErrState when it was
@@ -47,7 +52,7 @@ func (m *Manager) RemoveDevice(ctx context.Context, ref, id string) error {
 		err = r.unplug(ctx)
 	}
 	if err != nil {
-		return err
+		return r.forget(ctx, err)
 	}
 	ctx, cancel := mending(ctx)
 	defer cancel()

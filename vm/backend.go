@@ -41,7 +41,7 @@ type LaunchSpec struct {
 	ID     string
 	Config Config // validated, with its name
 	Boot   BootFiles
-	Images []Image // one for each of Config.Disks
+	Images []Image // one for each of Config.Disks; of those in Unplugged only the name
 	// Plugged and Unplugged are the Instance's: devices to start with besides those of
 	// Config, and those of Config to leave out.
 	Plugged   []qmp.Device

@@ -4,8 +4,11 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/storage"
 )
 
@@ -16,13 +19,21 @@ type imageKeeper struct {
 	dir    string
 }
 
-// prepare returns an image for each disk, in order. When it fails, and when undo is
-// called, the images that this call made are deleted again.
-func (k *imageKeeper) prepare(ctx context.Context, id string, cfg Config) (out []Image, undo func(context.Context) error, err error) {
+// prepare returns an image for each of the configuration's disks, in order, and checks
+// those of disks that were plugged. When it fails, and when undo is called, the images
+// that this call made are deleted again.
+func (k *imageKeeper) prepare(ctx context.Context, inst Instance) (out []Image, undo func(context.Context) error, err error) {
+	if err := k.plugged(ctx, inst.Plugged); err != nil {
+		return nil, nil, err
+	}
 	var made []string
 	undo = func(ctx context.Context) error { return k.delete(ctx, made) }
-	for i, d := range cfg.Disks {
-		img, isNew, err := k.disk(ctx, id, i, d, cfg.lifetime())
+	for i, d := range inst.Config.Disks {
+		if slices.Contains(inst.Unplugged, d.NameAt(i)) { // its image may be gone, and is not needed
+			out = append(out, Image{Name: d.NameAt(i)})
+			continue
+		}
+		img, isNew, err := k.disk(ctx, inst.ID, i, d, inst.Config.lifetime())
 		if err != nil {
 			err = errors.Wrap(errors.ErrStorage, "disk "+d.NameAt(i), "", err)
 			return nil, nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
@@ -33,6 +44,21 @@ func (k *imageKeeper) prepare(ctx context.Context, id string, cfg Config) (out [
 		out = append(out, img)
 	}
 	return out, undo, nil
+}
+
+// plugged checks the images of disks that were plugged while the VM ran. QEMU would find
+// a missing one as well, but end without saying what to do.
+func (k *imageKeeper) plugged(ctx context.Context, devices []qmp.Device) error {
+	for _, d := range devices {
+		if d.Disk == nil {
+			continue
+		}
+		if _, err := k.images.Inspect(ctx, d.Disk.Path, d.Disk.Format); err != nil {
+			return &errors.Error{Kind: errors.ErrStorage, Op: "plugged disk " + d.ID + ", image " + strconv.Quote(d.Disk.Path), Err: err,
+				Hint: "bring the image back, or take the disk out with qmp.Manager.RemoveDevice"}
+		}
+	}
+	return nil
 }
 
 func (k *imageKeeper) disk(ctx context.Context, id string, index int, d Disk, l Lifetime) (Image, bool, error) {

@@ -20,9 +20,9 @@ type Instance struct {
 	// each with its place. A start comes with them.
 	Plugged []qmp.Device `json:"plugged,omitempty"`
 	// Unplugged names the devices, disks and network cards of Config that were removed
-	// while the VM ran (qmp.Manager.RemoveDevice). A start comes without them. Config
-	// stays as it is, so that applying it again changes nothing; applying another one
-	// empties the list.
+	// (qmp.Manager.RemoveDevice). A start comes without them, and does not need their
+	// images. Config stays as it is, so that applying it again changes nothing; applying
+	// another one empties the list.
 	Unplugged []string `json:"unplugged,omitempty"`
 	// Runtime describes the guest while it is live, and how it ended afterwards.
 	Runtime Runtime `json:"runtime,omitzero"`
@@ -75,7 +75,8 @@ type Runtime struct {
 	Stderr  string   `json:"stderr,omitempty"`  // file with QEMU's stderr
 	// Sockets maps a channel's name (see [Guest].Dial) to its socket.
 	Sockets map[string]string `json:"sockets,omitempty"`
-	// Disks are the images the guest uses, in the order of Config.Disks.
+	// Disks are the images the guest uses, in the order of Config.Disks; of disks in
+	// Instance.Unplugged there is only the name.
 	Disks []Image `json:"disks,omitempty"`
 	// Exit says how QEMU ended; nil while it runs or where nobody saw it.
 	Exit *errors.ExitStatus `json:"exit,omitempty"`

@@ -180,7 +180,7 @@ func (s *start) images(ctx context.Context) (func(context.Context) error, error)
 	if err := s.backend.Clean(ctx, s.inst); err != nil {
 		return nil, err
 	}
-	images, undo, err := s.m.images.prepare(ctx, s.inst.ID, s.inst.Config)
+	images, undo, err := s.m.images.prepare(ctx, s.inst)
 	if err != nil {
 		return nil, err
 	}

@@ -54,9 +54,8 @@ func (m *Manager) deviceGone(ctx context.Context, vmID string, process Process, 
 		if now.Runtime.Process != process {
 			return nil // started again since, with the device
 		}
-		plugged := slices.ContainsFunc(now.Plugged, func(d qmp.Device) bool { return d.ID == id })
-		configured := now.Config.hasDevice(id) && !slices.Contains(now.Unplugged, id)
-		if !plugged && !configured {
+		change := without(now, id)
+		if change == nil {
 			return nil
 		}
 		if lg := m.live.cached(vmID); lg != nil {
@@ -64,14 +63,54 @@ func (m *Manager) deviceGone(ctx context.Context, vmID string, process Process, 
 				return err
 			}
 		}
-		_, err := m.states.amend(ctx, now, func(i *Instance) {
-			i.Plugged = withoutDevice(i.Plugged, id)
-			if configured {
-				i.Unplugged = append(slices.Clone(i.Unplugged), id)
-			}
-		})
+		_, err := m.states.amend(ctx, now, change)
 		return err
 	})
+}
+
+// ForgetDevice implements qmp.Recorder: it does what DeviceRemoved does, for a VM that is
+// not live. A device of the configuration goes to [Instance].Unplugged like one that was
+// removed while the VM ran: applying another configuration brings it back. A live VM is
+// errors.ErrIllegalTransition: what it has is for QEMU to say.
+func (m *Manager) ForgetDevice(ctx context.Context, ref, id string) (known bool, err error) {
+	ctx, done, err := m.begin(ctx, "forget a device")
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	inst, err := m.store.Get(ctx, ref)
+	if err != nil {
+		return false, err
+	}
+	err = m.states.retry(ctx, inst.ID, func(now Instance) error {
+		if now.State.Live() {
+			return &errors.TransitionError{VM: now.Name, Op: "forget device " + id + " of", State: string(now.State),
+				Hint: "try again when it runs, or has stopped"}
+		}
+		change := without(now, id)
+		if known = change != nil; !known {
+			return nil
+		}
+		_, err := m.states.amend(ctx, now, change)
+		return err
+	})
+	return known && err == nil, err
+}
+
+// without returns the change of inst's record that makes a start come without the device,
+// nil when a start comes without it anyway.
+func without(inst Instance, id string) func(*Instance) {
+	plugged := slices.ContainsFunc(inst.Plugged, func(d qmp.Device) bool { return d.ID == id })
+	configured := inst.Config.hasDevice(id) && !slices.Contains(inst.Unplugged, id)
+	if !plugged && !configured {
+		return nil
+	}
+	return func(i *Instance) {
+		i.Plugged = withoutDevice(i.Plugged, id)
+		if configured {
+			i.Unplugged = append(slices.Clone(i.Unplugged), id)
+		}
+	}
 }
 
 // hasDevice asks QEMU whether it has the device.
