@@ -22,12 +22,10 @@ func (m *Manager) wait(ctx context.Context, ref string, states []State) (Instanc
 	if err != nil {
 		return Instance{}, err
 	}
-	changes, err := m.store.Changes(ctx)
-	if err != nil {
-		return inst, err
+	w := &waiting{m: m, states: states, inst: inst}
+	if w.changes, err = m.store.Changes(ctx); err == nil {
+		err = w.run(ctx)
 	}
-	w := &waiting{m: m, states: states, inst: inst, changes: changes}
-	err = w.run(ctx)
 	if err != nil && ctx.Err() != nil { // whatever it was that noticed
 		err = &errors.Error{Kind: errors.ErrWaitTimeout, Op: "wait for VM", VM: w.inst.Name,
 			Msg: "it is " + string(w.inst.State), Err: context.Cause(ctx)}

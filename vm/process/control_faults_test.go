@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,23 +34,30 @@ func sharing(t *testing.T, opts ...qmp.ClientOption) (c *control, hangUp func(),
 	}
 	l, err := net.Listen("unix", socketPath(dir, monitorName(monitors-1)))
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = l.Close() })
 	conns := make(chan net.Conn, 16)
-	go func() {
+	var serving sync.WaitGroup
+	t.Cleanup(func() {
+		_ = l.Close()
+		serving.Wait()
+	})
+	serving.Go(func() {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
 				return
 			}
 			conns <- conn
-			go serveMonitor(conn)
+			serving.Go(func() { serveMonitor(conn) })
 		}
-	}()
+	})
 	g := &guest{runtime: vm.Runtime{Dir: dir}, conns: map[*channel]struct{}{}}
 	g.life, g.release = context.WithCancelCause(context.Background())
 	g.proc = &process{ended: g.life}
 	g.control = newControl(g, opts...)
-	t.Cleanup(func() { g.release(nil); _ = g.control.Close() })
+	t.Cleanup(func() {
+		g.release(nil)
+		require.NoError(t, g.control.Close())
+	})
 	hangUp = func() {
 		for {
 			select {
@@ -109,8 +117,9 @@ func TestTurnWithoutUsers(t *testing.T) {
 	time.Sleep(turnLimit + 50*time.Millisecond)
 	_, err := c.Execute(short(t), "query-status", nil) // as hold goes on
 	require.NoError(t, err)
-	_, err = flock.Try(lockPath(socketPath(c.guest.runtime.Dir, monitorName(monitors-1))))
+	lock, err := flock.Try(lockPath(socketPath(c.guest.runtime.Dir, monitorName(monitors-1))))
 	require.NoError(t, err)
+	require.NoError(t, lock.Unlock())
 }
 
 // The guest dies during a turn that ends before the loss was noticed.
@@ -176,7 +185,6 @@ func TestConnectErrorKeepsCause(t *testing.T) {
 	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 	time.AfterFunc(50*time.Millisecond, func() { _ = conn.Close() }) // seen later than the process
 	err = <-failed
-	t.Log(err)
 	require.True(t, strings.Contains(err.Error(), "QEMU ended with"), err)
 }
 
@@ -190,7 +198,6 @@ func TestWaitingForATurnIsATimeout(t *testing.T) {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("why"))
 	defer cancel()
 	_, err = c.Execute(ctx, "query-status", nil)
-	t.Log(err)
 	require.ErrorIs(t, err, errors.ErrQMPTimeout)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
@@ -217,9 +224,7 @@ func TestGoneGuestLeavesTheNextOneAlone(t *testing.T) {
 	}()
 	_, err = c.Execute(short(t), "query-status", nil)
 	require.ErrorIs(t, err, errors.ErrQMPConnection)
-	t.Log(err)
-	time.Sleep(50 * time.Millisecond)
-	_ = l.Close()
+	require.NoError(t, l.Close())
 	require.False(t, <-taken)
 }
 
