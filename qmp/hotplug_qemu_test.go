@@ -154,7 +154,7 @@ func TestPlugQEMUBackends(t *testing.T) {
 	t.Run("not hot-pluggable", func(t *testing.T) {
 		err := m.RemoveDevice(t.Context(), "web", "scsi")
 		require.ErrorIs(t, err, errors.ErrQMPUnsupported)
-		require.ErrorContains(t, err, "HotplugPorts")
+		require.ErrorContains(t, err, "AddDevice")
 	})
 }
 
