@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -130,11 +131,14 @@ func BenchmarkQMPRoundTrip(b *testing.B) {
 
 // BenchmarkQMPThroughput has 64 goroutines that execute query-status on one connection:
 // to QEMU, which reads its monitor byte by byte and so takes most of the time itself,
-// and to a peer that answers each line at once.
+// and to a peer that answers each line at once. limit-ms is how long QEMU takes for as many
+// requests when they are written without a pause, and its replies only counted.
 func BenchmarkQMPThroughput(b *testing.B) {
 	b.Run("qemu", func(b *testing.B) {
-		paths := monitors(b, 2)
+		paths := monitors(b, 3)
 		throughput(b, 50, paths[0], paths[1])
+		limit := dialRaw(b, paths[2]).flood(b, goroutines*50)
+		b.ReportMetric(ms(limit), "limit-ms")
 	})
 	b.Run("fake", func(b *testing.B) {
 		path := lineServer(b)
@@ -142,8 +146,27 @@ func BenchmarkQMPThroughput(b *testing.B) {
 	})
 }
 
+const goroutines = 64
+
+// flood writes n requests as fast as QEMU takes them, and returns how long it was until it
+// had answered all; the median of several times.
+func (m *rawMonitor) flood(b *testing.B, n int) time.Duration {
+	b.Helper()
+	var took []time.Duration
+	requests := []byte(strings.Repeat(statusLine+"\n", n))
+	for range runs(b) {
+		begun := time.Now()
+		go m.conn.Write(requests)
+		for range n {
+			_, err := m.in.ReadSlice('\n')
+			require.NoError(b, err)
+		}
+		took = append(took, time.Since(begun))
+	}
+	return median(took)
+}
+
 func throughput(b *testing.B, each int, ours, theirs string) {
-	const goroutines = 64
 	client, peer := dialClient(b, ours), dialGoQEMU(b, theirs)
 	all := func(trip func() error) func(b *testing.B) time.Duration {
 		return func(b *testing.B) time.Duration {
