@@ -12,8 +12,8 @@ func (h *Machine) AddDevice(ctx context.Context, d qmp.Device) error {
 	return h.m.QMP.AddDevice(ctx, h.id, d)
 }
 
-// RemoveDevice takes a device out of the running VM, and returns once the guest let go of
-// it; see qmp.Manager.RemoveDevice.
+// RemoveDevice takes a device out of the VM, and returns once the guest let go of it; of a
+// VM that does not run it is only forgotten. See qmp.Manager.RemoveDevice.
 func (h *Machine) RemoveDevice(ctx context.Context, id string) error {
 	return h.m.QMP.RemoveDevice(ctx, h.id, id)
 }

@@ -22,6 +22,9 @@
 // [AsMonitor] and [FromMonitor] translate to and from the Monitor interface of
 // github.com/digitalocean/go-qemu.
 //
+// Below it, package qapi has QEMU's commands and events as Go functions and types, and
+// package qmptest a fake QEMU for tests.
+//
 // Frames are lines, as QEMU sends them unless a monitor is made with pretty=on, which
 // is not understood.
 package qmp

@@ -20,6 +20,7 @@ func (b *builder) disks() {
 // sees. The format node has the disk's name, by which QMP finds it.
 func (b *builder) disk(i int, d vm.Disk, img vm.Image) {
 	field, name := fmt.Sprintf("disks[%d]", i), d.NameAt(i)
+	b.notReserved(field+".name", name)
 	file := fmt.Sprintf("file%d", i)
 	protocol := props{"driver": "file", "node-name": file, "filename": img.Path,
 		"read-only": d.ReadOnly, "discard": "unmap"}
@@ -55,6 +56,7 @@ func (b *builder) networks() {
 		if b.unplugged(name) {
 			continue
 		}
+		b.notReserved(field+".name", name)
 		netdev := props{"type": "user", "id": name}
 		var forwards []props
 		for _, f := range n.Forwards {

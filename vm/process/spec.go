@@ -269,10 +269,19 @@ func (b *builder) devices() {
 		if b.unplugged(id) {
 			continue
 		}
+		field := fmt.Sprintf("devices[%d]", i)
+		b.notReserved(field+".id", id)
 		p := props{"driver": d.Driver, "id": id}
 		for k, v := range d.Props {
 			p[k] = v
 		}
-		b.json("device", id, fmt.Sprintf("devices[%d]", i), p)
+		b.json("device", id, field, p)
+	}
+}
+
+// notReserved refuses a name that something of this package's own has.
+func (b *builder) notReserved(field, id string) {
+	if Reserved(id) {
+		b.problem(field, id, "is the ID of a part by which the VM itself is run", "use another")
 	}
 }

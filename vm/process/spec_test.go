@@ -161,3 +161,21 @@ func TestMACs(t *testing.T) {
 	require.NotEqual(t, macOf(fixedID, 0), macOf("other", 0))
 	require.Regexp(t, `^52:54:00(:[0-9a-f]{2}){3}$`, macOf(fixedID, 0))
 }
+
+// TestReservedNames: what the backend itself makes can't be made twice.
+func TestReservedNames(t *testing.T) {
+	for _, id := range []string{"agent", "stream0", "console", "qmp3", "virtio-serial", "hotplug0", "hotplug17"} {
+		require.True(t, Reserved(id), id)
+		for field, cfg := range map[string]vm.Config{
+			"devices[0].id":    {Devices: []vm.Device{{Driver: "virtio-rng-pci", ID: id}}},
+			"disks[0].name":    {Disks: []vm.Disk{{Name: id, Size: vm.GiB}}},
+			"networks[0].name": {Networks: []vm.Network{{Name: id}}},
+		} {
+			_, err := build(rehearsal(fixedID, cfg), facts, paths)
+			require.ErrorContains(t, err, field+" \""+id+"\"", id)
+		}
+	}
+	for _, id := range []string{"agent2", "disk0", "hotplug", "hotplugx"} {
+		require.False(t, Reserved(id), id)
+	}
+}
