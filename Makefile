@@ -1,17 +1,19 @@
 # make quickstart   boot a guest and work in it
 # make test         run every test, real guests included
 # make bench        run the benchmarks and print the ratios
+# make fuzz         fuzz package qmp, for FUZZTIME each (default 5s; make test does that, too)
 # make lint         check style and common mistakes
 #
 # Each target installs what it needs; see scripts/setup.sh.
 
 GO ?= go
 BENCHTIME ?= 1x
+FUZZTIME ?= 5s
 TOOL = $(GO) tool -modfile=tools/go.mod
 # Modules of their own in this repository, which ./... does not cover.
 MODULES = $(patsubst %/go.mod,%,$(wildcard */go.mod examples/*/go.mod))
 
-.PHONY: help setup quickstart test bench lint clean
+.PHONY: help setup quickstart test fuzz bench lint clean
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -26,6 +28,15 @@ test: ## run every test with -race; a missing tool or kernel is a failure
 	MAQET_REQUIRE=1 $(GO) test -race -count=1 -timeout 40m ./...
 	@set -e; for m in $(filter-out tools,$(MODULES)); do \
 		echo "cd $$m && $(GO) vet ./..."; (cd "$$m" && $(GO) vet ./...); done
+	@$(MAKE) --no-print-directory fuzz
+
+# Minimizing what is new takes longer than looking for it, so it is kept short.
+fuzz: ## fuzz the QMP client, the agent's dialect and their parsers
+	@set -e; for f in FuzzParse FuzzFrames FuzzClient FuzzAgent; do \
+		echo "$(GO) test ./qmp -run '^$$' -fuzz '^$$f\$$' -fuzztime $(FUZZTIME)"; \
+		out=$$($(GO) test ./qmp -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -parallel=1 -fuzzminimizetime 20x 2>&1) || \
+			{ echo "$$out"; exit 1; }; \
+		echo "$$out" | tail -n 1; done
 
 bench: setup ## run the benchmarks
 	cd benchmarks && MAQET_REQUIRE=1 $(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 60m ./...
