@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -208,6 +209,11 @@ func withAgent(t testing.TB, v *fakeVM) *fakeVM {
 	v.channel(vm.ChannelAgent, func(ctx context.Context) (net.Conn, error) {
 		turn.Lock()
 		conn, err := net.Dial("unix", socket)
+		// It listens anew after each client, which a port of QEMU need not.
+		for begun := time.Now(); errors.Is(err, syscall.ECONNREFUSED) && time.Since(begun) < 5*time.Second; {
+			time.Sleep(5 * time.Millisecond)
+			conn, err = net.Dial("unix", socket)
+		}
 		if err != nil {
 			turn.Unlock()
 			return nil, err
