@@ -312,7 +312,7 @@ func TestOutOfBand(t *testing.T) {
 
 func TestCloseEndsHandlersThatWaitForIt(t *testing.T) {
 	s := qmptest.NewServer()
-	s.Handle("hangs", func(r qmptest.Request) (any, error) { <-r.Context().Done(); return nil, nil })
+	s.Handle("hangs", func(r qmptest.Request) (any, error) { <-r.Context().Done(); return qmptest.NoReply(), nil })
 	c := dial(t, s)
 	failed := make(chan error, 1)
 	go func() { _, err := c.Execute(context.Background(), "hangs", nil); failed <- err }()
