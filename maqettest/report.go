@@ -100,6 +100,7 @@ func (r *report) screenshot(inst vm.Instance) []byte {
 	if inst.State != vm.Running && inst.State != vm.Paused {
 		return nil
 	}
+	// The test's own context has ended when its cleanup runs.
 	ctx, cancel := context.WithTimeout(context.Background(), screenTime)
 	defer cancel()
 	png, err := r.m.QMP.ScreenshotPNG(ctx, inst.ID, qmp.ScreenshotOptions{})

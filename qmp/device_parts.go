@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"strings"
 )
 
 // The kinds of [Part], by QEMU's command line option.
@@ -136,7 +137,7 @@ func (n NIC) netdev(id string) map[string]any {
 	netdev := map[string]any{"type": "user", "id": id}
 	var forwards []map[string]any
 	for _, f := range n.Forwards {
-		forwards = append(forwards, map[string]any{"str": f.rule()})
+		forwards = append(forwards, map[string]any{"str": f.Rule()})
 	}
 	if len(forwards) > 0 {
 		netdev["hostfwd"] = forwards
@@ -144,9 +145,13 @@ func (n NIC) netdev(id string) map[string]any {
 	return netdev
 }
 
-// rule is QEMU's form of a forward (QEMU manual, -netdev user, hostfwd).
-func (f Forward) rule() string {
-	return fmt.Sprintf("%s:%s:%d-:%d", cmp.Or(f.Proto, "tcp"), cmp.Or(f.Host, "127.0.0.1"), f.Port, f.Guest)
+// Rule returns QEMU's form of the forward (QEMU manual, -netdev user, hostfwd).
+func (f Forward) Rule() string {
+	host := cmp.Or(f.Host, "127.0.0.1")
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return fmt.Sprintf("%s:%s:%d-:%d", cmp.Or(f.Proto, "tcp"), host, f.Port, f.Guest)
 }
 
 // chardev is the argument of chardev-add (QEMU QMP Reference Manual, ChardevBackend).

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/spelling"
 )
 
 // keyCodes are the names of all keys that QEMU knows, those of 7.2 and what was added
@@ -178,30 +179,10 @@ func nearestKeys(name string) []string {
 	all := KeyNames()
 	distance := make(map[string]int, len(all))
 	for _, code := range all {
-		distance[code] = editDistance(name, code)
+		distance[code] = spelling.Distance(name, code)
 	}
 	slices.SortStableFunc(all, func(a, b string) int { return distance[a] - distance[b] })
 	return all[:3]
-}
-
-// editDistance counts the insertions, deletions and replacements that make b of a.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // parseKeys reads the arguments of SendKeys: see there for modifiers on their own.

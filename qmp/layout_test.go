@@ -128,9 +128,10 @@ func FuzzLayout(f *testing.F) {
 func TestLayoutsAgreeWithQEMU(t *testing.T) {
 	for name, file := range map[string]string{"us": "en-us", "gb": "en-gb", "de": "de"} {
 		f, err := os.Open("/usr/share/qemu/keymaps/" + file)
-		if err != nil {
+		if err != nil && os.Getenv("MAQET_REQUIRE") != "1" {
 			t.Skip("QEMU's keymaps are missing: ", err)
 		}
+		require.NoError(t, err)
 		defer f.Close()
 		var problems []errors.Problem
 		l, _ := builtinLayout(name)

@@ -94,7 +94,8 @@ func TestQueriesOfARealMachine(t *testing.T) {
 			err, _ := out[1].Interface().(error)
 			var refused *errors.QMPError
 			if errors.As(err, &refused) && refused.Class == "CommandNotFound" {
-				t.Skipf("this QEMU has no such command: %s", refused.Desc)
+				require.Contains(t, since, "command "+refused.Command, "this QEMU should have it")
+				return
 			}
 			require.NoError(t, err)
 			text, err := json.Marshal(out[0].Interface())

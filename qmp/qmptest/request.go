@@ -36,7 +36,8 @@ func (r Request) Decode(v any) error {
 }
 
 // Context ends with the connection that the request came over. It is there for
-// handlers that wait.
+// handlers that wait. A Request that no server made has no connection: its context never
+// ends.
 func (r Request) Context() context.Context {
 	if r.ctx == nil {
 		return context.Background()

@@ -59,7 +59,7 @@ func newServer(opts []Option, agent bool) *Server {
 		grown:     make(chan struct{}),
 		machine:   newMachine(),
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.ctx, s.cancel = context.WithCancel(context.Background()) // the server's life, ended by Close
 	if o.one {
 		s.turn = make(chan struct{}, 1)
 	}

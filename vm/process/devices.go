@@ -3,8 +3,8 @@ package process
 import (
 	"crypto/sha256"
 	"fmt"
-	"strings"
 
+	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -60,7 +60,7 @@ func (b *builder) networks() {
 		netdev := props{"type": "user", "id": name}
 		var forwards []props
 		for _, f := range n.Forwards {
-			forwards = append(forwards, props{"str": forward(f)})
+			forwards = append(forwards, props{"str": qmp.Forward(f).Rule()})
 		}
 		if len(forwards) > 0 {
 			netdev["hostfwd"] = forwards
@@ -76,21 +76,6 @@ func (b *builder) networks() {
 		}
 		b.json("device", name, field, device)
 	}
-}
-
-// forward is QEMU's form of a forward (qemu-options, hostfwd).
-func forward(f vm.Forward) string {
-	proto, host := f.Proto, f.Host
-	if proto == "" {
-		proto = "tcp"
-	}
-	if host == "" {
-		host = "127.0.0.1"
-	}
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	return fmt.Sprintf("%s:%s:%d-:%d", proto, host, f.Port, f.Guest)
 }
 
 // macOf derives a MAC in QEMU's range from the VM's ID and the card's position: the

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/spelling"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -135,7 +136,7 @@ func machineOf(name string, f features) (string, error) {
 func nearest(name string, f features) []string {
 	var near []string
 	consider := func(have string) {
-		if distance(name, have) <= 2 || len(name) > 2 && strings.Contains(have, name) {
+		if spelling.Distance(name, have) <= 2 || len(name) > 2 && strings.Contains(have, name) {
 			near = append(near, have)
 		}
 	}
@@ -147,24 +148,4 @@ func nearest(name string, f features) []string {
 		consider(m)
 	}
 	return near[:min(3, len(near))]
-}
-
-// distance is the Levenshtein distance.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }

@@ -29,15 +29,6 @@ func TestNearMachines(t *testing.T) {
 	require.EqualError(t, err, "is not known to this QEMU")
 }
 
-func TestDistance(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"q35", "q53", 2}, {"virt", "virt", 0}, {"virt", "virtt", 1}} {
-		require.Equal(t, c.want, distance(c.a, c.b), "%q %q", c.a, c.b)
-	}
-}
-
 func TestCheck(t *testing.T) {
 	h := newHouse(t)
 	folder := t.TempDir()

@@ -35,6 +35,8 @@ func (b *builder) serialBackend(d qmp.Device, field string) {
 	pairs := []string{"", "null", "id", d.ID}
 	switch {
 	case d.Serial.Socket != "":
+		// Building arguments takes no context, because it waits for nothing: a socket of this
+		// host answers at once, or refuses.
 		ctx, cancel := context.WithTimeout(context.Background(), socketTime)
 		defer cancel()
 		if err := d.Serial.Takes(ctx); err != nil {
