@@ -42,6 +42,14 @@ type LaunchSpec struct {
 	Config Config // validated, with its name
 	Boot   BootFiles
 	Images []Image // one for each of Config.Disks; of those in Unplugged only the name
+	// Seed is the path of the ISO image made from Config.CloudInit; empty: there is none.
+	Seed string
+	// NVRAM is the path of the VM's own copy of Boot.NVRAM; empty: there is none.
+	NVRAM string
+	// StateDir is a folder that keeps what helper programs keep for the VM, such as a TPM's
+	// secrets. It need not exist; it is removed with the VM's ephemeral disks when the guest
+	// stops, or with the VM, as Disk.Keep says by default.
+	StateDir string
 	// Plugged and Unplugged are the Instance's: devices to start with besides those of
 	// Config, and those of Config to leave out.
 	Plugged   []qmp.Device
@@ -57,8 +65,22 @@ type BootFiles struct {
 	// Firmware is what QEMU's option -bios takes, a path or the name of a file in QEMU's
 	// data folder; empty: the machine's own.
 	Firmware string
+	// UEFI is the firmware in flash memory, instead of Firmware; nil: there is none.
+	UEFI *UEFI
 	// Default is true when Initrd is the default guest's.
 	Default bool
+}
+
+// UEFI is a firmware in flash memory. QEMU's docs/interop/firmware.json has the meaning of
+// each part.
+type UEFI struct {
+	Code       string // path of the program, mapped read-only
+	CodeFormat string // "raw" or "qcow2"
+	// NVRAM is the path of the variables' template, which the VM gets a copy of; empty: the
+	// program keeps them in itself, and forgets them.
+	NVRAM       string
+	NVRAMFormat string
+	SMM         bool // needs system management mode, which protects the variables from the guest
 }
 
 // Booter finds what a guest boots from. guest.Booter implements it.

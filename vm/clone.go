@@ -35,14 +35,47 @@ func (c Config) Clone() Config {
 	for i, d := range c.Devices {
 		c.Devices[i].Props, _ = cloneValue(d.Props).(map[string]any)
 	}
+	c.Serials = slices.Clone(c.Serials)
+	c.RNG = clonePointer(c.RNG)
+	c.Balloon = clonePointer(c.Balloon)
+	c.Watchdog = clonePointer(c.Watchdog)
+	c.TPM = clonePointer(c.TPM)
+	c.Vsock = clonePointer(c.Vsock)
+	c.CloudInit = c.CloudInit.clone()
+	c.FwCfg = slices.Clone(c.FwCfg)
+	c.SMBIOS.OEMStrings = slices.Clone(c.SMBIOS.OEMStrings)
 	c.Args = slices.Clone(c.Args)
 	c.Labels = maps.Clone(c.Labels)
+	return c
+}
+
+func (c *CloudInit) clone() *CloudInit {
+	c = clonePointer(c)
+	if c == nil {
+		return nil
+	}
+	c.Users = slices.Clone(c.Users)
+	for i, u := range c.Users {
+		c.Users[i].SSHKeys, c.Users[i].Groups = slices.Clone(u.SSHKeys), slices.Clone(u.Groups)
+	}
+	c.Packages = slices.Clone(c.Packages)
+	c.Files = slices.Clone(c.Files)
+	c.Run = slices.Clone(c.Run)
+	for i, command := range c.Run {
+		c.Run[i] = slices.Clone(command)
+	}
 	return c
 }
 
 func (r Runtime) clone() Runtime {
 	r.Args = slices.Clone(r.Args)
 	r.Sockets = maps.Clone(r.Sockets)
+	r.Terminals = maps.Clone(r.Terminals)
+	r.Forwards = maps.Clone(r.Forwards)
+	for name, list := range r.Forwards {
+		r.Forwards[name] = slices.Clone(list)
+	}
+	r.Helpers = slices.Clone(r.Helpers)
 	r.Disks = slices.Clone(r.Disks)
 	r.Exit = clonePointer(r.Exit)
 	return r

@@ -56,7 +56,7 @@ func fill(v reflect.Value) {
 		v.SetString("text")
 	case reflect.Bool:
 		v.SetBool(true)
-	case reflect.Uint64:
+	case reflect.Uint32, reflect.Uint64:
 		v.SetUint(7)
 	case reflect.Int, reflect.Int64:
 		v.SetInt(7)

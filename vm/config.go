@@ -44,10 +44,35 @@ type Config struct {
 	Disks    []Disk    `json:"disks,omitempty" yaml:"disks,omitempty"`
 	Networks []Network `json:"networks,omitempty" yaml:"networks,omitempty"` // none: the guest has no network card
 	Shares   []Share   `json:"shares,omitempty" yaml:"shares,omitempty"`
-	Devices  []Device  `json:"devices,omitempty" yaml:"devices,omitempty"`
+	Devices  []Device  `json:"devices,omitempty" yaml:"devices,omitempty"` // any other device of QEMU
 
-	Console Console `json:"console,omitzero" yaml:"console,omitempty"`
-	Agent   Agent   `json:"agent,omitzero" yaml:"agent,omitempty"`
+	Console Console  `json:"console,omitzero" yaml:"console,omitempty"`
+	Agent   Agent    `json:"agent,omitzero" yaml:"agent,omitempty"`
+	Serials []Serial `json:"serials,omitempty" yaml:"serials,omitempty"` // serial ports besides the console
+	Display Display  `json:"display,omitzero" yaml:"display,omitempty"`
+
+	// The guest has each of these devices when it is given; an empty one has its defaults.
+	RNG      *RNG      `json:"rng,omitempty" yaml:"rng,omitempty"`
+	Balloon  *Balloon  `json:"balloon,omitempty" yaml:"balloon,omitempty"`
+	Watchdog *Watchdog `json:"watchdog,omitempty" yaml:"watchdog,omitempty"`
+	TPM      *TPM      `json:"tpm,omitempty" yaml:"tpm,omitempty"`
+	Vsock    *Vsock    `json:"vsock,omitempty" yaml:"vsock,omitempty"`
+	// PVPanic adds QEMU's panic device, by which a kernel tells that it panicked without
+	// printing it.
+	PVPanic bool `json:"pvpanic,omitempty" yaml:"pvpanic,omitempty"`
+	// Tablet adds a USB tablet: a pointer with absolute positions, for qmp.Mouse and VNC.
+	Tablet bool `json:"tablet,omitempty" yaml:"tablet,omitempty"`
+	// GenerationID gives the guest a VM generation ID: a UUID, or "auto" for a new one at
+	// each start. A kernel that knows it reseeds its random generator when it changes.
+	GenerationID string `json:"generation_id,omitempty" yaml:"generation_id,omitempty"`
+
+	// CloudInit is what cloud-init in the guest does at its first boot.
+	CloudInit *CloudInit `json:"cloud_init,omitempty" yaml:"cloud_init,omitempty"`
+	// Ignition is the path of an Ignition configuration, handed to the guest as the fw_cfg
+	// blob "opt/com.coreos/config".
+	Ignition string  `json:"ignition,omitempty" yaml:"ignition,omitempty"`
+	FwCfg    []FwCfg `json:"fw_cfg,omitempty" yaml:"fw_cfg,omitempty"`
+	SMBIOS   SMBIOS  `json:"smbios,omitzero" yaml:"smbios,omitempty"`
 
 	// Lifetime is [Ephemeral] (the default) or [Persistent].
 	Lifetime Lifetime `json:"lifetime,omitempty" yaml:"lifetime,omitempty"`
@@ -91,84 +116,22 @@ type Boot struct {
 	// Cmdline is appended to the kernel command line that maqet generates; an
 	// argument given here replaces a generated one of the same key.
 	Cmdline string `json:"cmdline,omitempty" yaml:"cmdline,omitempty"`
-	// Firmware is "bios" (SeaBIOS), "qboot" or the path of a firmware image. Empty:
-	// what boots this kernel fastest, or SeaBIOS for a disk.
+	// Firmware is "bios" (SeaBIOS), "qboot", "uefi" (found by QEMU's firmware descriptors)
+	// or the path of a firmware image. Empty: what boots this kernel fastest; for a disk
+	// what the machine has by itself, SeaBIOS on x86 and UEFI elsewhere.
 	Firmware string `json:"firmware,omitempty" yaml:"firmware,omitempty"`
+	// SecureBoot makes Firmware "uefi" one that starts only what is signed, with the keys
+	// of its vendor enrolled.
+	SecureBoot bool `json:"secure_boot,omitempty" yaml:"secure_boot,omitempty"`
+	// NVRAM is the path of the variables that a UEFI starts out with; each VM has a copy of
+	// its own, which is kept as Disk.Keep says by default. Empty: the firmware's own template.
+	NVRAM string `json:"nvram,omitempty" yaml:"nvram,omitempty"`
 	// Modules is a folder that holds lib/modules/VERSION for Kernel. Empty: beside the
 	// kernel, then the root folder. Only the default guest's initrd needs it.
 	Modules string `json:"modules,omitempty" yaml:"modules,omitempty"`
 	// Files are added to the default guest's initrd: path in the guest -> path on the
 	// host. Programs keep their mode.
 	Files map[string]string `json:"files,omitempty" yaml:"files,omitempty"`
-}
-
-// Image formats of [Disk].
-const (
-	FormatRaw   = "raw"
-	FormatQcow2 = "qcow2"
-)
-
-// Disk is a block device. Give at most one of Path and Base; with neither, an empty
-// disk of Size is made when the VM starts.
-type Disk struct {
-	// Name identifies the disk in the VM: a letter, then letters, digits, '.', '_', '-',
-	// at most 31 in all. Empty: "disk0", "disk1", ... by position.
-	Name string `json:"name,omitempty" yaml:"name,omitempty"`
-	// Path is an existing image, used in place.
-	Path string `json:"path,omitempty" yaml:"path,omitempty"`
-	// Base is an existing image that is never written: the VM writes to an overlay.
-	Base string `json:"base,omitempty" yaml:"base,omitempty"`
-	// Format of Path or Base: "raw" or "qcow2". Never probed. Empty: by the file's
-	// ending: .qcow2, or .raw, .img and .iso for raw.
-	Format string `json:"format,omitempty" yaml:"format,omitempty"`
-	// Size of a disk that is made, or of the overlay if larger than its base.
-	Size Size `json:"size,omitempty" yaml:"size,omitempty"`
-	// ReadOnly attaches the disk read-only.
-	ReadOnly bool `json:"read_only,omitempty" yaml:"read_only,omitempty"`
-	// Keep keeps what the guest wrote (the overlay, or the disk that was made) from one
-	// start to the next, until the VM is removed. The default follows the VM: true for
-	// Persistent, false for Ephemeral VMs, whose disks vanish when the guest stops.
-	Keep *bool `json:"keep,omitempty" yaml:"keep,omitempty"`
-	// Interface is "virtio" (the default) or "nvme".
-	Interface string `json:"interface,omitempty" yaml:"interface,omitempty"`
-	// Serial is what the guest sees as the disk's serial number, at most 20 characters.
-	Serial string `json:"serial,omitempty" yaml:"serial,omitempty"`
-}
-
-// Network is a network card with QEMU's user-mode network behind it.
-type Network struct {
-	Name     string    `json:"name,omitempty" yaml:"name,omitempty"` // Empty: "net0", "net1", ... by position.
-	Type     string    `json:"type,omitempty" yaml:"type,omitempty"` // "user" (the default).
-	MAC      string    `json:"mac,omitempty" yaml:"mac,omitempty"`   // Empty: derived from the VM's ID and the position.
-	Forwards []Forward `json:"forwards,omitempty" yaml:"forwards,omitempty"`
-}
-
-// Forward passes connections to a port of the host on to a port of the guest.
-type Forward struct {
-	Host  string `json:"host,omitempty" yaml:"host,omitempty"`   // IPv4 address; empty: "127.0.0.1".
-	Port  int    `json:"port" yaml:"port"`                       // port on the host
-	Guest int    `json:"guest" yaml:"guest"`                     // port in the guest
-	Proto string `json:"proto,omitempty" yaml:"proto,omitempty"` // "tcp" (the default) or "udp".
-}
-
-// Share is a folder of the host that the guest can mount. No backend implements it
-// yet: a Config with a Share is refused.
-type Share struct {
-	Name     string `json:"name,omitempty" yaml:"name,omitempty"`
-	Path     string `json:"path" yaml:"path"`
-	Writable bool   `json:"writable,omitempty" yaml:"writable,omitempty"`
-}
-
-// Device is any other QEMU device: Driver and properties as QEMU names them
-// ("virtio-rng-pci", {"rng": "rng0"}). The ID is generated when empty.
-//
-// A VGA-compatible adapter, such as "VGA", gives the guest a screen, which is black until
-// something writes there: Boot.Cmdline "console=tty0 console=ttyS0" makes the kernel and
-// the default guest's shell do so. "virtio-tablet-pci" is a mouse that qmp.Mouse can move.
-type Device struct {
-	Driver string         `json:"driver" yaml:"driver"`
-	ID     string         `json:"id,omitempty" yaml:"id,omitempty"`
-	Props  map[string]any `json:"props,omitempty" yaml:"props,omitempty"`
 }
 
 // Console is the guest's first serial port.

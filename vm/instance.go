@@ -75,11 +75,26 @@ type Runtime struct {
 	Stderr  string   `json:"stderr,omitempty"`  // file with QEMU's stderr
 	// Sockets maps a channel's name (see [Guest].Dial) to its socket.
 	Sockets map[string]string `json:"sockets,omitempty"`
+	// Terminals maps the names of Config.Serials with a PTY to their terminals, such as
+	// "/dev/pts/3".
+	Terminals map[string]string `json:"terminals,omitempty"`
+	// Forwards are those of Config.Networks, by the card's name, with the ports that
+	// were chosen on the host.
+	Forwards map[string][]Forward `json:"forwards,omitempty"`
+	// Helpers are programs that run for the guest beside QEMU, and end with it.
+	Helpers []Helper `json:"helpers,omitempty"`
 	// Disks are the images the guest uses, in the order of Config.Disks; of disks in
 	// Instance.Unplugged there is only the name.
 	Disks []Image `json:"disks,omitempty"`
 	// Exit says how QEMU ended; nil while it runs or where nobody saw it.
 	Exit *errors.ExitStatus `json:"exit,omitempty"`
+}
+
+// Helper is a program that runs for a guest beside QEMU, such as virtiofsd.
+type Helper struct {
+	Name    string  `json:"name"` // the program, and for what: "virtiofsd share0"
+	Process Process `json:"process"`
+	Log     string  `json:"log,omitempty"` // file with what it printed
 }
 
 // Image is a disk image that is ready for use.

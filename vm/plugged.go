@@ -2,7 +2,6 @@ package vm
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/maqet/maqet/errors"
@@ -186,12 +185,4 @@ func (c Config) hasDevice(id string) bool {
 		}
 	}
 	return false
-}
-
-// IDAt returns the device's ID, or the one it has by its position.
-func (d Device) IDAt(index int) string {
-	if d.ID != "" {
-		return d.ID
-	}
-	return fmt.Sprintf("device%d", index)
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"net"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -36,7 +35,14 @@ func (c Config) Validate() error {
 	v.boot(c.Boot)
 	v.disks(c.Disks)
 	v.networks(c.Networks)
+	v.shares(c.Shares)
 	v.devices(c)
+	v.hardware(c)
+	v.serials(c.Serials)
+	v.display(c.Display)
+	v.cloudInit(c.CloudInit)
+	v.blobs(c)
+	v.args(c.Args)
 	v.timeouts(c.Timeouts)
 	if len(v.problems) == 0 {
 		return nil
@@ -181,133 +187,9 @@ func (v *validator) boot(b Boot) {
 	}
 }
 
-func (v *validator) disks(disks []Disk) {
-	seen := map[string]int{}
-	for i, d := range disks {
-		field := fmt.Sprintf("disks[%d]", i)
-		name := d.NameAt(i)
-		v.partName(field+".name", name)
-		if first, ok := seen[name]; ok {
-			v.add(field+".name", name, fmt.Sprintf("is also the name of disks[%d]", first), "give each disk a name of its own")
-		}
-		seen[name] = i
-		v.disk(field, d)
-	}
-}
-
 func (v *validator) partName(field, name string) {
 	if !partNamePattern.MatchString(name) {
 		v.add(field, name, "is not a valid name", "use a letter, then at most 30 letters, digits, '.', '_' and '-'")
-	}
-}
-
-func (v *validator) disk(field string, d Disk) {
-	v.text(field+".path", d.Path)
-	v.text(field+".base", d.Base)
-	v.oneOf(field+".format", d.Format, FormatRaw, FormatQcow2)
-	v.oneOf(field+".interface", d.Interface, "virtio", "nvme")
-	if d.Path != "" && d.Base != "" {
-		v.add(field, "", "has both a path and a base", "give path to use an image in place, base to write to an overlay")
-	}
-	if (d.Path != "" || d.Base != "") && d.ImageFormat() == "" {
-		v.add(field+".format", "", "is not given, and the file's ending does not tell", `set it to "raw" or "qcow2"`)
-	}
-	if d.Path == "" && d.Base == "" && d.Size == 0 {
-		v.add(field, "", "has neither a path, nor a base, nor a size", "give the image to use, or the size of a new one")
-	}
-	if d.Size < 0 || d.Size%512 != 0 {
-		v.add(field+".size", d.Size.String(), "is not a multiple of 512 bytes", "round it, for example to MiB")
-	}
-	if d.Path != "" && d.Size != 0 {
-		v.add(field+".size", d.Size.String(), "can't change an image that is used in place", "leave it out, or use base")
-	}
-	if d.ReadOnly && d.Path == "" && d.Base == "" {
-		v.add(field+".read_only", "", "makes no sense for a new, empty disk", "give a path or a base")
-	}
-	if len(d.Serial) > 20 || strings.ContainsFunc(d.Serial, func(r rune) bool { return r < ' ' || r > '~' }) {
-		v.add(field+".serial", d.Serial, "is not a serial number", "use at most 20 printable ASCII characters")
-	}
-}
-
-func (v *validator) networks(nets []Network) {
-	seen, taken := map[string]int{}, map[Forward]string{}
-	for i, n := range nets {
-		field := fmt.Sprintf("networks[%d]", i)
-		name := n.NameAt(i)
-		v.partName(field+".name", name)
-		if first, ok := seen[name]; ok {
-			v.add(field+".name", name, fmt.Sprintf("is also the name of networks[%d]", first), "give each network a name of its own")
-		}
-		seen[name] = i
-		v.oneOf(field+".type", n.Type, "user")
-		v.mac(field+".mac", n.MAC)
-		for j, f := range n.Forwards {
-			v.forward(fmt.Sprintf("%s.forwards[%d]", field, j), f, taken)
-		}
-	}
-}
-
-func (v *validator) mac(field, mac string) {
-	if mac == "" {
-		return
-	}
-	hw, err := net.ParseMAC(mac)
-	if err != nil || len(hw) != 6 {
-		v.add(field, mac, "is not a MAC address", "write it as 52:54:00:12:34:56")
-	} else if hw[0]&1 == 1 {
-		v.add(field, mac, "is a multicast address", "use an even first byte")
-	}
-}
-
-// forward checks f; taken has the host's sides of those before it, with their fields.
-func (v *validator) forward(field string, f Forward, taken map[Forward]string) {
-	side := Forward{Host: cmp.Or(f.Host, "127.0.0.1"), Port: f.Port, Proto: cmp.Or(f.Proto, "tcp")}
-	if first, ok := taken[side]; ok {
-		v.add(field+".port", fmt.Sprint(f.Port), "is also forwarded by "+first, "give each forward a port of its own on the host")
-	}
-	taken[side] = field
-	for _, p := range []struct {
-		name string
-		port int
-	}{{"port", f.Port}, {"guest", f.Guest}} {
-		if p.port < 1 || p.port > 65535 {
-			v.add(field+"."+p.name, fmt.Sprint(p.port), "is not a port", "use 1 to 65535")
-		}
-	}
-	v.oneOf(field+".proto", f.Proto, "tcp", "udp")
-	// QEMU 7.2 takes no IPv6 address here ("Bad host address").
-	if f.Host != "" && net.ParseIP(f.Host).To4() == nil {
-		v.add(field+".host", f.Host, "is not an IPv4 address", "use 127.0.0.1, or 0.0.0.0 for all of the host's addresses")
-	}
-}
-
-func (v *validator) devices(c Config) {
-	for i := range c.Shares {
-		v.add(fmt.Sprintf("shares[%d]", i), "", "shared folders are not implemented yet", "copy files with guest.Manager.CopyTo instead")
-	}
-	seen := map[string]int{}
-	for i, d := range c.Devices {
-		field := fmt.Sprintf("devices[%d]", i)
-		if !qemuNamePattern.MatchString(d.Driver) {
-			v.add(field+".driver", d.Driver, "is not a device's name", "use a name from qemu-system-... -device help")
-		}
-		if d.ID != "" {
-			v.partName(field+".id", d.ID)
-			if first, ok := seen[d.ID]; ok {
-				v.add(field+".id", d.ID, fmt.Sprintf("is also the ID of devices[%d]", first), "give each device an ID of its own")
-			}
-			seen[d.ID] = i
-		}
-		for _, key := range slices.Sorted(maps.Keys(d.Props)) {
-			if !qemuNamePattern.MatchString(key) || key == "driver" || key == "id" {
-				v.add(field+".props["+key+"]", "", "is not a property's name", "use a name from -device DRIVER,help; driver and id are fields of their own")
-			}
-		}
-	}
-	for i, a := range c.Args {
-		if strings.ContainsRune(a, 0) {
-			v.add(fmt.Sprintf("args[%d]", i), a, "has a NUL character", "remove it")
-		}
 	}
 }
 
@@ -318,6 +200,14 @@ func (v *validator) timeouts(t Timeouts) {
 	}{{"launch", t.Launch}, {"ready", t.Ready}, {"silence", t.Silence}, {"stop", t.Stop}} {
 		if d.d < 0 {
 			v.add("timeouts."+d.name, d.d.String(), "is negative", "use a positive time, or 0 for the default")
+		}
+	}
+}
+
+func (v *validator) args(args []string) {
+	for i, a := range args {
+		if strings.ContainsRune(a, 0) {
+			v.add(fmt.Sprintf("args[%d]", i), a, "has a NUL character", "remove it")
 		}
 	}
 }

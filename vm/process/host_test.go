@@ -29,6 +29,14 @@ func TestNearMachines(t *testing.T) {
 	require.EqualError(t, err, "is not known to this QEMU")
 }
 
+func TestArchNotInstalled(t *testing.T) {
+	h := newHouse(t)
+	t.Setenv("PATH", t.TempDir())
+	err := h.b.Check(t.Context(), fixedID, vm.Config{Arch: "riscv64"})
+	require.ErrorIs(t, err, errors.ErrQEMUNotFound)
+	require.ErrorContains(t, err, "qemu-system-misc")
+}
+
 func TestCheck(t *testing.T) {
 	h := newHouse(t)
 	folder := t.TempDir()
@@ -42,7 +50,6 @@ func TestCheck(t *testing.T) {
 		"binary is a folder": {vm.Config{Binary: folder}, errors.ErrQEMUNotFound, "", "Config.Binary"},
 		"not a QEMU":         {vm.Config{Binary: "/bin/true"}, errors.ErrQEMUNotFound, "", "is it a QEMU"},
 		"other arch":         {vm.Config{Binary: "qemu-system-x86_64", Arch: "aarch64"}, errors.ErrConfigValidation, "arch", "x86_64"},
-		"arch not installed": {vm.Config{Arch: "riscv64"}, errors.ErrQEMUNotFound, "", "qemu-system-misc"},
 		"unknown machine":    {vm.Config{Machine: "q53"}, errors.ErrConfigValidation, "machine", "q35"},
 		"firmware missing":   {vm.Config{Boot: vm.Boot{Firmware: "/nowhere/bios"}}, errors.ErrConfigValidation, "boot.firmware", "no such file"},
 		"firmware a folder":  {vm.Config{Boot: vm.Boot{Firmware: folder}}, errors.ErrConfigValidation, "boot.firmware", "regular"},

@@ -50,6 +50,12 @@ func build(spec vm.LaunchSpec, host hostFacts, f files) (*builder, error) {
 	b.ports() // before what may be on them
 	b.disks()
 	b.networks()
+	b.shares()
+	b.hardware()
+	b.serials()
+	b.display()
+	b.seed()
+	b.blobs()
 	b.devices()
 	b.plugged()
 	raw := parseRaw(spec.Config.Args)

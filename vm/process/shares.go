@@ -1,0 +1,4 @@
+package process
+
+// shares adds the shared folders.
+func (b *builder) shares() {}

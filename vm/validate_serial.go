@@ -1,0 +1,3 @@
+package vm
+
+func (v *validator) serials([]Serial) {}
