@@ -60,6 +60,7 @@ func binaryOf(pid int) string {
 func (g *guest) Runtime() vm.Runtime {
 	rt := g.runtime
 	rt.Args, rt.Disks, rt.Sockets = slices.Clone(rt.Args), slices.Clone(rt.Disks), maps.Clone(rt.Sockets)
+	rt.Helpers = slices.Clone(rt.Helpers)
 	return rt
 }
 
@@ -93,6 +94,11 @@ func (g *guest) cause() error {
 	text := fmt.Sprintf("QEMU ended with %v", g.proc.exit)
 	if last := lastLine(g.runtime.Stderr); last != "" {
 		text += ": " + last
+	}
+	for _, h := range g.proc.helpers {
+		if what := h.failure(); what != "" {
+			text += "; " + what
+		}
 	}
 	return errors.New(text)
 }

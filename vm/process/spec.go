@@ -30,15 +30,12 @@ type builder struct {
 
 	args     []argument
 	problems []errors.Problem
-	channels []string // in the order of their descriptors
+	// inherited are QEMU's descriptors from firstFD upward.
+	inherited []inherited
 }
 
-// firstFD is the descriptor of the first inherited socket in QEMU, after stdin, stdout
-// and stderr.
-const firstFD = 3
-
-// build returns the arguments and the channels whose sockets QEMU inherits, from
-// descriptor firstFD upward. What is wrong comes as *errors.ConfigError.
+// build returns the arguments and what QEMU inherits. What is wrong comes as
+// *errors.ConfigError.
 func build(spec vm.LaunchSpec, host hostFacts, f files) (*builder, error) {
 	b := &builder{spec: spec, host: host, files: f}
 	b.identity()
@@ -209,8 +206,7 @@ func consoleDevice(arch string) string {
 // chardev adds a socket that QEMU inherits listening. It is not waited for: the guest
 // runs whether somebody is connected or not.
 func (b *builder) chardev(channel string, more ...string) {
-	fd := strconv.Itoa(firstFD + len(b.channels))
-	b.channels = append(b.channels, channel)
+	fd := b.inherit(inherited{channel: channel})
 	pairs := append([]string{"", "socket", "id", channel, "fd", fd, "server", "on", "wait", "off"}, more...)
 	b.add(keyed("chardev", channel, "channel "+channel, pairs...))
 }
