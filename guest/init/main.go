@@ -68,6 +68,9 @@ func run() error {
 	mods.readRules()
 	mods.loadForDevices("/sys", firstBuses("/sys"))
 	mountRest()
+	if err := mountShares(mods); err != nil {
+		return err
+	}
 	onlineMemory("/sys")
 	upLoopback()
 	configureNIC()

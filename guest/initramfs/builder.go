@@ -19,7 +19,7 @@ import (
 
 // layout is part of the cache key: it changes when the same Builder gives another
 // archive than before.
-const layout = "initramfs 1"
+const layout = "initramfs 2"
 
 // Builder says what goes into an initial RAM disk. It is a value that Build does not
 // change; it is safe to build several at once.

@@ -22,6 +22,8 @@ type hostFacts struct {
 	machine string // the versioned name: an alias means another machine in another QEMU
 	accel   string
 	sandbox bool
+	// virtiofsd is looked for only where a share may need it.
+	virtiofsd virtiofsd
 }
 
 // microvm reports whether the machine is QEMU's microvm, which has no PCI bus: its
@@ -66,6 +68,9 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 	if h.machine, err = machineOf(wanted, f); err != nil {
 		problems = append(problems, errors.Problem{Field: "machine", Value: wanted, Message: err.Error(),
 			Fix: "use one that " + h.binary + " -machine help lists"})
+	}
+	if slices.ContainsFunc(cfg.Shares, func(s vm.Share) bool { return s.Type != vm.Share9p }) {
+		h.virtiofsd = b.virtiofsd.find(ctx)
 	}
 	why := b.kvmProblem(h.arch, f)
 	switch {

@@ -95,9 +95,9 @@ func (b *builder) machine() {
 	cfg := b.spec.Config
 	memory := cmp.Or(cfg.Memory, vm.DefaultMemory)
 	machine := []string{"", b.host.machine}
-	if cfg.Template {
+	if cfg.Template || b.needsSharedMemory() {
 		machine = append(machine, "memory-backend", "mem")
-		b.json("object", "mem", "template", props{
+		b.json("object", "mem", "memory", props{
 			"qom-type": "memory-backend-memfd", "id": "mem", "size": int64(memory), "share": true})
 	}
 	b.add(keyed("machine", "", "machine", machine...))
@@ -176,6 +176,7 @@ func (b *builder) boot() {
 		// In front: what follows "--" is for init.
 		cmdline = slices.Concat([]string{"console=" + consoleDevice(b.host.arch)}, cmdline)
 	}
+	cmdline = slices.Concat(b.shareArgs(), cmdline)
 	b.add(plain("append", strings.Join(cmdline, " "), "boot.cmdline"))
 }
 
