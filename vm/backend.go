@@ -135,6 +135,13 @@ type Guest interface {
 	Release() error
 }
 
+// HelperWatcher is a [Guest] that has helpers, and notices when one ends.
+type HelperWatcher interface {
+	// LostHelpers tells each helper that ended before the guest did, with its Exit. It is
+	// never closed.
+	LostHelpers() <-chan Helper
+}
+
 // Channels of a guest, by the name [Guest].Dial takes.
 const (
 	// ChannelAgent speaks the QEMU guest agent's protocol ("org.qemu.guest_agent.0").

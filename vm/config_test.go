@@ -26,7 +26,7 @@ func TestTenMistakes(t *testing.T) {
 		Disks:    []vm.Disk{{Path: "a.qcow2", Base: "b.qcow2"}, {Name: "disk0", Path: "c"}},
 		Networks: []vm.Network{{MAC: "01:00:00:00:00:00", Forwards: []vm.Forward{{Port: 70000, Guest: 22}}}},
 		Devices:  []vm.Device{{Driver: "virtio-rng-pci,id=x"}},
-		Shares:   []vm.Share{{Path: "/srv"}},
+		Shares:   []vm.Share{{Path: "/srv", Type: "smb"}},
 		Timeouts: vm.Timeouts{Stop: -1},
 	}
 	err := cfg.Validate()
@@ -35,7 +35,7 @@ func TestTenMistakes(t *testing.T) {
 	require.ErrorIs(t, err, errors.ErrConfigValidation)
 	for _, field := range []string{"name", "arch", "accel", "memory", "lifetime", "cpu.count", "boot.cmdline",
 		"boot.files[etc/motd]", "disks[0]", "disks[1].name", "disks[1].format", "networks[0].mac",
-		"networks[0].forwards[0].port", "devices[0].driver", "shares[0]", "timeouts.stop"} {
+		"networks[0].forwards[0].port", "devices[0].driver", "shares[0].type", "timeouts.stop"} {
 		require.True(t, ce.Has(field), "%s in:\n%v", field, err)
 	}
 	for _, p := range ce.Problems {

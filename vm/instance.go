@@ -90,11 +90,16 @@ type Runtime struct {
 	Exit *errors.ExitStatus `json:"exit,omitempty"`
 }
 
-// Helper is a program that runs for a guest beside QEMU, such as virtiofsd.
+// Helper is a program that runs for a guest beside QEMU, such as virtiofsd. A start whose
+// helper ends fails. One that ends later leaves the guest running without what it gave: a
+// share that hangs, a network that is silent. Then Exit is set, and Instance.Reason says so.
 type Helper struct {
 	Name    string  `json:"name"` // the program, and for what: "virtiofsd share0"
 	Process Process `json:"process"`
 	Log     string  `json:"log,omitempty"` // file with what it printed
+	// Exit says how it ended before its guest did; nil while it runs, and when it ended
+	// with the guest.
+	Exit *errors.ExitStatus `json:"exit,omitempty"`
 }
 
 // Image is a disk image that is ready for use.

@@ -70,6 +70,9 @@ func (g *guest) QMP() qmp.Conn { return g.control }
 // Done implements vm.Guest.
 func (g *guest) Done() <-chan struct{} { return g.proc.done() }
 
+// LostHelpers implements vm.HelperWatcher.
+func (g *guest) LostHelpers() <-chan vm.Helper { return g.proc.lost }
+
 // Exit implements vm.Guest.
 func (g *guest) Exit() errors.ExitStatus {
 	if !g.proc.gone() {

@@ -147,6 +147,26 @@ func isHelperLog(name string) bool {
 	return strings.HasPrefix(name, helperPrefix) && strings.HasSuffix(name, ".log")
 }
 
+// lossGrace is how long QEMU may take to be seen ending after its helper: the kernel closes
+// its end of the connection some moments before.
+const lossGrace = 100 * time.Millisecond
+
+// attend waits for a helper's end and tells p.lost of it, unless it is the end of p as well.
+func (p *process) attend(h *helper) {
+	if h.handle.Wait(p.ended) != nil {
+		return // that of p, or it is let go
+	}
+	<-h.done() // reaped
+	ctx, cancel := context.WithTimeout(p.ended, lossGrace)
+	defer cancel()
+	if err := p.handle.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		return // p has ended, or is let go
+	}
+	lost := h.record()
+	lost.Exit = &h.exit
+	p.lost <- lost
+}
+
 // record returns what another process needs to know of a helper.
 func (h *helper) record() vm.Helper {
 	return vm.Helper{Name: h.name, Process: h.identity(), Log: h.log}
