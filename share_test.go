@@ -5,11 +5,14 @@ import (
 	"crypto/rand"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet"
+	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/guest/kernel"
 	"github.com/maqet/maqet/internal/proc"
 	"github.com/maqet/maqet/vm"
@@ -161,4 +164,44 @@ func requireHelpers(t *testing.T, g *maqet.Machine, count int, live bool) {
 	for _, h := range inst.Runtime.Helpers {
 		require.Equal(t, live, proc.Alive(proc.ID(h.Process)), h.Name)
 	}
+}
+
+// TestShareIsLost: a guest whose virtiofsd dies goes on, and its record says so.
+func TestShareIsLost(t *testing.T) {
+	m := open(t, shortDir(t))
+	events, err := m.VM.Watch(t.Context())
+	require.NoError(t, err)
+	g, err := m.Run(t.Context(), vm.Config{Shares: []vm.Share{{Path: t.TempDir(), Type: vm.ShareVirtiofs}}})
+	require.NoError(t, err)
+	inst, err := g.Instance(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(inst.Runtime.Helpers[0].Process.PID, syscall.SIGKILL))
+	limit := time.After(30 * time.Second)
+	for told := false; !told; {
+		select {
+		case ev := <-events:
+			told = ev.Reason == vm.ReasonHelperEnded+": virtiofsd share0: signal SIGKILL"
+			require.True(t, !told || ev.From == vm.Running && ev.To == vm.Running, "%+v", ev)
+		case <-limit:
+			t.Fatal("nobody was told")
+		}
+	}
+	inst, err = g.Instance(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "SIGKILL", inst.Runtime.Helpers[0].Exit.Signal)
+	out, ok := sh(t, g, "echo alive")
+	require.True(t, ok, out)
+	rep, err := g.Stop(t.Context())
+	require.NoError(t, err)
+	require.True(t, rep.Graceful, "%+v", rep)
+}
+
+// TestShareThatTheKernelLacks: a guest that can't have its folder does not come up without.
+func TestShareThatTheKernelLacks(t *testing.T) {
+	m := open(t, shortDir(t))
+	_, err := m.Run(t.Context(), vm.Config{Shares: []vm.Share{{Path: t.TempDir(), Type: vm.Share9p}}})
+	var failed *errors.StartError
+	require.ErrorAs(t, err, &failed)
+	require.Equal(t, vm.StepReady, failed.Step)
+	require.Contains(t, failed.Console, "maqet.share=9p,ro,share0,/mnt/share0: mount: this kernel has no 9p")
 }

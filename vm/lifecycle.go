@@ -184,9 +184,13 @@ func (s *start) images(ctx context.Context) (func(context.Context) error, error)
 	if err != nil {
 		return nil, err
 	}
+	nvram, undoState, err := s.m.state.prepare(ctx, s.inst, boot.UEFI)
+	if err != nil {
+		return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+	}
 	s.spec = LaunchSpec{ID: s.inst.ID, Config: s.inst.Config, Boot: boot, Images: images,
-		Plugged: s.inst.Plugged, Unplugged: s.inst.Unplugged}
-	return undo, nil
+		NVRAM: nvram, StateDir: s.m.state.path(s.inst.ID), Plugged: s.inst.Plugged, Unplugged: s.inst.Unplugged}
+	return func(ctx context.Context) error { return errors.Join(undo(ctx), undoState(ctx)) }, nil
 }
 
 func (s *start) launch(ctx context.Context) (func(context.Context) error, error) {

@@ -33,6 +33,7 @@ func (c Config) Validate() error {
 	v.memory(c.Memory)
 	v.headroom(c)
 	v.boot(c.Boot)
+	v.firmware(c)
 	v.disks(c.Disks)
 	v.networks(c.Networks)
 	v.shares(c.Shares)

@@ -26,6 +26,7 @@ type argument struct {
 var repeatable = map[string]string{
 	"device": "device", "netdev": "netdev", "chardev": "chardev", "object": "object",
 	"blockdev": "node", "drive": "node", "mon": "mon",
+	"global": "global",
 }
 
 // synonyms lists options that do what another one does: given with it, they collide.

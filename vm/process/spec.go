@@ -100,6 +100,7 @@ func (b *builder) machine() {
 		b.json("object", "mem", "memory", props{
 			"qom-type": "memory-backend-memfd", "id": "mem", "size": int64(memory), "share": true})
 	}
+	machine = append(machine, b.flash()...)
 	b.add(keyed("machine", "", "machine", machine...))
 	b.add(plain("accel", b.host.accel, "accel"))
 	b.add(plain("cpu", cpuModel(cfg.CPU.Model, b.host), "cpu.model"))
