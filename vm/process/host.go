@@ -24,6 +24,7 @@ type hostFacts struct {
 	sandbox bool
 	// virtiofsd is looked for only where a share may need it.
 	virtiofsd virtiofsd
+	swtpm     string // its path; empty: there is none, or none is needed
 }
 
 // microvm reports whether the machine is QEMU's microvm, which has no PCI bus: its
@@ -71,6 +72,9 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 	}
 	if slices.ContainsFunc(cfg.Shares, func(s vm.Share) bool { return s.Type != vm.Share9p }) {
 		h.virtiofsd = b.virtiofsd.find(ctx)
+	}
+	if cfg.TPM != nil {
+		h.swtpm = findSwtpm()
 	}
 	why := b.kvmProblem(h.arch, f)
 	switch {
