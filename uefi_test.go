@@ -3,12 +3,15 @@ package maqet_test
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet"
+	"github.com/maqet/maqet/guest"
+	"github.com/maqet/maqet/guest/kernel"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -80,4 +83,61 @@ func TestSecureBoot(t *testing.T) {
 	_, err = g.Stop(t.Context())
 	require.NoError(t, err)
 	require.NoDirExists(t, stateDir)
+}
+
+// bootDisk makes a disk that a UEFI starts the kernel from, with one byte of it changed, so
+// that no signature of it is valid.
+func bootDisk(t *testing.T) string {
+	t.Helper()
+	if _, err := exec.LookPath("mformat"); err != nil {
+		lacking(t, "mtools", "apt-get install mtools")
+	}
+	k, err := kernel.Find(t.Context(), kernel.Options{})
+	require.NoError(t, err)
+	image, err := os.ReadFile(k.Path)
+	require.NoError(t, err)
+	image[0x1f2] ^= 2 // root_flags of the Linux/x86 boot protocol, which nobody reads
+	dir := t.TempDir()
+	loader, disk := filepath.Join(dir, "BOOTX64.EFI"), filepath.Join(dir, "esp.img")
+	require.NoError(t, os.WriteFile(loader, image, 0o600))
+	for _, args := range [][]string{
+		{"mformat", "-i", disk, "-C", "-T", "65536", "::"}, {"mmd", "-i", disk, "::/EFI", "::/EFI/BOOT"}, {"mcopy", "-i", disk, loader, "::/EFI/BOOT/"},
+	} {
+		out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
+		require.NoError(t, err, "%s: %s", args, out)
+	}
+	return disk
+}
+
+// TestSecureBootRefuses: the same disk starts without secure boot, and not with it.
+func TestSecureBootRefuses(t *testing.T) {
+	needFile(t, "/usr/share/OVMF/OVMF_CODE_4M.ms.fd", "ovmf")
+	disk := bootDisk(t)
+	m := open(t, shortDir(t))
+	for secure, says := range map[bool]string{false: "BdsDxe: starting Boot", true: "Access Denied"} {
+		cfg := vm.Config{Boot: vm.Boot{Firmware: vm.FirmwareUEFI, SecureBoot: secure}, Disks: []vm.Disk{{Base: disk}}, Agent: vm.Agent{Disabled: true}}
+		inst, err := m.VM.Add(t.Context(), cfg)
+		require.NoError(t, err)
+		_, err = m.VM.Start(t.Context(), inst.ID, vm.WaitFor(m.Guest.Until(guest.ConsoleText(says))))
+		require.NoError(t, err, "secure boot: %t", secure)
+		_, err = m.VM.Stop(t.Context(), inst.ID, vm.Force())
+		require.NoError(t, err)
+	}
+}
+
+// TestUEFIOnARM: the firmware of another architecture starts, from flash memory of 64 MiB.
+func TestUEFIOnARM(t *testing.T) {
+	needFile(t, "/usr/share/AAVMF/AAVMF_CODE.fd", "qemu-efi-aarch64")
+	if _, err := exec.LookPath("qemu-system-aarch64"); err != nil {
+		lacking(t, "qemu-system-aarch64", "apt-get install qemu-system-arm")
+	}
+	disk := filepath.Join(t.TempDir(), "empty.img")
+	require.NoError(t, os.WriteFile(disk, make([]byte, 1<<20), 0o600))
+	m := open(t, shortDir(t))
+	inst, err := m.VM.Add(t.Context(), vm.Config{Arch: "aarch64", Agent: vm.Agent{Disabled: true}, Disks: []vm.Disk{{Path: disk}}})
+	require.NoError(t, err)
+	_, err = m.VM.Start(t.Context(), inst.ID, vm.WaitFor(m.Guest.Until(guest.ConsoleText("UEFI firmware"))))
+	require.NoError(t, err)
+	_, err = m.VM.Stop(t.Context(), inst.ID, vm.Force())
+	require.NoError(t, err)
 }
