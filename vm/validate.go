@@ -35,6 +35,7 @@ func (c Config) Validate() error {
 	v.boot(c.Boot)
 	v.disks(c.Disks)
 	v.networks(c.Networks)
+	v.bootOrder(c)
 	v.shares(c.Shares)
 	v.devices(c)
 	v.hardware(c)

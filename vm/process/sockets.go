@@ -30,12 +30,16 @@ var allChannels = []string{
 	vm.ChannelConsole, vm.ChannelAgent, vm.ChannelStream0, vm.ChannelStream1,
 }
 
+// controllers are the IDs of the devices that others are on, where a guest needs them.
+var controllers = []string{virtioSerial, scsiController, sataController, usbController}
+
 // Reserved reports whether a device, a character device or a port of this backend's own
-// has that ID in its guests: the channels, the bus of the virtio ports, and the hot-plug
-// ports. A guest whose agent's channel is unplugged can't be reached any more.
+// has that ID in its guests: the channels, the controllers of virtio ports, disks and USB
+// devices, and the hot-plug ports. A guest whose agent's channel is unplugged can't be
+// reached any more.
 func Reserved(id string) bool {
 	_, port := portNumber(id)
-	return port || id == virtioSerial || slices.Contains(allChannels, id)
+	return port || slices.Contains(controllers, id) || slices.Contains(allChannels, id)
 }
 
 func monitorName(i int) string { return fmt.Sprintf("qmp%d", i) }
