@@ -52,11 +52,11 @@ func (v *validator) diskImage(field string, d Disk) {
 	switch {
 	case d.Path != "" && d.Size != 0:
 		v.add(field+".size", d.Size.String(), "can't change an image that is used in place", "leave it out, or use base")
+	case !d.HasImage() && d.ReadOnly && !d.IsCDROM():
+		v.add(field+".read_only", "", "makes no sense for a new, empty disk", "give a path or a base")
 	case d.IsReadOnly() && d.Size != 0:
 		v.add(field+".size", d.Size.String(), "makes no sense for what can't be written", "leave it out")
 	case d.IsCDROM():
-	case !d.HasImage() && d.ReadOnly:
-		v.add(field+".read_only", "", "makes no sense for a new, empty disk", "give a path or a base")
 	case !d.HasImage() && d.Size == 0:
 		v.add(field, "", "has neither a path, nor a base, nor a size", "give the image to use, or the size of a new one")
 	}
