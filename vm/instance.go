@@ -105,8 +105,10 @@ type Helper struct {
 // Image is a disk image that is ready for use.
 type Image struct {
 	Name   string `json:"name"` // the disk's name
-	Path   string `json:"path"`
+	Path   string `json:"path"` // empty: there is none, in an empty CD-ROM drive
 	Format string `json:"format"`
+	// Device is true when Path is a block device of the host.
+	Device bool `json:"device,omitempty"`
 	// Ephemeral images are deleted when the guest has stopped; the manager made them.
 	Ephemeral bool `json:"ephemeral,omitempty"`
 	// Owned images were made by the manager: deleted with the VM when that is asked.

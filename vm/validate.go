@@ -36,6 +36,7 @@ func (c Config) Validate() error {
 	v.firmware(c)
 	v.disks(c.Disks)
 	v.networks(c.Networks)
+	v.bootOrder(c)
 	v.shares(c.Shares)
 	v.devices(c)
 	v.hardware(c)

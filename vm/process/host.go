@@ -24,6 +24,7 @@ type hostFacts struct {
 	sandbox bool
 	// virtiofsd is looked for only where a share may need it.
 	virtiofsd virtiofsd
+	aio     []string // ways to do input and output on files that QEMU has: "threads", ...
 }
 
 // microvm reports whether the machine is QEMU's microvm, which has no PCI bus: its
@@ -55,7 +56,7 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 	if err != nil {
 		return h, err
 	}
-	h.sandbox = f.Sandbox
+	h.sandbox, h.aio = f.Sandbox, f.AIO
 	if f.Arch != h.arch {
 		return h, &errors.ConfigError{VM: cfg.Name, Problems: []errors.Problem{{Field: "arch", Value: h.arch,
 			Message: h.binary + " emulates " + f.Arch, Fix: "set arch to that, or binary (or MAQET_QEMU) to another QEMU"}}}
