@@ -22,6 +22,8 @@ type hostFacts struct {
 	machine string // the versioned name: an alias means another machine in another QEMU
 	accel   string
 	sandbox bool
+	vsock   error // why the host can't serve vsock; nil: it can, or nobody asked
+	spice   error // why this QEMU has no spice; nil: it has, or nobody asked
 }
 
 // microvm reports whether the machine is QEMU's microvm, which has no PCI bus: its
@@ -54,6 +56,14 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 		return h, err
 	}
 	h.sandbox = f.Sandbox
+	if cfg.Vsock != nil {
+		h.vsock = checkVsock()
+	}
+	if cfg.Display.Type == vm.DisplaySpice {
+		if h.spice, err = b.prober.spice(ctx, h.binary); err != nil {
+			return h, err
+		}
+	}
 	if f.Arch != h.arch {
 		return h, &errors.ConfigError{VM: cfg.Name, Problems: []errors.Problem{{Field: "arch", Value: h.arch,
 			Message: h.binary + " emulates " + f.Arch, Fix: "set arch to that, or binary (or MAQET_QEMU) to another QEMU"}}}

@@ -49,11 +49,14 @@ func (b *Backend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest, err
 	for _, ch := range plan.channels {
 		rt.Sockets[ch] = socketPath(f.dir, ch)
 	}
+	nameSockets(rt.Sockets, spec.Config, f.dir)
 	if !spec.Config.Console.Disabled {
 		rt.Console = f.console
 	}
 	b.log.DebugContext(ctx, "QEMU launched", "vm", spec.Config.Name, "pid", rt.Process.PID, "args", rt.Args)
-	return newGuest(b, spec.Config.Name, rt, p), nil
+	g := newGuest(b, spec.Config.Name, rt, p)
+	g.display = plan.served
+	return g, nil
 }
 
 // spawn makes the folders, the logs and the sockets, and executes QEMU. When it fails
@@ -75,6 +78,10 @@ func (b *Backend) spawn(ctx context.Context, plan *builder, f files) (p *process
 		return nil, errors.Join(err, removeFrom(f.dir, nil))
 	}
 	logs, err := openLogs(f)
+	var made []string
+	if err == nil {
+		made, err = makeOutputs(plan.outputs)
+	}
 	if err == nil {
 		fds := logs.stdio()
 		for _, s := range sockets {
@@ -91,7 +98,7 @@ func (b *Backend) spawn(ctx context.Context, plan *builder, f files) (p *process
 		<-p.done()
 		err = errors.Join(err, b.letGo(p))
 	}
-	return nil, errors.Join(err, b.removeSockets(f.dir), removeLogs(f.logDir))
+	return nil, errors.Join(err, b.removeSockets(f.dir), removeLogs(f.logDir), removeOutputs(made))
 }
 
 // fork executes QEMU in a session of its own, so that Ctrl-C at the terminal reaches
