@@ -3,6 +3,7 @@ package qmp
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/maqet/maqet/errors"
 )
@@ -87,12 +88,12 @@ func (m *Manager) SetMemory(ctx context.Context, ref string, size int64) error {
 	if _, err := m.Execute(ctx, ref, "balloon", map[string]int64{"value": size}); err != nil {
 		return m.noBalloon(ref, err)
 	}
-	for {
+	for pause := firstLook; ; pause = min(2*pause, askAgain) {
 		actual, err := m.balloon(ctx, ref)
 		if err != nil || actual == size {
 			return err
 		}
-		err = lookAgain(ctx, changes)
+		err = lookAgain(ctx, changes, pause)
 		if ctx.Err() != nil {
 			return errors.Wrap(errors.ErrQMPTimeout, fmt.Sprintf("set the memory to %d bytes, it is %d now, of VM", size, actual),
 				m.label(ref), context.Cause(ctx))
@@ -103,11 +104,15 @@ func (m *Manager) SetMemory(ctx context.Context, ref string, size int64) error {
 	}
 }
 
-// lookAgain returns at the next event, any of which is a reason to look: QEMU sends one a
-// second at most, and then the newest. It also returns after a while, because of a monitor
-// that is shared with other processes some events are theirs.
-func lookAgain(ctx context.Context, changes *Subscription) error {
-	within, cancel := context.WithTimeout(ctx, askAgain)
+// firstLook is when SetMemory looks at the balloon without an event: QEMU sends one a second
+// at most, and a guest that has memory to spare is done in a tenth of one. The pauses after
+// it grow up to askAgain, for a monitor that is shared with other processes, who may get the
+// event.
+const firstLook = 20 * time.Millisecond
+
+// lookAgain returns at the next event, or after the pause.
+func lookAgain(ctx context.Context, changes *Subscription, pause time.Duration) error {
+	within, cancel := context.WithTimeout(ctx, pause)
 	defer cancel()
 	_, err := changes.Await(within, nil)
 	if within.Err() != nil {
