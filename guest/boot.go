@@ -194,16 +194,21 @@ func namedFirmware(name string) string {
 
 // suitsQboot reports whether the guest can do without SeaBIOS: qboot does not run the
 // ROMs of devices, without which a VGA card has no text mode and shows nothing, so it is for guests that
-// have only the devices that maqet chooses. A microvm has it anyway.
+// have only the devices that maqet chooses, and no screen. Nor does it tell QEMU where the
+// guest's copy of the generation ID is. A microvm has it anyway.
 func suitsQboot(cfg vm.Config, k kernel.Kernel) bool {
-	return k.Arch == "x86_64" && len(cfg.Devices) == 0 && len(cfg.Args) == 0 &&
-		!strings.HasPrefix(cfg.Machine, "microvm")
+	return k.Arch == "x86_64" && len(cfg.Devices) == 0 && len(cfg.Args) == 0 && cfg.GenerationID == "" &&
+		cfg.Display.AdapterOn(k.Arch, cfg.Machine) == vm.AdapterNone && !strings.HasPrefix(cfg.Machine, "microvm")
 }
 
-// hasVGA reports whether the guest has an adapter with a text mode: one of QEMU's that
-// are VGA-compatible (QEMU's hw/display, docs/system/devices: "VGA"), secondary ones
-// and plain GPUs not among them.
+// hasVGA reports whether the guest, an x86 one, has an adapter with a text mode: one of
+// QEMU's that are VGA-compatible (QEMU's hw/display, docs/system/devices: "VGA"), secondary
+// ones and plain GPUs not among them. For ramfb SeaBIOS pretends to have one.
 func hasVGA(cfg vm.Config) bool {
+	adapter := cfg.Display.AdapterOn("x86_64", cfg.Machine)
+	if adapter != vm.AdapterNone && !strings.HasPrefix(cfg.Machine, "microvm") {
+		return true
+	}
 	return slices.ContainsFunc(cfg.Devices, func(d vm.Device) bool {
 		switch d.Driver {
 		case "VGA", "isa-vga", "cirrus-vga", "isa-cirrus-vga", "vmware-svga", "qxl-vga", "ati-vga",

@@ -214,7 +214,23 @@ func (s *start) handshake(ctx context.Context) (func(context.Context) error, err
 	defer cancel()
 	ctx, stop := s.live.guard(ctx)
 	defer stop()
-	return nil, causeOf(ctx, s.live.guest.Connect(ctx))
+	if err := s.live.guest.Connect(ctx); err != nil {
+		return nil, causeOf(ctx, err)
+	}
+	return nil, causeOf(ctx, s.learn(ctx))
+}
+
+// learn records what only a QEMU that answers knows.
+func (s *start) learn(ctx context.Context) error {
+	rt := s.live.guest.Runtime()
+	if len(rt.Terminals) == 0 {
+		return nil
+	}
+	next, err := s.m.states.amend(ctx, s.inst, func(i *Instance) { i.Runtime = rt })
+	if err == nil {
+		s.inst = next
+	}
+	return err
 }
 
 func (s *start) resume(ctx context.Context) (func(context.Context) error, error) {

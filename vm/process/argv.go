@@ -31,7 +31,7 @@ var repeatable = map[string]string{
 
 // synonyms lists options that do what another one does: given with it, they collide.
 var synonyms = map[string]string{
-	"M": "machine", "enable-kvm": "accel", "no-kvm": "accel", "nographic": "display",
+	"M": "machine", "enable-kvm": "accel", "no-kvm": "accel", "nographic": "display", "watchdog-action": "action",
 }
 
 // refused lists options that would take QEMU out of this package's hands.

@@ -24,7 +24,9 @@ type hostFacts struct {
 	sandbox bool
 	// virtiofsd is looked for only where a share may need it.
 	virtiofsd virtiofsd
-	aio     []string // ways to do input and output on files that QEMU has: "threads", ...
+	aio       []string // ways to do input and output on files that QEMU has: "threads", ...
+	vsock     error    // why the host can't serve vsock; nil: it can, or nobody asked
+	spice     error    // why this QEMU has no spice; nil: it has, or nobody asked
 }
 
 // microvm reports whether the machine is QEMU's microvm, which has no PCI bus: its
@@ -57,6 +59,14 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 		return h, err
 	}
 	h.sandbox, h.aio = f.Sandbox, f.AIO
+	if cfg.Vsock != nil {
+		h.vsock = checkVsock()
+	}
+	if cfg.Display.Type == vm.DisplaySpice {
+		if h.spice, err = b.prober.spice(ctx, h.binary); err != nil {
+			return h, err
+		}
+	}
 	if f.Arch != h.arch {
 		return h, &errors.ConfigError{VM: cfg.Name, Problems: []errors.Problem{{Field: "arch", Value: h.arch,
 			Message: h.binary + " emulates " + f.Arch, Fix: "set arch to that, or binary (or MAQET_QEMU) to another QEMU"}}}

@@ -28,6 +28,7 @@ const virtioSerial = "virtio-serial"
 var allChannels = []string{
 	monitorName(0), monitorName(1), monitorName(2), monitorName(3),
 	vm.ChannelConsole, vm.ChannelAgent, vm.ChannelStream0, vm.ChannelStream1,
+	vm.DisplayVNC, vm.DisplaySpice,
 }
 
 // ownIDs are the IDs of what this backend adds to guests that need it, besides channels and
@@ -46,6 +47,15 @@ func Reserved(id string) bool {
 	return port || slices.Contains(ownIDs, id) || slices.Contains(allChannels, id)
 }
 
+// socketNames are the names of all sockets that a VM's folder can have.
+func socketNames() []string {
+	names := slices.Clone(allChannels)
+	for i := range vm.MaxSerials {
+		names = append(names, serialSocket(i))
+	}
+	return names
+}
+
 func monitorName(i int) string { return fmt.Sprintf("qmp%d", i) }
 
 // vmDir is the folder of a VM's sockets: short, because the path of a socket is.
@@ -61,7 +71,7 @@ func lockPath(socket string) string { return strings.TrimSuffix(socket, ".sock")
 
 // checkSocketPaths refuses a folder that is too deep for sockets.
 func checkSocketPaths(dir string) error {
-	for _, ch := range allChannels {
+	for _, ch := range socketNames() {
 		path := socketPath(dir, ch)
 		if len(path) > maxSocketPath {
 			return &errors.Error{Kind: errors.ErrInvalidConfiguration, Op: "place sockets",

@@ -32,6 +32,8 @@ type builder struct {
 	problems []errors.Problem
 	// inherited are QEMU's descriptors from firstFD upward.
 	inherited []inherited
+	outputs   []string // files that QEMU appends to, besides the console's
+	served    served
 }
 
 // build returns the arguments and what QEMU inherits. What is wrong comes as
@@ -208,9 +210,15 @@ func consoleDevice(arch string) string {
 // chardev adds a socket that QEMU inherits listening. It is not waited for: the guest
 // runs whether somebody is connected or not.
 func (b *builder) chardev(channel string, more ...string) {
-	fd := b.inherit(inherited{channel: channel})
-	pairs := append([]string{"", "socket", "id", channel, "fd", fd, "server", "on", "wait", "off"}, more...)
-	b.add(keyed("chardev", channel, "channel "+channel, pairs...))
+	b.listening(channel, channel, "channel "+channel, more...)
+}
+
+// listening adds a character device that is a socket of the VM's own folder, which QEMU
+// inherits.
+func (b *builder) listening(id, socket, field string, more ...string) {
+	fd := b.inherit(inherited{channel: socket})
+	pairs := append([]string{"", "socket", "id", id, "fd", fd, "server", "on", "wait", "off"}, more...)
+	b.add(keyed("chardev", id, field, pairs...))
 }
 
 func (b *builder) monitors() {
@@ -236,6 +244,7 @@ const (
 	agentPort   = "org.qemu.guest_agent.0"
 	streamPort0 = "org.maqet.stream.0"
 	streamPort1 = "org.maqet.stream.1"
+	ownPorts    = "org.maqet." // what names of this project's own begin with
 )
 
 // serialPorts are the virtio ports of the agent and, where maqet's own init is at the
@@ -251,10 +260,10 @@ func (b *builder) serialPorts() {
 	if len(ports) == 0 {
 		return
 	}
-	b.json("device", virtioSerial, "agent", props{"driver": b.virtio("serial"), "id": virtioSerial})
+	bus := b.virtioSerialBus("agent")
 	for _, p := range ports {
 		b.chardev(p[0])
-		b.json("device", p[0], "agent", props{"driver": "virtserialport", "bus": virtioSerial + ".0",
+		b.json("device", p[0], "agent", props{"driver": "virtserialport", "bus": bus,
 			"id": p[0], "chardev": p[0], "name": p[1]})
 	}
 }
