@@ -99,6 +99,8 @@ type Images interface {
 	// Overlay makes a qcow2 image whose unwritten parts are those of a base image,
 	// which is never written.
 	Overlay(ctx context.Context, spec storage.OverlaySpec) (storage.Image, error)
+	// ISO makes a CD image. errors.ErrImageCreation; an existing file is never overwritten.
+	ISO(ctx context.Context, spec storage.ISOSpec) (storage.Image, error)
 	// Inspect checks that an image exists, has the stated format and can be read, and
 	// returns what it is.
 	Inspect(ctx context.Context, path, format string) (storage.Image, error)

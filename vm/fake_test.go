@@ -339,6 +339,10 @@ func (f *fakeImages) Overlay(ctx context.Context, s storage.OverlaySpec) (storag
 	return f.Create(ctx, storage.CreateSpec{Path: s.Path, Format: storage.FormatQcow2})
 }
 
+func (f *fakeImages) ISO(ctx context.Context, s storage.ISOSpec) (storage.Image, error) {
+	return f.Create(ctx, storage.CreateSpec{Path: s.Path, Format: storage.FormatRaw})
+}
+
 func (f *fakeImages) Inspect(_ context.Context, path, format string) (storage.Image, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

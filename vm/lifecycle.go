@@ -184,9 +184,15 @@ func (s *start) images(ctx context.Context) (func(context.Context) error, error)
 	if err != nil {
 		return nil, err
 	}
-	s.spec = LaunchSpec{ID: s.inst.ID, Config: s.inst.Config, Boot: boot, Images: images,
+	seed, err := s.m.images.seed(ctx, s.inst)
+	if err != nil {
+		return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+	}
+	s.spec = LaunchSpec{ID: s.inst.ID, Config: s.inst.Config, Boot: boot, Images: images, Seed: seed,
 		Plugged: s.inst.Plugged, Unplugged: s.inst.Unplugged}
-	return undo, nil
+	return func(ctx context.Context) error {
+		return errors.Join(undo(ctx), s.m.images.unseed(ctx, s.inst.ID))
+	}, nil
 }
 
 func (s *start) launch(ctx context.Context) (func(context.Context) error, error) {

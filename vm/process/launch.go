@@ -76,6 +76,9 @@ func (b *Backend) spawn(ctx context.Context, plan *builder, f files) (p *process
 	}
 	logs, err := openLogs(f)
 	if err == nil {
+		err = writeBlobs(plan.blobTexts)
+	}
+	if err == nil {
 		fds := logs.stdio()
 		for _, s := range sockets {
 			fds = append(fds, s.file.Fd())

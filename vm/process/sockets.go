@@ -31,11 +31,11 @@ var allChannels = []string{
 }
 
 // Reserved reports whether a device, a character device or a port of this backend's own
-// has that ID in its guests: the channels, the bus of the virtio ports, and the hot-plug
-// ports. A guest whose agent's channel is unplugged can't be reached any more.
+// has that ID in its guests: the channels, the bus of the virtio ports, the hot-plug ports, and
+// the seed of cloud-init. A guest whose agent's channel is unplugged can't be reached any more.
 func Reserved(id string) bool {
 	_, port := portNumber(id)
-	return port || id == virtioSerial || slices.Contains(allChannels, id)
+	return port || id == virtioSerial || id == seedID || slices.Contains(allChannels, id)
 }
 
 func monitorName(i int) string { return fmt.Sprintf("qmp%d", i) }

@@ -28,9 +28,10 @@ type builder struct {
 	host  hostFacts
 	files files
 
-	args     []argument
-	problems []errors.Problem
-	channels []string // in the order of their descriptors
+	args      []argument
+	problems  []errors.Problem
+	channels  []string // in the order of their descriptors
+	blobTexts []blob   // files to make
 }
 
 // firstFD is the descriptor of the first inherited socket in QEMU, after stdin, stdout
@@ -188,6 +189,11 @@ func readable(path string) error {
 	if !strings.ContainsRune(path, '/') {
 		return nil
 	}
+	return regularFile(path)
+}
+
+// regularFile reports why QEMU could not read a file.
+func regularFile(path string) error {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
 		err = errors.New("is not a regular file")
