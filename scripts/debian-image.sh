@@ -174,7 +174,7 @@ configure_system() {
 			proc-sys-fs-binfmt_misc.automount dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount \
 			sys-kernel-tracing.mount sys-fs-fuse-connections.mount sys-kernel-config.mount \
 			modprobe@configfs.service modprobe@dm_mod.service modprobe@drm.service modprobe@fuse.service \
-			modprobe@loop.service systemd-network-generator.service
+			modprobe@loop.service systemd-network-generator.service cloud-config.service cloud-init-hotplugd.socket
 		rm -f /etc/ssh/ssh_host_* /var/lib/dbus/machine-id /var/lib/systemd/random-seed
 		rm -rf /var/cache/apt/* /var/lib/apt/lists/* /var/log/*.log /var/log/apt
 		: >/etc/machine-id
@@ -182,16 +182,19 @@ configure_system() {
 }
 
 configure_cloud_init() {
-	# Two real data sources: of a single one cloud-init would assume that it is there.
+	# Two real data sources: of a single one cloud-init would assume that it is there. The
+	# modules of the stage "config" are in "init": each stage starts Python, which takes most of
+	# the time on an emulated CPU.
 	file overlay /etc/cloud/cloud.cfg.d/90_maqet.cfg <<-'END'
 		datasource_list: [ NoCloud, ConfigDrive ]
 		ssh_genkeytypes: [ ed25519 ]
 		disable_root: false
 		users: []
 		manage_etc_hosts: true
-		cloud_init_modules: [ bootcmd, write-files, set_hostname, update_hostname, update_etc_hosts, users-groups, ssh ]
-		cloud_config_modules: [ set-passwords, timezone, runcmd ]
-		cloud_final_modules: [ package-update-upgrade-install, scripts-vendor, scripts-per-once, scripts-per-boot,
+		cloud_init_modules: [ bootcmd, write-files, set_hostname, update_hostname, update_etc_hosts, users-groups, ssh,
+		  set-passwords, timezone, runcmd ]
+		cloud_config_modules: []
+		cloud_final_modules: [ package-update-upgrade-install, write-files-deferred, scripts-per-once, scripts-per-boot,
 		  scripts-per-instance, scripts-user, final-message ]
 	END
 	file overlay /etc/cloud/ds-identify.cfg <<<'policy: search,found=first,maybe=none,notfound=disabled'
