@@ -317,6 +317,7 @@ type fakeImages struct {
 	mu      sync.Mutex
 	present map[string]bool
 	fail    string // path ending for which Create fails
+	isos    []storage.ISOSpec
 }
 
 func (f *fakeImages) Create(_ context.Context, s storage.CreateSpec) (storage.Image, error) {
@@ -340,6 +341,9 @@ func (f *fakeImages) Overlay(ctx context.Context, s storage.OverlaySpec) (storag
 }
 
 func (f *fakeImages) ISO(ctx context.Context, s storage.ISOSpec) (storage.Image, error) {
+	f.mu.Lock()
+	f.isos = append(f.isos, s)
+	f.mu.Unlock()
 	return f.Create(ctx, storage.CreateSpec{Path: s.Path, Format: storage.FormatRaw})
 }
 

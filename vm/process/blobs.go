@@ -34,20 +34,21 @@ func (b *builder) blobFile(text string) string {
 func (b *builder) blobs() {
 	cfg := b.spec.Config
 	if cfg.Ignition != "" {
-		b.fwCfg("ignition", ignitionBlob, cfg.Ignition, "")
+		b.fwCfg("ignition", "ignition", ignitionBlob, cfg.Ignition, "")
 	}
 	for i, f := range cfg.FwCfg {
-		b.fwCfg(fmt.Sprintf("fw_cfg[%d]", i), f.Name, f.File, f.Text)
+		field := fmt.Sprintf("fw_cfg[%d]", i)
+		b.fwCfg(field, field+".file", f.Name, f.File, f.Text)
 	}
 	b.smbios()
 }
 
 // fwCfg adds one blob, from a file or of a text; QEMU manual, -fw_cfg.
-func (b *builder) fwCfg(field, name, file, text string) {
+func (b *builder) fwCfg(field, fileField, name, file, text string) {
 	if file == "" {
 		file = b.blobFile(text)
 	} else if err := regularFile(file); err != nil {
-		b.problem(field, file, err.Error(), "give the path of a readable file")
+		b.problem(fileField, file, err.Error(), "give the path of a readable file")
 	}
 	b.add(keyed("fw_cfg", name, field, "name", name, "file", file))
 }
