@@ -171,8 +171,17 @@ func (b *Booter) initrd(ctx context.Context, cache string, k kernel.Kernel, cfg 
 	}
 	return initramfs.Builder{
 		Init: init, Modules: k.Modules, Version: k.Version, Busybox: busybox,
-		Files: cfg.Boot.Files, CacheDir: cache,
+		Extra: modulesFor(cfg), Files: cfg.Boot.Files, CacheDir: cache,
 	}.Build(ctx)
+}
+
+// modulesFor are modules that only some guests need: every QEMU has an fw_cfg device, and
+// its driver would load in each guest.
+func modulesFor(cfg vm.Config) []string {
+	if len(cfg.FwCfg) > 0 || cfg.Ignition != "" {
+		return []string{"qemu_fw_cfg"}
+	}
+	return nil
 }
 
 // namedFirmware returns what QEMU's option -bios takes; empty: the machine's own.

@@ -103,6 +103,8 @@ type Images interface {
 	// can be read, or written if write is true, and is used by nobody who minds. It returns
 	// them, the topmost first. Errors are a *storage.ImageError.
 	Usable(ctx context.Context, path, format string, write bool) ([]storage.Image, error)
+	// ISO makes a CD image. errors.ErrImageCreation; an existing file is never overwritten.
+	ISO(ctx context.Context, spec storage.ISOSpec) (storage.Image, error)
 	// Delete removes an image that this manager made; one that is already gone is no
 	// error, any other file is refused.
 	Delete(ctx context.Context, path string) error

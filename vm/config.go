@@ -69,7 +69,7 @@ type Config struct {
 	// CloudInit is what cloud-init in the guest does at its first boot.
 	CloudInit *CloudInit `json:"cloud_init,omitempty" yaml:"cloud_init,omitempty"`
 	// Ignition is the path of an Ignition configuration, handed to the guest as the fw_cfg
-	// blob "opt/com.coreos/config".
+	// blob "opt/com.coreos/config", where Ignition looks for it on all three architectures.
 	Ignition string  `json:"ignition,omitempty" yaml:"ignition,omitempty"`
 	FwCfg    []FwCfg `json:"fw_cfg,omitempty" yaml:"fw_cfg,omitempty"`
 	SMBIOS   SMBIOS  `json:"smbios,omitzero" yaml:"smbios,omitempty"`

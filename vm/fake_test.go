@@ -317,6 +317,7 @@ type fakeImages struct {
 	mu      sync.Mutex
 	present map[string]bool
 	fail    string // path ending for which Create fails
+	isos    []storage.ISOSpec
 }
 
 func (f *fakeImages) Create(_ context.Context, s storage.CreateSpec) (storage.Image, error) {
@@ -337,6 +338,13 @@ func (f *fakeImages) Create(_ context.Context, s storage.CreateSpec) (storage.Im
 
 func (f *fakeImages) Overlay(ctx context.Context, s storage.OverlaySpec) (storage.Image, error) {
 	return f.Create(ctx, storage.CreateSpec{Path: s.Path, Format: storage.FormatQcow2})
+}
+
+func (f *fakeImages) ISO(ctx context.Context, s storage.ISOSpec) (storage.Image, error) {
+	f.mu.Lock()
+	f.isos = append(f.isos, s)
+	f.mu.Unlock()
+	return f.Create(ctx, storage.CreateSpec{Path: s.Path, Format: storage.FormatRaw})
 }
 
 func (f *fakeImages) Usable(_ context.Context, path, format string, _ bool) ([]storage.Image, error) {

@@ -97,6 +97,9 @@ func (b *Backend) spawn(ctx context.Context, plan *builder, f files) (p *process
 		made, err = makeOutputs(plan.outputs)
 	}
 	if err == nil {
+		err = writeBlobs(plan.blobTexts)
+	}
+	if err == nil {
 		var fds []uintptr
 		if fds, err = c.equip(ctx, plan.inherited, sockets, f); err == nil {
 			p, err = b.fork(plan, append(logs.stdio(), fds...), c.helpers)

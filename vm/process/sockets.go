@@ -36,12 +36,13 @@ var allChannels = []string{
 var ownIDs = []string{
 	virtioSerial, scsiController, sataController, usbController, // what other devices are on
 	nodeCode, nodeNVRAM, // the flash memory of a UEFI
+	seedID,
 }
 
 // Reserved reports whether a device, a character device or a port of this backend's own
 // has that ID in its guests: the channels, the controllers of virtio ports, disks and USB
-// devices, the hot-plug ports, and the flash memory of a UEFI. A guest whose agent's
-// channel is unplugged can't be reached any more.
+// devices, the hot-plug ports, the seed of cloud-init, and the flash memory of a UEFI. A
+// guest whose agent's channel is unplugged can't be reached any more.
 func Reserved(id string) bool {
 	_, port := portNumber(id)
 	return port || slices.Contains(ownIDs, id) || slices.Contains(allChannels, id)

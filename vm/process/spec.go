@@ -33,6 +33,7 @@ type builder struct {
 	// inherited are QEMU's descriptors from firstFD upward.
 	inherited []inherited
 	outputs   []string // files that QEMU appends to, besides the console's
+	blobTexts []blob   // files to make
 	served    served
 }
 
@@ -189,6 +190,11 @@ func readable(path string) error {
 	if !strings.ContainsRune(path, '/') {
 		return nil
 	}
+	return regularFile(path)
+}
+
+// regularFile reports why QEMU could not read a file.
+func regularFile(path string) error {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
 		err = errors.New("is not a regular file")
