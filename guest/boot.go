@@ -167,7 +167,7 @@ func (b *Booter) initrd(ctx context.Context, cache string, k kernel.Kernel, cfg 
 	}
 	busybox := ""
 	if k.Arch != kernel.HostArch() {
-		busybox = "none" // the host's can't run there
+		busybox = foreignBusybox(cache, k.Arch)
 	}
 	return initramfs.Builder{
 		Init: init, Modules: k.Modules, Version: k.Version, Busybox: busybox,
@@ -182,6 +182,22 @@ func modulesFor(cfg vm.Config) []string {
 		return []string{"qemu_fw_cfg"}
 	}
 	return nil
+}
+
+// foreignBusybox returns the busybox that scripts/setup.sh got for another architecture:
+// the host's can't run there. Without one the guest has init's own commands only.
+func foreignBusybox(cache, arch string) string {
+	dirs := []string{cache}
+	if def, err := kernel.DefaultCacheDir(); err == nil {
+		dirs = append(dirs, def)
+	}
+	for _, dir := range dirs {
+		path := filepath.Join(dir, "tools", "busybox", arch, "busybox")
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	return "none"
 }
 
 // namedFirmware returns what QEMU's option -bios takes; empty: the machine's own.

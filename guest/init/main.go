@@ -33,6 +33,9 @@ func settle(mods *modules, power *power, reaper *reaper) {
 		mods.loadAlias(alias)
 	}
 	power.watchButtons()
+	for _, line := range powerLines("/proc/device-tree", "/sys") {
+		go line.watch(power)
+	}
 	runShells(reaper)
 }
 

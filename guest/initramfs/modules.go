@@ -30,7 +30,7 @@ var onDemand = []string{
 	"sr_mod", "ahci", // CDs, the default disk of q35
 	"virtio_net", "e1000", "e1000e", "af_packet", // network
 	"virtio_balloon", "virtio_mem", "virtio_rng", "virtio_input", "virtio_pmem",
-	"button", "evdev", // power button
+	"button", "gpio_keys", "evdev", // power button
 	"xhci_pci", "usbhid", "hid_generic", // USB tablet
 	"pvpanic_pci", "pvpanic_mmio", "i6300esb", "vmgenid",
 	"virtiofs", "9pnet_virtio", "9p", "vmw_vsock_virtio_transport",

@@ -123,21 +123,27 @@ func (b *builder) machine() {
 	}
 }
 
-// cpuModel is the model, or the one that has all features that the accelerator offers:
-// QEMU's own default lacks the ARAT timer, without which a microvm's clock fails. On x86
-// under TCG without the fast string instructions: a kernel that sees ERMS copies with
-// "rep movsb", which TCG emulates byte by byte; BenchmarkBootChoices in the module
-// benchmarks has what that costs a boot.
+// cpuModels are what emulated guests have by default: the model with all features that
+// TCG offers, less those that cost more than they are worth. The module benchmarks has
+// what each costs a boot (BenchmarkBootChoices, BenchmarkArchChoices).
+//
+//   - x86_64: QEMU's own default lacks the ARAT timer, without which a microvm's clock
+//     fails. A kernel that sees the fast string instructions (ERMS, FSRM) copies with "rep
+//     movsb", which TCG emulates byte by byte.
+//   - aarch64: Linux signs each return address where the CPU has pointer authentication,
+//     and TCG computes the cipher that the architecture recommends for it: a boot takes
+//     four times as long. QEMU's default, cortex-a15, is a 32-bit CPU.
+//   - riscv64: QEMU 7.2 has no "max", and its default, rv64, has what Debian asks for.
+var cpuModels = map[string]string{"x86_64": "max,-erms,-fsrm", "aarch64": "max,pauth=off", "riscv64": "rv64"}
+
 func cpuModel(model string, host hostFacts) string {
 	switch {
 	case model != "":
 		return model
 	case host.accel == "kvm":
 		return "host"
-	case host.arch == "x86_64":
-		return "max,-erms,-fsrm"
 	default:
-		return "max"
+		return cmp.Or(cpuModels[host.arch], "max")
 	}
 }
 
