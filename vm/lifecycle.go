@@ -210,7 +210,23 @@ func (s *start) handshake(ctx context.Context) (func(context.Context) error, err
 	defer cancel()
 	ctx, stop := s.live.guard(ctx)
 	defer stop()
-	return nil, causeOf(ctx, s.live.guest.Connect(ctx))
+	if err := causeOf(ctx, s.live.guest.Connect(ctx)); err != nil {
+		return nil, err
+	}
+	return nil, s.complete(ctx)
+}
+
+// complete records what a guest's Runtime says only once its QEMU has answered.
+func (s *start) complete(ctx context.Context) error {
+	rt := s.live.guest.Runtime()
+	if len(rt.Forwards) == 0 {
+		return nil
+	}
+	next, err := s.m.states.amend(ctx, s.inst, func(i *Instance) { i.Runtime = rt })
+	if err == nil {
+		s.inst = next
+	}
+	return err
 }
 
 func (s *start) resume(ctx context.Context) (func(context.Context) error, error) {

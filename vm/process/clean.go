@@ -29,7 +29,7 @@ func (b *Backend) removeSockets(dir string) error {
 		socket := filepath.Base(socketPath(dir, ch))
 		names = append(names, socket, filepath.Base(lockPath(socket)))
 	}
-	return removeFrom(dir, names)
+	return errors.Join(removeFrom(dir, names), removePorts(dir))
 }
 
 // Erase implements vm.Backend.

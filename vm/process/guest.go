@@ -22,15 +22,17 @@ import (
 type guest struct {
 	b       *Backend
 	name    string
-	runtime vm.Runtime
 	proc    *process
 	control *control
 
 	life    context.Context // ends with the process, and with Release
 	release context.CancelCauseFunc
 
-	mu    sync.Mutex
-	conns map[*channel]struct{} // those that are open, the control channel's among them
+	mu      sync.Mutex
+	runtime vm.Runtime            // but for Forwards it never changes
+	cards   []card                // what Connect has still to set up
+	ports   []string              // of its cards, on segments that this process has joined for it
+	conns   map[*channel]struct{} // those that are open, the control channel's among them
 }
 
 var _ vm.Guest = (*guest)(nil)
@@ -58,9 +60,15 @@ func binaryOf(pid int) string {
 
 // Runtime implements vm.Guest.
 func (g *guest) Runtime() vm.Runtime {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	rt := g.runtime
 	rt.Args, rt.Disks, rt.Sockets = slices.Clone(rt.Args), slices.Clone(rt.Disks), maps.Clone(rt.Sockets)
-	rt.Helpers = slices.Clone(rt.Helpers)
+	rt.Helpers, rt.Captures = slices.Clone(rt.Helpers), maps.Clone(rt.Captures)
+	rt.Forwards = maps.Clone(rt.Forwards)
+	for name, list := range rt.Forwards {
+		rt.Forwards[name] = slices.Clone(list)
+	}
 	return rt
 }
 
@@ -115,7 +123,11 @@ func lastLine(path string) string {
 // Connect implements vm.Guest. QEMU greets before its devices exist; they do when Connect
 // returns.
 func (g *guest) Connect(ctx context.Context) error {
-	return errors.Wrap(errors.ErrQMPConnection, "connect to QEMU", g.name, g.control.connect(ctx))
+	err := g.control.connect(ctx)
+	if err == nil {
+		err = g.setUpCards(ctx)
+	}
+	return errors.Wrap(errors.ErrQMPConnection, "connect to QEMU", g.name, err)
 }
 
 // Continue implements vm.Guest.
@@ -129,10 +141,11 @@ func (g *guest) Release() error {
 	g.release(net.ErrClosed)
 	errs := []error{g.control.Close()}
 	g.mu.Lock()
-	conns := slices.Collect(maps.Keys(g.conns))
+	conns, ports := slices.Collect(maps.Keys(g.conns)), g.ports
+	g.ports = nil
 	g.mu.Unlock()
 	for _, c := range conns {
 		errs = append(errs, c.Close())
 	}
-	return errors.Join(append(errs, g.b.letGo(g.proc))...)
+	return errors.Join(append(errs, g.b.letGo(g.proc), g.b.segments.leave(ports))...)
 }

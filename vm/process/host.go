@@ -22,6 +22,7 @@ type hostFacts struct {
 	machine string // the versioned name: an alias means another machine in another QEMU
 	accel   string
 	sandbox bool
+	devices []string // what -device takes, sorted; nil: not known
 }
 
 // microvm reports whether the machine is QEMU's microvm, which has no PCI bus: its
@@ -53,7 +54,7 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 	if err != nil {
 		return h, err
 	}
-	h.sandbox = f.Sandbox
+	h.sandbox, h.devices = f.Sandbox, f.Devices
 	if f.Arch != h.arch {
 		return h, &errors.ConfigError{VM: cfg.Name, Problems: []errors.Problem{{Field: "arch", Value: h.arch,
 			Message: h.binary + " emulates " + f.Arch, Fix: "set arch to that, or binary (or MAQET_QEMU) to another QEMU"}}}

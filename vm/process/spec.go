@@ -32,6 +32,7 @@ type builder struct {
 	problems []errors.Problem
 	// inherited are QEMU's descriptors from firstFD upward.
 	inherited []inherited
+	captures  map[string]string // files that were made for packets, by the card's name
 }
 
 // build returns the arguments and what QEMU inherits. What is wrong comes as
@@ -172,6 +173,9 @@ func (b *builder) boot() {
 		b.add(plain("initrd", boot.Initrd, "boot.initrd"))
 	}
 	cmdline := boot.Cmdline
+	if address := b.addresses(); address != "" && boot.Default {
+		cmdline = slices.Concat([]string{address}, cmdline)
+	}
 	if !b.spec.Config.Console.Disabled && !slices.ContainsFunc(cmdline, func(a string) bool { return strings.HasPrefix(a, "console=") }) {
 		// In front: what follows "--" is for init.
 		cmdline = slices.Concat([]string{"console=" + consoleDevice(b.host.arch)}, cmdline)
