@@ -70,7 +70,8 @@ func run() error {
 	mountRest()
 	onlineMemory("/sys")
 	upLoopback()
-	configureNIC()
+	nets := newNetworks("/sys", params["maqet.net"])
+	nets.configure()
 
 	reaper := newReaper()
 	go reaper.run()
@@ -95,7 +96,7 @@ func run() error {
 		case e.action == "add" && e.subsystem == "input":
 			power.watchButtons()
 		case e.action == "add" && e.subsystem == "net":
-			configureNIC()
+			nets.configure()
 		case e.action == "add" && (e.subsystem == "cpu" || e.subsystem == "memory"):
 			online("/sys" + e.path)
 		}
