@@ -66,7 +66,7 @@ func ParseConfig(name string, data []byte) (Config, error) {
 
 // loader merges files one after the other.
 type loader struct {
-	rules    layered.Rules
+	rules    *layered.Arranger
 	order    map[string]int // of the files, for sorting problems
 	merged   *layered.Node
 	missing  bool // a file is not there
@@ -76,7 +76,7 @@ type loader struct {
 
 func newLoader(o LoadOptions) *loader {
 	return &loader{order: map[string]int{},
-		rules: layered.Rules{Names: namedLists, Paths: pathFields, Vars: o.Vars}}
+		rules: layered.NewArranger(layered.Rules{Names: namedLists, Paths: pathFields, Vars: o.Vars})}
 }
 
 // add merges a file into what is there.

@@ -13,12 +13,12 @@ import (
 // Config, in the tree of that file. What has no meaning in a Config is a problem.
 type python struct {
 	root     *layered.Node
-	rules    layered.Rules
+	rules    *layered.Arranger
 	problems []errors.Problem
 }
 
 // convertPython converts what root has of the Python maqet's keys; other keys stay.
-func convertPython(root *layered.Node, rules layered.Rules) []errors.Problem {
+func convertPython(root *layered.Node, rules *layered.Arranger) []errors.Problem {
 	p := &python{root: root, rules: rules}
 	if n := root.Get("cpu"); n != nil && n.Kind == layered.Scalar {
 		p.root.Set("cpu", n.Pos, wrap("count", n))

@@ -4,5 +4,5 @@
 // It knows nothing of what is configured: which lists have names, which values are paths
 // and which Go type is filled comes from the caller as [Rules] and by reflection.
 //
-// [Merge] is associative and idempotent on trees that [Rules.Arrange] has seen.
+// [Merge] is associative and idempotent on trees that [Arranger.Arrange] has seen.
 package layered

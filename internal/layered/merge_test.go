@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-var testRules = Rules{Names: map[string]string{"named": "name", "map.named": "id"}}
+var testRules = NewArranger(Rules{Names: map[string]string{"named": "name", "map.named": "id"}})
 
 // arranged reads a file and arranges it.
 func arranged(t require.TestingT, text string) *Node {
@@ -204,4 +204,26 @@ func ExampleMerge() {
 	ci := read("named: [{name: root, size: 2G}, {name: data, remove: true}]")
 	fmt.Println(flat(Finish(Merge(base, ci))))
 	// Output: {named: [{name: root, size: 2G, }, ], }
+}
+
+// TestMergeOfEveryThree tries every three of some small files, in both orders of merging,
+// and every two again.
+func TestMergeOfEveryThree(t *testing.T) {
+	var files []*Node
+	for _, text := range []string{
+		"", "a: 1", "a: {x: 1}", "a: {x: {y: 1}, z: 2}", "a: [1]", "a: [1, 2]", "a: ~", "a: {x: ~}", "a: !replace {y: 1}", "a: !replace [3]",
+		"named: ~", "named: []", "named: [{name: p, v: 1}]", "named: [{name: p, w: {x: 1}}, {name: q}]", "named: [{name: q}, {name: p, w: {y: 1}}]",
+		"named: [{name: p, remove: true}]", "named: [{v: 1}, {v: 1}]", "named: [{v: 1}, {name: p, w: ~}]", "named: !replace [{name: p, u: 1}]",
+	} {
+		files = append(files, arranged(t, text))
+	}
+	for _, a := range files {
+		for _, b := range files {
+			ab := Merge(a, b)
+			require.Equal(t, ab.String(), Merge(ab, ab).String(), "a %s\nb %s", a, b)
+			for _, c := range files {
+				require.Equal(t, Merge(ab, c).String(), Merge(a, Merge(b, c)).String(), "a %s\nb %s\nc %s", a, b, c)
+			}
+		}
+	}
 }

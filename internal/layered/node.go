@@ -43,7 +43,7 @@ type Entry struct {
 	Value *Node
 }
 
-// Part is what a List is merged by. A list that was read is one part. [Rules.Arrange] makes
+// Part is what a List is merged by. A list that was read is one part. [Arranger.Arrange] makes
 // a part of each item of a list whose items have names.
 type Part struct {
 	// Name identifies an item that later files can change or remove. Empty: the part is kept

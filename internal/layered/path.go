@@ -19,14 +19,14 @@ type PathRule struct {
 
 // path makes a path absolute: ~ is the user's home, ${NAME} a declared variable, and what is
 // relative is relative to the file that says it.
-func (a *arranger) path(n *Node, rule PathRule, field string) {
+func (a *arranging) path(n *Node, rule PathRule) {
 	text, isText := n.Value.(string)
 	if !isText || text == "" || text == rule.Except {
 		return
 	}
-	expanded, message, fix := expand(text, a.rules.Vars)
+	expanded, message, fix := expand(text, a.vars)
 	if message != "" {
-		a.problems = append(a.problems, n.Pos.Problem(field, text, message, fix))
+		a.problems = append(a.problems, n.Pos.Problem(a.at.field(), text, message, fix))
 		return
 	}
 	if rule.Slash && !strings.ContainsRune(expanded, '/') {
@@ -91,8 +91,8 @@ func declare(name string, vars map[string]string) string {
 }
 
 // Resolve returns the path that Arrange will make of n, "" if it can't.
-func (r Rules) Resolve(n *Node) string {
-	expanded, message, _ := expand(n.Text, r.Vars)
+func (a *Arranger) Resolve(n *Node) string {
+	expanded, message, _ := expand(n.Text, a.vars)
 	if message != "" || expanded == "" || n.Pos.Source == nil || filepath.IsAbs(expanded) {
 		return expanded
 	}

@@ -2,6 +2,7 @@ package layered
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/maqet/maqet/errors"
@@ -22,41 +23,96 @@ type Rules struct {
 // removeKey, set to true in an item that has a name, removes the item of that name.
 const removeKey = "remove"
 
-// Arrange prepares a tree that was read for [Merge]: items of lists with names become parts
-// of their own, and paths become absolute. It changes the tree.
-func (r Rules) Arrange(root *Node) []errors.Problem {
-	a := &arranger{rules: r}
-	a.walk(root, "", "")
-	return a.problems
+// Arranger applies Rules to files.
+type Arranger struct {
+	root *rule
+	vars map[string]string
 }
 
-type arranger struct {
-	rules    Rules
+// NewArranger returns an Arranger for any number of files.
+func NewArranger(r Rules) *Arranger { return &Arranger{root: r.compile(), vars: r.Vars} }
+
+// Arrange prepares a tree that was read for [Merge]: items of lists with names become parts
+// of their own, and paths become absolute. It changes the tree.
+func (a *Arranger) Arrange(root *Node) []errors.Problem {
+	w := &arranging{vars: a.vars}
+	w.walk(root, a.root)
+	return w.problems
+}
+
+// rule is what Rules say of one place and of those below it.
+type rule struct {
+	name  string // key of the names of a list's items
+	path  *PathRule
+	below map[string]*rule // by key, "[]" for items, "{}" for values of the user's keys
+}
+
+func (r Rules) compile() *rule {
+	root := &rule{}
+	for place, name := range r.Names {
+		root.at(place).name = name
+	}
+	for place, path := range r.Paths {
+		root.at(place).path = &path
+	}
+	return root
+}
+
+// at returns the rule of a place, which it makes if there is none.
+func (r *rule) at(place string) *rule {
+	for key := range strings.SplitSeq(strings.NewReplacer("[]", ".[]", "{}", ".{}").Replace(place), ".") {
+		if r.below == nil {
+			r.below = map[string]*rule{}
+		}
+		if r.below[key] == nil {
+			r.below[key] = &rule{}
+		}
+		r = r.below[key]
+	}
+	return r
+}
+
+func (r *rule) to(key string) *rule {
+	if r == nil {
+		return nil
+	}
+	return r.below[key]
+}
+
+type arranging struct {
+	at       trail
+	vars     map[string]string
 	problems []errors.Problem
 }
 
-// walk arranges n; place is where it is by Rules' names, field by that of messages.
-func (a *arranger) walk(n *Node, place, field string) {
+// walk arranges n, for which r holds if there is one.
+func (a *arranging) walk(n *Node, r *rule) {
 	switch n.Kind {
 	case Scalar:
-		if rule, ok := a.rules.Paths[place]; ok {
-			a.path(n, rule, field)
+		if r != nil && r.path != nil {
+			a.path(n, *r.path)
 		}
 	case Map:
+		users := r.to("{}")
 		for i := range n.Entries {
 			e := &n.Entries[i]
-			if _, isText := a.rules.Paths[place+"{}"]; isText {
-				a.walk(e.Value, place+"{}", Keyed(field, e.Key))
-				continue
+			if users != nil {
+				a.at.own(e.Key)
+				a.walk(e.Value, users)
+			} else {
+				a.at.key(e.Key)
+				a.walk(e.Value, r.to(e.Key))
 			}
-			a.walk(e.Value, Join(place, e.Key), Join(field, e.Key))
+			a.at.back()
 		}
 	case List:
 		for i, v := range n.Items() {
-			a.walk(v, place+"[]", fmt.Sprintf("%s[%d]", field, i))
+			a.at.item(i)
+			a.walk(v, r.to("[]"))
+			a.at.back()
 		}
-		if key, ok := a.rules.Names[place]; ok {
-			a.parts(n, key, field)
+		if r != nil && r.name != "" {
+			a.parts(n, r.name)
 		}
 		for i := range n.Parts {
 			if p := &n.Parts[i]; p.Name == "" {
@@ -76,23 +132,20 @@ func Join(place, key string) string {
 	return place + "." + key
 }
 
-// Keyed returns the name of a value in a mapping whose keys are the user's.
-func Keyed(field, key string) string { return field + "[" + key + "]" }
-
 // parts makes a part of each item. Items without a name are parts of their own: one that is
 // there twice is meant twice, so their content is told apart by how often it was there.
-func (a *arranger) parts(n *Node, key, field string) {
+func (a *arranging) parts(n *Node, key string) {
 	items := n.Items()
 	n.Parts = make([]Part, 0, len(items))
 	named, unnamed := map[string]Pos{}, map[string]int{}
 	for i, item := range items {
-		part := a.part(item, key, fmt.Sprintf("%s[%d]", field, i))
+		part := a.part(item, key, i)
 		if part.Name == "" {
 			content := item.String()
 			unnamed[content]++
-			part.content = fmt.Sprint(unnamed[content], content)
+			part.content = strconv.Itoa(unnamed[content]) + content
 		} else if first, twice := named[part.Name]; twice {
-			a.problems = append(a.problems, part.At.Problem(fmt.Sprintf("%s[%d].%s", field, i, key), part.Name,
+			a.problems = append(a.problems, part.At.Problem(a.itemKey(i, key), part.Name,
 				fmt.Sprintf("is also the %s of the item in line %d", key, first.Line), "give each its own "+key))
 			continue
 		} else {
@@ -102,7 +155,12 @@ func (a *arranger) parts(n *Node, key, field string) {
 	}
 }
 
-func (a *arranger) part(item *Node, key, field string) Part {
+// itemKey is the field of a key in an item of the list that is looked at.
+func (a *arranging) itemKey(index int, key string) string {
+	return fmt.Sprintf("%s[%d].%s", a.at.field(), index, key)
+}
+
+func (a *arranging) part(item *Node, key string, index int) Part {
 	p := Part{At: item.Pos, Values: []*Node{item}}
 	if name := item.Get(key); name != nil && name.Kind == Scalar {
 		p.Name, p.At = name.Text, name.Pos
@@ -112,7 +170,7 @@ func (a *arranger) part(item *Node, key, field string) Part {
 		return p
 	}
 	problem := func(message, fix string) {
-		a.problems = append(a.problems, remove.At.Problem(field+"."+removeKey, "", message, fix))
+		a.problems = append(a.problems, remove.At.Problem(a.itemKey(index, removeKey), "", message, fix))
 	}
 	gone, isBool := remove.Value.Value.(bool)
 	switch {
@@ -131,37 +189,55 @@ func (a *arranger) part(item *Node, key, field string) Part {
 
 // Removals reports what later removes that is not in earlier, the result of all files
 // before it; what was removed there already is no problem.
-func Removals(earlier, later *Node) []errors.Problem { return removals(earlier, later, "") }
+func Removals(earlier, later *Node) []errors.Problem {
+	r := &remover{}
+	r.walk(earlier, later)
+	return r.problems
+}
 
-func removals(earlier, later *Node, field string) []errors.Problem {
-	var problems []errors.Problem
+type remover struct {
+	at       trail
+	problems []errors.Problem
+}
+
+// walk compares later with what there is in its place, nil if there is nothing.
+func (r *remover) walk(earlier, later *Node) {
 	for _, e := range later.Entries {
-		problems = append(problems, removals(earlier.Get(e.Key), e.Value, Join(field, e.Key))...)
+		r.at.key(e.Key)
+		r.walk(earlier.Get(e.Key), e.Value)
+		r.at.back()
 	}
 	for i, p := range later.Parts {
+		if p.Name == "" {
+			continue
+		}
+		r.at.item(i)
 		found, names := earlier.named(p.Name)
-		if p.Gone && found == nil {
-			fix := "remove these lines, or correct the name"
-			near := Nearest(p.Name, names)
-			switch {
-			case near != "":
-				fix = fmt.Sprintf("did you mean %q?", near)
-			case len(names) > 0:
-				fix = "there is " + strings.Join(names, ", ")
-			}
-			problem := p.At.Problem(fmt.Sprintf("%s[%d]", field, i), p.Name, "can't be removed: no earlier file has it by this name", fix)
-			problem.Nearest = near
-			problems = append(problems, problem)
+		switch {
+		case p.Gone && found == nil:
+			r.missing(p, names)
+		case p.Gone:
+		case found == nil || found.Gone:
+			r.walk(nil, p.Values[0])
+		default:
+			r.walk(found.Values[0], p.Values[0])
 		}
-		if p.Name != "" && !p.Gone {
-			var before *Node
-			if found != nil && !found.Gone {
-				before = found.Values[0]
-			}
-			problems = append(problems, removals(before, p.Values[0], fmt.Sprintf("%s[%d]", field, i))...)
-		}
+		r.at.back()
 	}
-	return problems
+}
+
+func (r *remover) missing(p Part, names []string) {
+	fix := "remove these lines, or correct the name"
+	near := Nearest(p.Name, names)
+	switch {
+	case near != "":
+		fix = fmt.Sprintf("did you mean %q?", near)
+	case len(names) > 0:
+		fix = "there is " + strings.Join(names, ", ")
+	}
+	problem := p.At.Problem(r.at.field(), p.Name, "can't be removed: no earlier file has it by this name", fix)
+	problem.Nearest = near
+	r.problems = append(r.problems, problem)
 }
 
 // named returns the part of a List by its name, and the names that there are.
@@ -174,7 +250,7 @@ func (n *Node) named(name string) (found *Part, names []string) {
 		if p.Name == name && name != "" {
 			found = p
 		}
-		if p.Name != "" && !p.Gone {
+		if !p.Gone {
 			names = append(names, p.Name)
 		}
 	}
