@@ -110,15 +110,28 @@ func (l *loader) add(name string, data []byte) {
 
 // config returns the result of all files, or everything that is wrong.
 func (l *loader) config() (Config, error) {
-	var cfg Config
-	if l.merged != nil && !l.broken {
-		tree := layered.Finish(l.merged)
-		problems := layered.Decode(tree, &cfg, loadHints)
-		if len(l.problems) == 0 {
-			l.problems = problems
-		}
+	cfg, tree := l.decode()
+	if tree != nil {
 		l.validate(cfg, tree)
 	}
+	return l.result(cfg)
+}
+
+// decode returns the merged configuration and its tree; nil if there is none.
+func (l *loader) decode() (Config, *layered.Node) {
+	var cfg Config
+	if l.merged == nil || l.broken {
+		return cfg, nil
+	}
+	tree := layered.Finish(l.merged)
+	problems := layered.Decode(tree, &cfg, loadHints)
+	if len(l.problems) == 0 { // else they are those of the single files
+		l.problems = problems
+	}
+	return cfg, tree
+}
+
+func (l *loader) result(cfg Config) (Config, error) {
 	if len(l.problems) == 0 {
 		return cfg, nil
 	}

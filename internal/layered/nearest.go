@@ -25,7 +25,7 @@ func Nearest(word string, names []string) string {
 		if far == 2 && letters(a) == letters(b) {
 			far = 1 // two letters changed places
 		}
-		if far <= max(1, min(len(a), len(b))/3) && (best == "" || far < least) {
+		if far <= min(len(a), len(b))/3 && (best == "" || far < least) {
 			best, least = name, far
 		}
 	}

@@ -171,13 +171,17 @@ func (r *reader) syntax(err error) {
 func (r *reader) syntaxFix(at Pos) string {
 	line := at.line()
 	indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]
-	_, value, _ := strings.Cut(line, ": ")
+	content := strings.TrimLeft(strings.TrimSpace(line), "- ")
+	inBrackets := strings.HasPrefix(content, "{") || strings.HasPrefix(content, "[")
+	_, value, _ := strings.Cut(content, ": ")
 	switch value = strings.TrimSpace(value); {
+	case strings.Contains(line, "${") && (inBrackets || strings.HasPrefix(value, "{") || strings.HasPrefix(value, "[")):
+		return "put a value that has ${...} in quotes: inside { } and [ ] its braces end the mapping"
 	case strings.Contains(indent, "\t"):
 		return "indent with spaces: YAML does not take tabs"
 	case strings.HasPrefix(value, "@") || strings.HasPrefix(value, "`") || strings.HasPrefix(value, "%"):
 		return "put the value in quotes: it begins with a character that YAML reserves"
-	case strings.Contains(value, ": ") && !strings.ContainsAny(value[:1], `"'[{`):
+	case strings.Contains(value, ": ") && !inBrackets && !strings.ContainsAny(value[:1], `"'[{`):
 		return "put the value in quotes: it has a colon and a space"
 	}
 	return "check the quotes, brackets and indentation here and in the line above"
