@@ -81,3 +81,10 @@ func describe(n *Node) string {
 		return "a number"
 	}
 }
+
+// LooksTyped reports whether a text needs quotes in a file, because without them it would
+// be a number, a boolean or null.
+func LooksTyped(text string) bool {
+	_, isText := plainValue(text).(string)
+	return !isText
+}
