@@ -1,6 +1,9 @@
 package vm
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Config says what a VM is. The zero Config is a working VM: the default guest
 // (a small Linux with maqet's own init) on the kernel that is found, one CPU,
@@ -170,8 +173,11 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil
 // UnmarshalText reads Go's form.
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a time: write a number and a unit, such as 30s or 1m30s", text)
+	}
 	*d = Duration(v)
-	return err
+	return nil
 }
 
 // Lifetime says what happens to a guest when the process that started it ends.

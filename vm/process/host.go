@@ -37,7 +37,7 @@ func (h hostFacts) microvm() bool { return h.machine == "microvm" }
 // pcie reports whether the machine is one whose root bus is PCI Express, which takes no
 // devices while it runs.
 func (h hostFacts) pcie() bool {
-	return strings.HasPrefix(h.machine, "pc-q35-") || h.machine == "virt" || strings.HasPrefix(h.machine, "virt-")
+	return h.machine == "q35" || strings.HasPrefix(h.machine, "pc-q35-") || h.machine == "virt" || strings.HasPrefix(h.machine, "virt-")
 }
 
 var hostArchs = map[string]string{"amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64"}
