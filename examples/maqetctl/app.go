@@ -81,8 +81,8 @@ func (a *app) plain(fn func(ctx context.Context, args []string) error) func(*cob
 
 // open returns a Maqet on the folder that was chosen.
 func (a *app) open(opts ...maqet.Option) (*maqet.Maqet, error) {
-	if a.dir != "" {
-		opts = append(opts, maqet.WithDir(a.dir))
+	if dir := a.folder(); dir != "" {
+		opts = append(opts, maqet.WithDir(dir))
 	}
 	return maqet.New(append(opts, maqet.WithLogger(a.logger()))...)
 }
@@ -105,7 +105,8 @@ func joined(err, other error) error {
 	return errors.Join(err, other)
 }
 
-// envDir names the folder that --dir chooses.
+// envDir is the environment variable that --dir is taken from by default.
 const envDir = "MAQET_DIR"
 
-func dirFromEnv() string { return os.Getenv(envDir) }
+// folder is the folder of everything; empty: the library's own choice.
+func (a *app) folder() string { return ifEmpty(a.dir, os.Getenv(envDir)) }

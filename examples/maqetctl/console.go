@@ -87,11 +87,19 @@ func (a *app) enterConsole(ctx context.Context, m *maqet.Maqet, ref string, line
 	fmt.Fprintf(a.err, "the console of %s; Ctrl-] leaves it\n", ref)
 	if console, err := m.Guest.Console(ref); err == nil && lines > 0 {
 		if text, err := console.Text(ctx); err == nil {
-			_, _ = io.WriteString(a.out, lastLines(text, lines))
+			_, _ = io.WriteString(a.out, harmless(lastLines(text, lines)))
 		}
 	}
 	return rawTerminal(a.in.(*os.File))
 }
+
+// sequences are what a terminal does not print but obeys (ECMA-48, 5.4 and 5.6), and other
+// control characters.
+var sequences = regexp.MustCompile(`\x1b(\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(\x07|\x1b\\)?|[ -/]*[0-~])|[\x00-\x07\x0b\x0c\x0e-\x1f\x7f]`)
+
+// harmless takes out what a terminal would obey again, or answer: the answer would be
+// typed into the guest.
+func harmless(text string) string { return sequences.ReplaceAllString(text, "") }
 
 // connect copies both ways until the console ends, the escape key is pressed, the
 // pattern matches, or ctx ends. It closes conn.

@@ -43,18 +43,31 @@ func (a *app) doctorCommand() *cobra.Command {
 			var rows [][]string
 			var failed []error
 			for _, c := range checks {
-				rows = append(rows, []string{c.Name, c.Verdict, c.Detail, c.Do})
+				rows = append(rows, []string{c.Name, c.Verdict, c.Detail})
 				if c.Verdict == verdictFailed {
 					failed = append(failed, c.err)
 				}
 			}
-			err = a.show(checks, func(w io.Writer) error { return table("CHECK VERDICT DETAIL WHAT-TO-DO", rows)(w) })
+			err = a.show(checks, func(w io.Writer) error { return joined(table("CHECK VERDICT DETAIL", rows)(w), advise(w, checks)) })
 			if len(failed) > 0 {
 				err = joined(fmt.Errorf("%d of %d checks failed: %w", len(failed), len(checks), failed[0]), err)
 			}
 			return err
 		}),
 	}
+}
+
+// advise prints what to do, where there is something.
+func advise(w io.Writer, checks []check) error {
+	for _, c := range checks {
+		if c.Do == "" {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "%s: %s\n", c.Name, printable(c.Do)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // examine does all checks.

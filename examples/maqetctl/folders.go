@@ -22,8 +22,8 @@ func (a *app) folders() (f folders, err error) {
 	if f.cache, err = kernel.DefaultCacheDir(); err != nil {
 		return f, err
 	}
-	if a.dir != "" {
-		f.data, err = filepath.Abs(a.dir)
+	if dir := a.folder(); dir != "" {
+		f.data, err = filepath.Abs(dir)
 		f.runtime = filepath.Join(f.data, "run")
 		return f, err
 	}
@@ -34,21 +34,13 @@ func (a *app) folders() (f folders, err error) {
 	return f, nil
 }
 
-// socketRoom is how long the path of a folder of sockets may be: 107 bytes for a socket,
-// less its folder and its name.
-const socketRoom = 107 - len("/0123456789abcdef/stream0.lock")
-
 // check tells whether the folders can be used. It makes none: New does.
 func (f folders) check() []check {
-	checks := []check{
+	return []check{
 		writable("folder of records", f.data, "choose another with --dir"),
 		writable("folder of sockets", f.runtime, "choose another with --dir, or set XDG_RUNTIME_DIR"),
 		writable("folder of caches", f.cache, "set XDG_CACHE_HOME"),
 	}
-	if len(f.runtime) > socketRoom {
-		checks[1] = bad(checks[1].Name, fmt.Errorf("%s is too long for sockets", f.runtime), "choose a shorter --dir")
-	}
-	return checks
 }
 
 // writable looks at a folder, or at where it would be made.

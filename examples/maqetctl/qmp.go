@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/maqet/maqet"
+	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/qmp"
 )
 
@@ -33,7 +34,7 @@ func (a *app) qmpCommand() *cobra.Command {
 				ctx = qmp.AllowDangerous(ctx)
 			}
 			if human {
-				return a.hmp(ctx, m, args)
+				return permitted(a.hmp(ctx, m, args))
 			}
 			arguments, err := a.arguments(ctx, m, args[0], args[1], args[2:])
 			if err != nil {
@@ -41,7 +42,7 @@ func (a *app) qmpCommand() *cobra.Command {
 			}
 			answer, err := m.QMP.Execute(ctx, args[0], args[1], arguments)
 			if err != nil {
-				return err
+				return permitted(err)
 			}
 			return a.answer(answer)
 		}),
@@ -49,6 +50,14 @@ func (a *app) qmpCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&allow, "allow", false, "also send a command that can harm the host or the VM")
 	cmd.Flags().BoolVar(&human, "hmp", false, "COMMAND is a line for QEMU's human monitor; needs --allow")
 	return cmd
+}
+
+// permitted says what to do about a command that is denied.
+func permitted(err error) error {
+	if errors.Is(err, errors.ErrQMPDenied) {
+		return &deniedError{"this command can harm the host or end the VM: give --allow if you mean it"}
+	}
+	return err
 }
 
 // answer prints what QEMU returned: it is JSON anyway.

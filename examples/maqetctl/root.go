@@ -29,7 +29,7 @@ func (a *app) root() *cobra.Command {
 		Args:          cobra.NoArgs,
 	}
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.dir, "dir", dirFromEnv(), "folder of records, disks, logs and sockets (default $"+envDir+", else the user's XDG folders)")
+	flags.StringVar(&a.dir, "dir", "", "folder of records, disks, logs and sockets (default $"+envDir+", else the user's XDG folders)")
 	flags.BoolVar(&a.json, "json", false, "print JSON, errors too")
 	flags.BoolVarP(&a.yes, "yes", "y", false, "don't ask before something is destroyed")
 	flags.DurationVar(&a.timeout, "timeout", 0, "give up after this time, such as 90s; 0: after the times that the VM's configuration has")

@@ -57,12 +57,12 @@ func (a *app) boot(ctx context.Context, m *maqet.Maqet, cfg vm.Config) (*maqet.M
 func (a *app) stay(ctx context.Context, m *maqet.Maqet, machine *maqet.Machine, program []string, flags execFlags) error {
 	var err error
 	if len(program) > 0 {
-		err = a.exec(ctx, m, machine.ID(), program, flags)
+		err = a.exec(ctx, m, machine.Name(), program, flags)
 	} else {
 		if !isTerminal(a.in) {
 			fmt.Fprintf(a.err, "%s runs until this command ends\n", machine.Name())
 		}
-		err = a.console(ctx, m, machine.ID(), 10, nil)
+		err = a.console(ctx, m, machine.Name(), 10, nil)
 	}
 	if ctx.Err() != nil {
 		return err // Close ends it

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,7 +51,7 @@ func (a *app) stopCommand() *cobra.Command {
 			}
 			report, err := m.Cleanup.StopAll(ctx, cleanup.Matching(vm.Filter{Names: idsOf(list)}), cleanup.StopWith(opts...),
 				cleanup.Timeout(max(90*time.Second, grace+time.Minute)))
-			return joined(err, a.report(rowsOf(report)))
+			return joined(err, a.report(rowsOf(report, list)))
 		}),
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "stop every VM that runs")
@@ -103,9 +104,17 @@ func namesOf(list []vm.Instance) string {
 	return strings.Join(names, ", ")
 }
 
-func rowsOf(r cleanup.Report) []stopped {
+// rowsOf tells of each VM in list what became of it. Those that were not live are not in
+// the report.
+func rowsOf(r cleanup.Report, list []vm.Instance) []stopped {
 	var rows []stopped
-	for _, row := range r.Rows {
+	for _, inst := range list {
+		at := slices.IndexFunc(r.Rows, func(row cleanup.Row) bool { return row.ID == inst.ID })
+		if at < 0 {
+			rows = append(rows, stopped{Name: inst.Name, ID: inst.ID, Action: "stopped", By: "none"})
+			continue
+		}
+		row := r.Rows[at]
 		s := stopped{Name: row.Name, ID: row.ID, Action: row.Action, By: row.Step, Seconds: row.Duration.Seconds()}
 		if row.Err != nil {
 			s.Action, s.Error = "failed", row.Err.Error()
