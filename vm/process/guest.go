@@ -25,18 +25,21 @@ type guest struct {
 	runtime vm.Runtime
 	proc    *process
 	control *control
+	display served // what Connect has to make secure
 
 	life    context.Context // ends with the process, and with Release
 	release context.CancelCauseFunc
 
 	mu    sync.Mutex
 	conns map[*channel]struct{} // those that are open, the control channel's among them
+	// terminals are Runtime().Terminals, known once Connect has asked.
+	terminals map[string]string
 }
 
 var _ vm.Guest = (*guest)(nil)
 
 func newGuest(b *Backend, name string, rt vm.Runtime, p *process) *guest {
-	g := &guest{b: b, name: name, runtime: rt, proc: p, conns: map[*channel]struct{}{}}
+	g := &guest{b: b, name: name, runtime: rt, proc: p, conns: map[*channel]struct{}{}, terminals: rt.Terminals}
 	g.life, g.release = context.WithCancelCause(p.ended)
 	g.control = newControl(g, qmp.WithCause(g.cause), qmp.WithBinary(binaryOf(rt.Process.PID)))
 	return g
@@ -60,6 +63,10 @@ func binaryOf(pid int) string {
 func (g *guest) Runtime() vm.Runtime {
 	rt := g.runtime
 	rt.Args, rt.Disks, rt.Sockets = slices.Clone(rt.Args), slices.Clone(rt.Disks), maps.Clone(rt.Sockets)
+	rt.Helpers = slices.Clone(rt.Helpers)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	rt.Terminals = maps.Clone(g.terminals)
 	return rt
 }
 
@@ -68,6 +75,9 @@ func (g *guest) QMP() qmp.Conn { return g.control }
 
 // Done implements vm.Guest.
 func (g *guest) Done() <-chan struct{} { return g.proc.done() }
+
+// LostHelpers implements vm.HelperWatcher.
+func (g *guest) LostHelpers() <-chan vm.Helper { return g.proc.lost }
 
 // Exit implements vm.Guest.
 func (g *guest) Exit() errors.ExitStatus {
@@ -94,6 +104,11 @@ func (g *guest) cause() error {
 	if last := lastLine(g.runtime.Stderr); last != "" {
 		text += ": " + last
 	}
+	for _, h := range g.proc.helpers {
+		if what := h.failure(); what != "" {
+			text += "; " + what
+		}
+	}
 	return errors.New(text)
 }
 
@@ -107,9 +122,28 @@ func lastLine(path string) string {
 }
 
 // Connect implements vm.Guest. QEMU greets before its devices exist; they do when Connect
-// returns.
+// returns, and its display asks for the password.
 func (g *guest) Connect(ctx context.Context) error {
-	return errors.Wrap(errors.ErrQMPConnection, "connect to QEMU", g.name, g.control.connect(ctx))
+	err := g.control.connect(ctx)
+	if err == nil {
+		err = g.settle(ctx)
+	}
+	return errors.Wrap(errors.ErrQMPConnection, "connect to QEMU", g.name, err)
+}
+
+// settle does what needs QEMU's devices, and learns what only QEMU knows.
+func (g *guest) settle(ctx context.Context) error {
+	if err := g.secureDisplay(ctx); err != nil {
+		return err
+	}
+	terminals, err := g.terminalsOf(ctx, g.runtime.Args)
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.terminals = terminals
+	return nil
 }
 
 // Continue implements vm.Guest.
