@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"encoding/binary"
 	"os"
 	"path/filepath"
@@ -58,13 +59,14 @@ type site struct {
 
 // sites are the fields that need something. One without a site is tested as it is.
 var sites = map[string]site{
-	"binary":        {file: linkToQEMU},
+	"binary":        {file: linkToQEMU, shown: filepath.Clean},
+	"cpu.model":     {byQEMU: "it knows no such model; what follows a comma are properties, by design"},
 	"boot.kernel":   {file: fakeKernel},
-	"boot.initrd":   {file: fileOf(512), rest: func(c *vm.Config) { c.Boot.Kernel = "set" }},
-	"boot.cmdline":  {rest: func(c *vm.Config) { c.Boot.Kernel = "set" }, shown: func(v string) string { return "console=ttyS0 " + v }},
+	"boot.initrd":   {file: fileOf(512), rest: withKernel},
+	"boot.cmdline":  {rest: withKernel, shown: func(v string) string { return "console=ttyS0 " + v }},
 	"boot.firmware": {file: fileOf(64 << 10)},
 	"disks[].path":  {file: fileOf(1 << 20), rest: func(c *vm.Config) { c.Disks[0].Format = vm.FormatRaw }},
-	"disks[].base":  {item: 1, file: fileOf(1 << 20), rest: func(c *vm.Config) { c.Disks[1].Format = vm.FormatRaw }},
+	"disks[].base":  {item: 1, file: fileOf(1 << 20), shown: filepath.Clean, rest: func(c *vm.Config) { c.Disks[1].Format = vm.FormatRaw }},
 	"disks[].serial": {item: 2, rest: func(c *vm.Config) {
 		c.Disks[2].Size, c.Disks[2].Interface = vm.MiB, vm.InterfaceNVMe
 	}},
@@ -119,6 +121,11 @@ func withoutReason(path string) (name, reason string) {
 	}
 	return "", ""
 }
+
+// anyKernel stands for one that is not what is tested.
+const anyKernel = "kernel"
+
+func withKernel(c *vm.Config) { c.Boot.Kernel = cmp.Or(c.Boot.Kernel, anyKernel) }
 
 // value is what to put into the field for a text: for a path one below dir.
 func (s site) value(dir, text string) string {
