@@ -113,8 +113,8 @@ type Boot struct {
 	// Kernel is the path of a kernel: a bzImage or an uncompressed vmlinux; "auto"
 	// finds one as described at package guest/kernel.
 	Kernel string `json:"kernel,omitempty" yaml:"kernel,omitempty"`
-	// Initrd is the path of an initial RAM disk. Empty, with a kernel and no disk
-	// that holds an image: the default guest's; "none": none.
+	// Initrd is the path of an initial RAM disk; "auto": the default guest's; "none": none.
+	// Empty: "auto", and "none" where a disk holds an image.
 	Initrd string `json:"initrd,omitempty" yaml:"initrd,omitempty"`
 	// Cmdline is appended to the kernel command line that maqet generates; an
 	// argument given here replaces a generated one of the same key.
