@@ -34,7 +34,7 @@ func resets(t *testing.T, g *maqet.Machine) int {
 // TestTPM: the TPM of a persistent VM is the same one at its next start, and gone with it.
 func TestTPM(t *testing.T) {
 	if _, err := exec.LookPath("swtpm"); err != nil {
-		lacking(t, "swtpm", "apt-get install swtpm")
+		missing(t, "swtpm is missing: apt-get install swtpm")
 	}
 	dir := shortDir(t)
 	m := open(t, dir)

@@ -19,7 +19,7 @@ import (
 func needFile(t *testing.T, path, pkg string) {
 	t.Helper()
 	if _, err := os.Stat(path); err != nil {
-		lacking(t, path, "apt-get install "+pkg)
+		missing(t, path, "is missing: apt-get install", pkg)
 	}
 }
 
@@ -90,7 +90,7 @@ func TestSecureBoot(t *testing.T) {
 func bootDisk(t *testing.T) string {
 	t.Helper()
 	if _, err := exec.LookPath("mformat"); err != nil {
-		lacking(t, "mtools", "apt-get install mtools")
+		missing(t, "mtools is missing: apt-get install mtools")
 	}
 	k, err := kernel.Find(t.Context(), kernel.Options{})
 	require.NoError(t, err)
@@ -129,7 +129,7 @@ func TestSecureBootRefuses(t *testing.T) {
 func TestUEFIOnARM(t *testing.T) {
 	needFile(t, "/usr/share/AAVMF/AAVMF_CODE.fd", "qemu-efi-aarch64")
 	if _, err := exec.LookPath("qemu-system-aarch64"); err != nil {
-		lacking(t, "qemu-system-aarch64", "apt-get install qemu-system-arm")
+		missing(t, "qemu-system-aarch64 is missing: apt-get install qemu-system-arm")
 	}
 	disk := filepath.Join(t.TempDir(), "empty.img")
 	require.NoError(t, os.WriteFile(disk, make([]byte, 1<<20), 0o600))

@@ -94,35 +94,6 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestDiskRules(t *testing.T) {
-	for name, c := range map[string]struct {
-		disk vm.Disk
-		ok   bool
-	}{
-		"new":                   {vm.Disk{Size: vm.GiB}, true},
-		"in place":              {vm.Disk{Path: "a.qcow2"}, true},
-		"overlay":               {vm.Disk{Base: "a.img"}, true},
-		"larger overlay":        {vm.Disk{Base: "a.img", Size: vm.GiB}, true},
-		"iso":                   {vm.Disk{Path: "a.ISO", ReadOnly: true}, true},
-		"stated format":         {vm.Disk{Path: "/dev/vg/x", Format: "raw"}, true},
-		"nothing":               {vm.Disk{}, false},
-		"odd size":              {vm.Disk{Size: 1000}, false},
-		"negative":              {vm.Disk{Size: -512}, false},
-		"size in place":         {vm.Disk{Path: "a.img", Size: vm.GiB}, false},
-		"unknown format":        {vm.Disk{Path: "a"}, false},
-		"wrong format":          {vm.Disk{Path: "a", Format: "vmdk"}, false},
-		"read-only and new":     {vm.Disk{Size: vm.GiB, ReadOnly: true}, false},
-		"long serial":           {vm.Disk{Size: vm.GiB, Serial: strings.Repeat("x", 21)}, false},
-		"serial with a newline": {vm.Disk{Size: vm.GiB, Serial: "a\nb"}, false},
-		"interface":             {vm.Disk{Size: vm.GiB, Interface: "ide"}, false},
-		"name with a comma":     {vm.Disk{Size: vm.GiB, Name: "a,b"}, false},
-		"path with a newline":   {vm.Disk{Path: "a\n.img"}, false},
-	} {
-		err := vm.Config{Disks: []vm.Disk{c.disk}}.Validate()
-		require.Equal(t, c.ok, err == nil, "%s: %v", name, err)
-	}
-}
-
 func TestVcpus(t *testing.T) {
 	require.Equal(t, 1, vm.CPU{}.Vcpus())
 	require.Equal(t, 4, vm.CPU{Count: 4}.Vcpus())

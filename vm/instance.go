@@ -81,6 +81,8 @@ type Runtime struct {
 	// Forwards are those of Config.Networks, by the card's name, with the ports that
 	// were chosen on the host.
 	Forwards map[string][]Forward `json:"forwards,omitempty"`
+	// Captures are the files that get the packets of Config.Networks, by the card's name.
+	Captures map[string]string `json:"captures,omitempty"`
 	// Helpers are programs that run for the guest beside QEMU, and end with it.
 	Helpers []Helper `json:"helpers,omitempty"`
 	// Disks are the images the guest uses, in the order of Config.Disks; of disks in
@@ -105,8 +107,10 @@ type Helper struct {
 // Image is a disk image that is ready for use.
 type Image struct {
 	Name   string `json:"name"` // the disk's name
-	Path   string `json:"path"`
+	Path   string `json:"path"` // empty: there is none, in an empty CD-ROM drive
 	Format string `json:"format"`
+	// Device is true when Path is a block device of the host.
+	Device bool `json:"device,omitempty"`
 	// Ephemeral images are deleted when the guest has stopped; the manager made them.
 	Ephemeral bool `json:"ephemeral,omitempty"`
 	// Owned images were made by the manager: deleted with the VM when that is asked.

@@ -79,7 +79,7 @@ func NewManager(o Options) (*Manager, error) {
 		store: o.Store, booter: o.Booter, backends: o.Backends, log: o.Logger,
 		self:   Process(self),
 		locks:  locks{dir: filepath.Join(o.Dir, "locks")},
-		images: &imageKeeper{images: o.Images, dir: filepath.Join(o.Dir, "images")},
+		images: &imageKeeper{images: o.Images, store: o.Store, dir: filepath.Join(o.Dir, "images")},
 		state:  &stateKeeper{dir: filepath.Join(o.Dir, "state")},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background()) // the Manager's life, ended by Close

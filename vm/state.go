@@ -53,6 +53,7 @@ const (
 	ReasonGuestShutdown = "guest-shutdown" // the guest powered itself off
 	ReasonGuestReset    = "guest-reset"    // the guest reset itself where that ends QEMU
 	ReasonGuestPanic    = "guest-panic"
+	ReasonWatchdog      = "watchdog" // the guest's watchdog expired, whose action is to pause or to end QEMU
 	ReasonStopRequested = "stop-requested"
 	ReasonStopped       = "stopped"      // "stopped: STEP", by Stop
 	ReasonQEMUExited    = "qemu-exited"  // "qemu-exited: STATUS"

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/artifact"
 )
 
 func TestBaseOfTheArchive(t *testing.T) {
@@ -157,4 +159,26 @@ func TestBuildCancelled(t *testing.T) {
 	cancel()
 	_, err := Builder{Init: staticInit(t), CacheDir: t.TempDir()}.Build(ctx)
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestApplets(t *testing.T) {
+	for program, want := range map[string][]string{
+		"\x7fELF..\xb3\x00[\x00[[\x00cat\x00sh\x00\x00more": {"[", "[[", "cat", "sh"},
+		"[\x00[[\x00sh\x00cat\x00\x00":                      nil, // not in order: something else
+		"[\x00[[\x00cat\x00s/h\x00\x00":                     nil,
+		"[\x00[[\x00cat\x00sh":                              nil, // without an end
+		"no list":                                           nil,
+	} {
+		require.Equal(t, want, applets([]byte(program)), "%q", program)
+	}
+	path, err := findBusybox(&artifact.Inputs{})
+	require.NoError(t, err)
+	if path == "" {
+		t.Skip("no static busybox on this host")
+	}
+	list, err := exec.Command(path, "--list").Output()
+	require.NoError(t, err)
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, strings.Fields(string(list)), applets(data))
 }

@@ -48,13 +48,23 @@ func (b *Backend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest, err
 // launch starts what build planned.
 func (b *Backend) launch(ctx context.Context, plan *builder) (*guest, error) {
 	spec, host, f := plan.spec, plan.host, plan.files
+	ports := portsOf(plan.commandLine())
+	err := checkForwards(ctx, plan.cards())
+	if err == nil {
+		err = b.segments.join(ports)
+	}
+	if err != nil {
+		return nil, errors.Wrap(errors.ErrVMStart, "set up the network", spec.Config.Name, err)
+	}
 	p, err := b.spawn(ctx, plan, f)
 	if err != nil {
+		err = errors.Join(err, plan.removeCaptures(), b.segments.leave(ports))
 		return nil, errors.Wrap(errors.ErrVMStart, "launch "+host.binary, spec.Config.Name, err)
 	}
 	rt := vm.Runtime{
 		Process: p.identity(), Backend: Name, Accel: host.accel, Machine: host.machine,
 		Args: plan.commandLine(), Dir: f.dir, Stderr: f.stderr, Sockets: map[string]string{}, Disks: spec.Images,
+		Captures: plan.captures,
 	}
 	for _, ch := range plan.channels() {
 		rt.Sockets[ch] = socketPath(f.dir, ch)
@@ -62,11 +72,14 @@ func (b *Backend) launch(ctx context.Context, plan *builder) (*guest, error) {
 	for _, h := range p.helpers {
 		rt.Helpers = append(rt.Helpers, h.record())
 	}
+	nameSockets(rt.Sockets, spec.Config, f.dir)
 	if !spec.Config.Console.Disabled {
 		rt.Console = f.console
 	}
 	b.log.DebugContext(ctx, "QEMU launched", "vm", spec.Config.Name, "pid", rt.Process.PID, "args", rt.Args)
-	return newGuest(b, spec.Config.Name, rt, p), nil
+	g := newGuest(b, spec.Config.Name, rt, p)
+	g.display, g.ports, g.cards = plan.served, ports, plan.cards()
+	return g, nil
 }
 
 // spawn makes the folders, the logs and the sockets, and executes the helpers and QEMU.
@@ -89,6 +102,13 @@ func (b *Backend) spawn(ctx context.Context, plan *builder, f files) (p *process
 	}
 	c := crew{b: b, ephemeral: plan.ephemeral()}
 	logs, err := openLogs(f)
+	var made []string
+	if err == nil {
+		made, err = makeOutputs(plan.outputs)
+	}
+	if err == nil {
+		err = writeBlobs(plan.blobTexts)
+	}
 	if err == nil {
 		var fds []uintptr
 		if fds, err = c.equip(ctx, plan.inherited, sockets, f); err == nil {
@@ -106,7 +126,7 @@ func (b *Backend) spawn(ctx context.Context, plan *builder, f files) (p *process
 	} else {
 		err = errors.Join(c.lastWords(err), dismiss(c.helpers))
 	}
-	return nil, errors.Join(err, b.removeSockets(f.dir), removeLogs(f.logDir))
+	return nil, errors.Join(err, b.removeSockets(f.dir), removeLogs(f.logDir), removeOutputs(made))
 }
 
 // fork executes QEMU and watches it together with its helpers.
