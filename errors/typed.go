@@ -51,7 +51,7 @@ type StartError struct {
 	Step    string      // the step of the start sequence that failed
 	Args    []string    // QEMU's command line, Args[0] is the binary; nil before launch
 	Exit    *ExitStatus // how QEMU ended; nil while it never ran or still ran
-	Stderr  string      // the end of QEMU's stderr, at most 4 KiB
+	Stderr  string      // the end of QEMU's stderr, at most 4 KiB, and as much of each helper's
 	Console string      // the end of the guest's console, at most 4 KiB
 	Hint    string
 	Err     error

@@ -18,6 +18,10 @@
 //     in this order at boot.
 //   - /etc/maqet/modules.alias: lines "PATTERN PATH [DEPENDENCY...]": the
 //     module at PATH, after its dependencies in their order, for devices whose
-//     modalias matches the pattern.
-//   - /proc/cmdline: maqet.hostname=NAME sets the host name.
+//     modalias matches the pattern, or with "fs-NAME" for the file system NAME.
+//   - /proc/cmdline: maqet.hostname=NAME sets the host name; each
+//     maqet.share=TYPE,MODE,TAG,TARGET mounts a folder of the host: TYPE is a file system,
+//     MODE "ro" or "rw", other characters of TAG and TARGET than letters, digits, '/', '.',
+//     '_' and '-' are written as % and two hexadecimal digits. One that can't be mounted
+//     powers the machine off.
 package main

@@ -133,6 +133,16 @@ func binaryPath(t testing.TB, pid int) string {
 	return path
 }
 
+// TestSharesOfMicrovm: it has both kinds without a PCI bus.
+func TestSharesOfMicrovm(t *testing.T) {
+	h := newHouse(t)
+	cfg := twoShares(t, vm.Ephemeral)
+	cfg.Machine, cfg.Shares[0].Type = "microvm", vm.Share9p
+	g, _ := h.running(cfg)
+	require.Equal(t, "share0", ask[string](t, g, "qom-get", map[string]string{"path": "/machine/peripheral/share0", "property": "mount_tag"}))
+	require.Len(t, g.Runtime().Helpers, 1)
+}
+
 // TestSharesRefused: what can't be had is said by the field, before anything is started.
 func TestSharesRefused(t *testing.T) {
 	dir := t.TempDir()
@@ -145,13 +155,14 @@ func TestSharesRefused(t *testing.T) {
 		field string
 		says  string
 	}{
-		"no folder":       {cfg: vm.Config{Shares: []vm.Share{{Path: dir + "/none", Type: vm.Share9p}}}, field: "shares[0].path", says: "no such file"},
-		"a file":          {cfg: vm.Config{Shares: []vm.Share{{Path: dir, Type: vm.Share9p}, {Path: file, Type: vm.Share9p}}}, field: "shares[1].path", says: "not a folder"},
-		"no virtiofsd":    {d: none, cfg: vm.Config{Shares: []vm.Share{{Path: dir, Type: vm.ShareVirtiofs}}}, field: "shares[0].type", says: "was not found"},
-		"old virtiofsd":   {d: old, cfg: vm.Config{Shares: []vm.Share{{Path: dir, Type: vm.ShareVirtiofs}}}, field: "shares[0].type", says: "--readonly"},
-		"long tag":        {d: none, cfg: vm.Config{Shares: []vm.Share{{Name: strings.Repeat("x", 32), Path: dir}}}, field: "shares[0].name", says: "31"},
-		"plugged memory":  {d: old, cfg: vm.Config{MaxMemory: vm.GiB, Shares: []vm.Share{{Path: dir, Writable: true}}}, field: "max_memory", says: "shares[0]"},
-		"name of another": {d: none, cfg: vm.Config{Disks: []vm.Disk{{Name: "share0", Size: vm.GiB}}, Shares: []vm.Share{{Path: dir}}}, field: "shares[0]", says: "share0"},
+		"no folder":         {cfg: vm.Config{Shares: []vm.Share{{Path: dir + "/none", Type: vm.Share9p}}}, field: "shares[0].path", says: "no such file"},
+		"a file":            {cfg: vm.Config{Shares: []vm.Share{{Path: dir, Type: vm.Share9p}, {Path: file, Type: vm.Share9p}}}, field: "shares[1].path", says: "not a folder"},
+		"no virtiofsd":      {d: none, cfg: vm.Config{Shares: []vm.Share{{Path: dir, Type: vm.ShareVirtiofs}}}, field: "shares[0].type", says: "was not found"},
+		"old virtiofsd":     {d: old, cfg: vm.Config{Shares: []vm.Share{{Path: dir, Type: vm.ShareVirtiofs}}}, field: "shares[0].type", says: "--readonly"},
+		"long tag":          {d: none, cfg: vm.Config{Shares: []vm.Share{{Name: strings.Repeat("x", 32), Path: dir}}}, field: "shares[0].name", says: "31"},
+		"plugged memory":    {d: old, cfg: vm.Config{MaxMemory: vm.GiB, Shares: []vm.Share{{Path: dir, Writable: true}}}, field: "max_memory", says: "shares[0]"},
+		"long command line": {d: none, cfg: vm.Config{Shares: []vm.Share{{Path: dir, Mount: "/" + strings.Repeat(" ", 700)}}}, field: "boot.cmdline", says: "2047"},
+		"name of another":   {d: none, cfg: vm.Config{Disks: []vm.Disk{{Name: "share0", Size: vm.GiB}}, Shares: []vm.Share{{Path: dir}}}, field: "shares[0]", says: "share0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := build(rehearsal(fixedID, c.cfg), with(func(f *hostFacts) { f.virtiofsd = c.d }), paths)

@@ -192,8 +192,16 @@ func (b *builder) boot() {
 		cmdline = slices.Concat([]string{"console=" + consoleDevice(b.host.arch)}, cmdline)
 	}
 	cmdline = slices.Concat(b.shareArgs(), cmdline)
-	b.add(plain("append", strings.Join(cmdline, " "), "boot.cmdline"))
+	line := strings.Join(cmdline, " ")
+	if len(line) > maxCmdline {
+		b.problem("boot.cmdline", "", fmt.Sprintf("has %d characters with what is added for shares and the like, the kernel takes %d", len(line), maxCmdline),
+			"shorten it, or the names and mount points of shares")
+	}
+	b.add(plain("append", line, "boot.cmdline"))
 }
+
+// maxCmdline is what kernels take: COMMAND_LINE_SIZE in Linux's asm/setup.h, less a NUL.
+const maxCmdline = 2047
 
 // readable looks at a file that QEMU will open. A name without a slash is one in QEMU's
 // data folder, which QEMU knows.
