@@ -347,13 +347,13 @@ func (f *fakeImages) ISO(ctx context.Context, s storage.ISOSpec) (storage.Image,
 	return f.Create(ctx, storage.CreateSpec{Path: s.Path, Format: storage.FormatRaw})
 }
 
-func (f *fakeImages) Inspect(_ context.Context, path, format string) (storage.Image, error) {
+func (f *fakeImages) Usable(_ context.Context, path, format string, _ bool) ([]storage.Image, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.present[path] {
-		return storage.Image{}, errors.ErrImageNotFound
+		return nil, &storage.ImageError{Kind: errors.ErrImageNotFound, Path: path, Msg: "does not exist", Fix: "bring the image back"}
 	}
-	return storage.Image{Path: path, Format: format}, nil
+	return []storage.Image{{Path: path, Format: format}}, nil
 }
 
 func (f *fakeImages) Delete(_ context.Context, path string) error {

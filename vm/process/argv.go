@@ -26,11 +26,12 @@ type argument struct {
 var repeatable = map[string]string{
 	"device": "device", "netdev": "netdev", "chardev": "chardev", "object": "object",
 	"blockdev": "node", "drive": "node", "mon": "mon", "fw_cfg": "fw_cfg", "smbios": "smbios",
+	"global": "global",
 }
 
 // synonyms lists options that do what another one does: given with it, they collide.
 var synonyms = map[string]string{
-	"M": "machine", "enable-kvm": "accel", "no-kvm": "accel", "nographic": "display",
+	"M": "machine", "enable-kvm": "accel", "no-kvm": "accel", "nographic": "display", "watchdog-action": "action",
 }
 
 // refused lists options that would take QEMU out of this package's hands.
