@@ -24,7 +24,7 @@ func Example_vnc() {
 	defer m.Close()
 	g, err := m.Run(ctx, vm.Config{
 		Display: vm.Display{Type: vm.DisplayVNC, PasswordFile: "vnc-password"}, // at most 8 characters
-		Tablet:  true,                                                         // the pointer is where the viewer's is
+		Tablet:  true,                                                          // the pointer is where the viewer's is
 		Boot:    vm.Boot{Cmdline: "console=tty0 console=ttyS0"},
 	})
 	if err != nil {
