@@ -50,6 +50,8 @@ type Booter struct {
 	log      *slog.Logger
 	tscKHz   func() (int, bool)
 
+	descriptors []string // folders of firmware descriptors; nil: QEMU's
+
 	mu    sync.Mutex
 	inits map[string]string // built init programs by architecture
 }
@@ -73,6 +75,11 @@ func NewBooter(o BooterOptions) *Booter {
 func (b *Booter) ResolveBoot(ctx context.Context, cfg vm.Config) (vm.BootFiles, error) {
 	out := vm.BootFiles{Firmware: namedFirmware(cfg.Boot.Firmware)}
 	image := slices.ContainsFunc(cfg.Disks, func(d vm.Disk) bool { return d.Path != "" || d.Base != "" })
+	if wantsUEFI(cfg, image) {
+		if err := b.setUEFI(ctx, cfg, &out); err != nil {
+			return vm.BootFiles{}, err
+		}
+	}
 	if image && cfg.Boot.Kernel == "" && cfg.Boot.Initrd == "" {
 		return out, nil
 	}
@@ -96,7 +103,7 @@ func (b *Booter) ResolveBoot(ctx context.Context, cfg vm.Config) (vm.BootFiles, 
 	default:
 		out.Default = true
 		out.Initrd, err = b.initrd(ctx, cache, k, cfg)
-		if out.Firmware == "" && suitsQboot(cfg, k) {
+		if out.Firmware == "" && out.UEFI == nil && suitsQboot(cfg, k) {
 			out.Firmware = findQboot()
 		}
 	}
@@ -122,7 +129,7 @@ func (b *Booter) cache() (string, error) {
 // it (Linux, arch/x86/boot/video.c). That costs half a second, so only guests with such
 // an adapter pay it.
 func startFile(ctx context.Context, k kernel.Kernel, cfg vm.Config) (string, error) {
-	if k.Arch == "x86_64" && hasVGA(cfg) {
+	if k.Arch == "x86_64" && (hasVGA(cfg) || wantsUEFI(cfg, false)) { // a UEFI starts programs of its own format
 		return k.Path, nil
 	}
 	path, err := k.Vmlinux(ctx)
@@ -160,17 +167,44 @@ func (b *Booter) initrd(ctx context.Context, cache string, k kernel.Kernel, cfg 
 	}
 	busybox := ""
 	if k.Arch != kernel.HostArch() {
-		busybox = "none" // the host's can't run there
+		busybox = foreignBusybox(cache, k.Arch)
 	}
 	return initramfs.Builder{
 		Init: init, Modules: k.Modules, Version: k.Version, Busybox: busybox,
-		Files: cfg.Boot.Files, CacheDir: cache,
+		Extra: modulesFor(cfg), Files: cfg.Boot.Files, CacheDir: cache,
 	}.Build(ctx)
+}
+
+// modulesFor are modules that only some guests need: every QEMU has an fw_cfg device, and
+// its driver would load in each guest.
+func modulesFor(cfg vm.Config) []string {
+	if len(cfg.FwCfg) > 0 || cfg.Ignition != "" {
+		return []string{"qemu_fw_cfg"}
+	}
+	return nil
+}
+
+// foreignBusybox returns the busybox that scripts/setup.sh got for another architecture:
+// the host's can't run there. Without one the guest has init's own commands only.
+func foreignBusybox(cache, arch string) string {
+	dirs := []string{cache}
+	if def, err := kernel.DefaultCacheDir(); err == nil {
+		dirs = append(dirs, def)
+	}
+	for _, dir := range dirs {
+		path := filepath.Join(dir, "tools", "busybox", arch, "busybox")
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	return "none"
 }
 
 // namedFirmware returns what QEMU's option -bios takes; empty: the machine's own.
 func namedFirmware(name string) string {
 	switch name {
+	case vm.FirmwareUEFI:
+		return "" // see setUEFI
 	case "bios":
 		return "bios-256k.bin"
 	case "qboot":

@@ -2,8 +2,11 @@ package guest
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/guest/wire"
@@ -21,6 +24,23 @@ type link struct {
 
 	mu  sync.Mutex
 	way way // nil before it is opened
+	// hostKeys are those that the guest's ssh server has proved to have.
+	hostKeys []ssh.PublicKey
+}
+
+func (l *link) knownHostKeys() []ssh.PublicKey {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.hostKeys)
+}
+
+// setHostKeys keeps the key of a connection that was let in.
+func (l *link) setHostKeys(keys *hostKeys) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.hostKeys) == 0 {
+		l.hostKeys = []ssh.PublicKey{keys.seen}
+	}
 }
 
 // linkTo returns the link with g, and makes it when there is none.

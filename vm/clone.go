@@ -76,6 +76,9 @@ func (r Runtime) clone() Runtime {
 		r.Forwards[name] = slices.Clone(list)
 	}
 	r.Helpers = slices.Clone(r.Helpers)
+	for i, h := range r.Helpers {
+		r.Helpers[i].Exit = clonePointer(h.Exit)
+	}
 	r.Disks = slices.Clone(r.Disks)
 	r.Exit = clonePointer(r.Exit)
 	return r

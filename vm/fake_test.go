@@ -317,6 +317,7 @@ type fakeImages struct {
 	mu      sync.Mutex
 	present map[string]bool
 	fail    string // path ending for which Create fails
+	isos    []storage.ISOSpec
 }
 
 func (f *fakeImages) Create(_ context.Context, s storage.CreateSpec) (storage.Image, error) {
@@ -339,13 +340,20 @@ func (f *fakeImages) Overlay(ctx context.Context, s storage.OverlaySpec) (storag
 	return f.Create(ctx, storage.CreateSpec{Path: s.Path, Format: storage.FormatQcow2})
 }
 
-func (f *fakeImages) Inspect(_ context.Context, path, format string) (storage.Image, error) {
+func (f *fakeImages) ISO(ctx context.Context, s storage.ISOSpec) (storage.Image, error) {
+	f.mu.Lock()
+	f.isos = append(f.isos, s)
+	f.mu.Unlock()
+	return f.Create(ctx, storage.CreateSpec{Path: s.Path, Format: storage.FormatRaw})
+}
+
+func (f *fakeImages) Usable(_ context.Context, path, format string, _ bool) ([]storage.Image, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.present[path] {
-		return storage.Image{}, errors.ErrImageNotFound
+		return nil, &storage.ImageError{Kind: errors.ErrImageNotFound, Path: path, Msg: "does not exist", Fix: "bring the image back"}
 	}
-	return storage.Image{Path: path, Format: format}, nil
+	return []storage.Image{{Path: path, Format: format}}, nil
 }
 
 func (f *fakeImages) Delete(_ context.Context, path string) error {

@@ -59,6 +59,9 @@ func (g *liveGuest) watch() {
 	if path := g.guest.Runtime().Console; path != "" {
 		g.wg.Go(func() { g.listen(path) })
 	}
+	if w, ok := g.guest.(HelperWatcher); ok {
+		g.wg.Go(func() { g.attend(w.LostHelpers()) })
+	}
 	g.m.live.watching.Go(func() {
 		g.follow(sub)
 		g.cancel()

@@ -163,6 +163,9 @@ func (g *liveGuest) lookForDevices(inst Instance) {
 	})
 }
 
+// unplugged reports whether a device of the configuration was removed while the VM ran.
+func (i Instance) unplugged(id string) bool { return slices.Contains(i.Unplugged, id) }
+
 func withoutDevice(list []qmp.Device, id string) []qmp.Device {
 	return slices.DeleteFunc(slices.Clone(list), func(d qmp.Device) bool { return d.ID == id })
 }

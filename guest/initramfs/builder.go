@@ -19,7 +19,7 @@ import (
 
 // layout is part of the cache key: it changes when the same Builder gives another
 // archive than before.
-const layout = "initramfs 1"
+const layout = "initramfs 2"
 
 // Builder says what goes into an initial RAM disk. It is a value that Build does not
 // change; it is safe to build several at once.
@@ -35,7 +35,7 @@ type Builder struct {
 	// on demand, like the default set.
 	Extra []string
 	// Busybox is the path of a static busybox. Empty: the host's, or none when it has
-	// none that is static; "none": none.
+	// none that is static; "none": none. It may be for another architecture.
 	Busybox string
 	// Files are added last: path in the guest -> file or folder of the host. Modes are
 	// kept, everything belongs to root.
@@ -83,7 +83,7 @@ func (b Builder) write(ctx context.Context, w io.Writer, inputs *artifact.Inputs
 	if err := b.addModules(t, inputs); err != nil {
 		return err
 	}
-	if err := b.addBusybox(ctx, t, inputs); err != nil {
+	if err := b.addBusybox(t, inputs); err != nil {
 		return err
 	}
 	if err := b.addFiles(ctx, t, inputs); err != nil {

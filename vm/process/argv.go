@@ -25,7 +25,8 @@ type argument struct {
 // that each declares into. All others are unique.
 var repeatable = map[string]string{
 	"device": "device", "netdev": "netdev", "chardev": "chardev", "object": "object",
-	"blockdev": "node", "drive": "node", "mon": "mon",
+	"blockdev": "node", "drive": "node", "mon": "mon", "fw_cfg": "fw_cfg", "smbios": "smbios",
+	"global": "global",
 }
 
 // synonyms lists options that do what another one does: given with it, they collide.

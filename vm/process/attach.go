@@ -22,7 +22,7 @@ func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (vm.Guest, error
 	if rt.Process.PID == 0 {
 		rt = b.search(inst)
 	}
-	p, err := hold(rt.Process, inst.ID)
+	p, err := hold(rt, inst.ID)
 	if err != nil {
 		return nil, errors.Wrap(errors.ErrVMNotRunning, "attach to VM", inst.Name, err)
 	}
@@ -39,7 +39,8 @@ func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (vm.Guest, error
 }
 
 // hold opens a process and makes sure that it is the QEMU of this VM.
-func hold(id vm.Process, uuid string) (*process, error) {
+func hold(rt vm.Runtime, uuid string) (*process, error) {
+	id := rt.Process
 	if id.PID == 0 {
 		return nil, errors.New("no process of it is known")
 	}
@@ -54,7 +55,7 @@ func hold(id vm.Process, uuid string) (*process, error) {
 	if err != nil {
 		return nil, errors.Join(err, handle.Close())
 	}
-	return watch(handle), nil
+	return watch(handle, holdHelpers(rt.Helpers)...), nil
 }
 
 func hasUUID(args []string, uuid string) bool {

@@ -63,6 +63,7 @@ func binaryOf(pid int) string {
 func (g *guest) Runtime() vm.Runtime {
 	rt := g.runtime
 	rt.Args, rt.Disks, rt.Sockets = slices.Clone(rt.Args), slices.Clone(rt.Disks), maps.Clone(rt.Sockets)
+	rt.Helpers = slices.Clone(rt.Helpers)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	rt.Terminals = maps.Clone(g.terminals)
@@ -74,6 +75,9 @@ func (g *guest) QMP() qmp.Conn { return g.control }
 
 // Done implements vm.Guest.
 func (g *guest) Done() <-chan struct{} { return g.proc.done() }
+
+// LostHelpers implements vm.HelperWatcher.
+func (g *guest) LostHelpers() <-chan vm.Helper { return g.proc.lost }
 
 // Exit implements vm.Guest.
 func (g *guest) Exit() errors.ExitStatus {
@@ -99,6 +103,11 @@ func (g *guest) cause() error {
 	text := fmt.Sprintf("QEMU ended with %v", g.proc.exit)
 	if last := lastLine(g.runtime.Stderr); last != "" {
 		text += ": " + last
+	}
+	for _, h := range g.proc.helpers {
+		if what := h.failure(); what != "" {
+			text += "; " + what
+		}
 	}
 	return errors.New(text)
 }

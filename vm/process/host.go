@@ -22,8 +22,11 @@ type hostFacts struct {
 	machine string // the versioned name: an alias means another machine in another QEMU
 	accel   string
 	sandbox bool
-	vsock   error // why the host can't serve vsock; nil: it can, or nobody asked
-	spice   error // why this QEMU has no spice; nil: it has, or nobody asked
+	// virtiofsd is looked for only where a share may need it.
+	virtiofsd virtiofsd
+	aio       []string // ways to do input and output on files that QEMU has: "threads", ...
+	vsock     error    // why the host can't serve vsock; nil: it can, or nobody asked
+	spice     error    // why this QEMU has no spice; nil: it has, or nobody asked
 }
 
 // microvm reports whether the machine is QEMU's microvm, which has no PCI bus: its
@@ -55,7 +58,7 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 	if err != nil {
 		return h, err
 	}
-	h.sandbox = f.Sandbox
+	h.sandbox, h.aio = f.Sandbox, f.AIO
 	if cfg.Vsock != nil {
 		h.vsock = checkVsock()
 	}
@@ -76,6 +79,9 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 	if h.machine, err = machineOf(wanted, f); err != nil {
 		problems = append(problems, errors.Problem{Field: "machine", Value: wanted, Message: err.Error(),
 			Fix: "use one that " + h.binary + " -machine help lists"})
+	}
+	if slices.ContainsFunc(cfg.Shares, func(s vm.Share) bool { return s.Type != vm.Share9p }) {
+		h.virtiofsd = b.virtiofsd.find(ctx)
 	}
 	why := b.kvmProblem(h.arch, f)
 	switch {

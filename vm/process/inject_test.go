@@ -146,8 +146,8 @@ func requireTaken(t *testing.T, g *guest, spec vm.LaunchSpec, text, serial strin
 		files = append(files, n.File)
 		require.Contains(t, []string{"file", "raw", "qcow2"}, n.Driver)
 	}
-	require.Equal(t, spec.Images[0].Path, nodes["file0"])
-	require.Equal(t, spec.Images[1].Path, nodes["file1"])
+	require.Equal(t, spec.Images[0].Path, nodes["disk0-file"])
+	require.Equal(t, spec.Images[1].Path, nodes["disk1-file"])
 	require.Contains(t, files, spec.Config.Disks[1].Base, "the base below the overlay")
 
 	var channels []string

@@ -168,7 +168,7 @@ func removeOutputs(paths []string) error {
 
 // serialSocket is the name of the socket of a port in the VM's own folder. It is short,
 // whatever the port's.
-func serialSocket(i int) string { return fmt.Sprintf("port%d", i) }
+func serialSocket(i int) string { return fmt.Sprintf("tty%d", i) }
 
 // ownSockets are those in a VM's own folder that its configuration has besides the
 // channels, by the names that users know.

@@ -31,12 +31,21 @@ var allChannels = []string{
 	vm.DisplayVNC, vm.DisplaySpice,
 }
 
+// ownIDs are the IDs of what this backend adds to guests that need it, besides channels and
+// ports.
+var ownIDs = []string{
+	virtioSerial, scsiController, sataController, usbController, // what other devices are on
+	nodeCode, nodeNVRAM, // the flash memory of a UEFI
+	seedID,
+}
+
 // Reserved reports whether a device, a character device or a port of this backend's own
-// has that ID in its guests: the channels, the bus of the virtio ports, and the hot-plug
-// ports. A guest whose agent's channel is unplugged can't be reached any more.
+// has that ID in its guests: the channels, the controllers of virtio ports, disks and USB
+// devices, the hot-plug ports, the seed of cloud-init, and the flash memory of a UEFI. A
+// guest whose agent's channel is unplugged can't be reached any more.
 func Reserved(id string) bool {
 	_, port := portNumber(id)
-	return port || id == virtioSerial || slices.Contains(allChannels, id)
+	return port || slices.Contains(ownIDs, id) || slices.Contains(allChannels, id)
 }
 
 // socketNames are the names of all sockets that a VM's folder can have.

@@ -30,17 +30,15 @@ type builder struct {
 
 	args     []argument
 	problems []errors.Problem
-	channels []string // in the order of their descriptors
-	outputs  []string // files that QEMU appends to, besides the console's
-	served   served
+	// inherited are QEMU's descriptors from firstFD upward.
+	inherited []inherited
+	outputs   []string // files that QEMU appends to, besides the console's
+	blobTexts []blob   // files to make
+	served    served
 }
 
-// firstFD is the descriptor of the first inherited socket in QEMU, after stdin, stdout
-// and stderr.
-const firstFD = 3
-
-// build returns the arguments and the channels whose sockets QEMU inherits, from
-// descriptor firstFD upward. What is wrong comes as *errors.ConfigError.
+// build returns the arguments and what QEMU inherits. What is wrong comes as
+// *errors.ConfigError.
 func build(spec vm.LaunchSpec, host hostFacts, f files) (*builder, error) {
 	b := &builder{spec: spec, host: host, files: f}
 	b.identity()
@@ -100,11 +98,12 @@ func (b *builder) machine() {
 	cfg := b.spec.Config
 	memory := cmp.Or(cfg.Memory, vm.DefaultMemory)
 	machine := []string{"", b.host.machine}
-	if cfg.Template {
+	if cfg.Template || b.needsSharedMemory() {
 		machine = append(machine, "memory-backend", "mem")
-		b.json("object", "mem", "template", props{
+		b.json("object", "mem", "memory", props{
 			"qom-type": "memory-backend-memfd", "id": "mem", "size": int64(memory), "share": true})
 	}
+	machine = append(machine, b.flash()...)
 	b.add(keyed("machine", "", "machine", machine...))
 	b.add(plain("accel", b.host.accel, "accel"))
 	b.add(plain("cpu", cpuModel(cfg.CPU.Model, b.host), "cpu.model"))
@@ -124,21 +123,27 @@ func (b *builder) machine() {
 	}
 }
 
-// cpuModel is the model, or the one that has all features that the accelerator offers:
-// QEMU's own default lacks the ARAT timer, without which a microvm's clock fails. On x86
-// under TCG without the fast string instructions: a kernel that sees ERMS copies with
-// "rep movsb", which TCG emulates byte by byte; BenchmarkBootChoices in the module
-// benchmarks has what that costs a boot.
+// cpuModels are what emulated guests have by default: the model with all features that
+// TCG offers, less those that cost more than they are worth. The module benchmarks has
+// what each costs a boot (BenchmarkBootChoices, BenchmarkArchChoices).
+//
+//   - x86_64: QEMU's own default lacks the ARAT timer, without which a microvm's clock
+//     fails. A kernel that sees the fast string instructions (ERMS, FSRM) copies with "rep
+//     movsb", which TCG emulates byte by byte.
+//   - aarch64: Linux signs each return address where the CPU has pointer authentication,
+//     and TCG computes the cipher that the architecture recommends for it: a boot takes
+//     four times as long. QEMU's default, cortex-a15, is a 32-bit CPU.
+//   - riscv64: QEMU 7.2 has no "max", and its default, rv64, has what Debian asks for.
+var cpuModels = map[string]string{"x86_64": "max,-erms,-fsrm", "aarch64": "max,pauth=off", "riscv64": "rv64"}
+
 func cpuModel(model string, host hostFacts) string {
 	switch {
 	case model != "":
 		return model
 	case host.accel == "kvm":
 		return "host"
-	case host.arch == "x86_64":
-		return "max,-erms,-fsrm"
 	default:
-		return "max"
+		return cmp.Or(cpuModels[host.arch], "max")
 	}
 }
 
@@ -181,6 +186,7 @@ func (b *builder) boot() {
 		// In front: what follows "--" is for init.
 		cmdline = slices.Concat([]string{"console=" + consoleDevice(b.host.arch)}, cmdline)
 	}
+	cmdline = slices.Concat(b.shareArgs(), cmdline)
 	b.add(plain("append", strings.Join(cmdline, " "), "boot.cmdline"))
 }
 
@@ -190,6 +196,11 @@ func readable(path string) error {
 	if !strings.ContainsRune(path, '/') {
 		return nil
 	}
+	return regularFile(path)
+}
+
+// regularFile reports why QEMU could not read a file.
+func regularFile(path string) error {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
 		err = errors.New("is not a regular file")
@@ -217,8 +228,7 @@ func (b *builder) chardev(channel string, more ...string) {
 // listening adds a character device that is a socket of the VM's own folder, which QEMU
 // inherits.
 func (b *builder) listening(id, socket, field string, more ...string) {
-	fd := strconv.Itoa(firstFD + len(b.channels))
-	b.channels = append(b.channels, socket)
+	fd := b.inherit(inherited{channel: socket})
 	pairs := append([]string{"", "socket", "id", id, "fd", fd, "server", "on", "wait", "off"}, more...)
 	b.add(keyed("chardev", id, field, pairs...))
 }
