@@ -76,7 +76,8 @@ func run() error {
 	}
 	onlineMemory("/sys")
 	upLoopback()
-	configureNIC()
+	nets := newNetworks("/sys", params["maqet.net"])
+	nets.configure()
 
 	reaper := newReaper()
 	go reaper.run()
@@ -101,7 +102,7 @@ func run() error {
 		case e.action == "add" && e.subsystem == "input":
 			power.watchButtons()
 		case e.action == "add" && e.subsystem == "net":
-			configureNIC()
+			nets.configure()
 		case e.action == "add" && (e.subsystem == "cpu" || e.subsystem == "memory"):
 			online("/sys" + e.path)
 		}
