@@ -126,7 +126,8 @@ type Boot struct {
 	// what the machine has by itself, SeaBIOS on x86 and UEFI elsewhere.
 	Firmware string `json:"firmware,omitempty" yaml:"firmware,omitempty"`
 	// SecureBoot makes Firmware "uefi" one that starts only what is signed, with the keys
-	// of its vendor enrolled.
+	// of its vendor enrolled. It is for what comes from disks: edk2 of 2022 also starts a
+	// Kernel, which the host hands it, that it can't verify.
 	SecureBoot bool `json:"secure_boot,omitempty" yaml:"secure_boot,omitempty"`
 	// NVRAM is the path of the variables that a UEFI starts out with; each VM has a copy of
 	// its own, which is kept as Disk.Keep says by default, and deleted with the VM. It must

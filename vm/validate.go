@@ -41,6 +41,7 @@ func (c Config) Validate() error {
 	v.shares(c.Shares)
 	v.devices(c)
 	v.hardware(c)
+	v.tpm(c.TPM)
 	v.serials(c.Serials)
 	v.display(c.Display)
 	v.cloudInit(c.CloudInit)

@@ -28,6 +28,7 @@ type hostFacts struct {
 	devices   []string // what -device takes, sorted; nil: not known
 	vsock     error    // why the host can't serve vsock; nil: it can, or nobody asked
 	spice     error    // why this QEMU has no spice; nil: it has, or nobody asked
+	swtpm     string   // its path; empty: there is none, or none is needed
 }
 
 // microvm reports whether the machine is QEMU's microvm, which has no PCI bus: its
@@ -83,6 +84,9 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 	}
 	if slices.ContainsFunc(cfg.Shares, func(s vm.Share) bool { return s.Type != vm.Share9p }) {
 		h.virtiofsd = b.virtiofsd.find(ctx)
+	}
+	if cfg.TPM != nil {
+		h.swtpm = findSwtpm()
 	}
 	why := b.kvmProblem(h.arch, f)
 	switch {

@@ -53,6 +53,7 @@ func build(spec vm.LaunchSpec, host hostFacts, f files) (*builder, error) {
 	b.networks()
 	b.shares()
 	b.hardware()
+	b.tpm()
 	b.serials()
 	b.display()
 	b.seed()
