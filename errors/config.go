@@ -11,6 +11,7 @@ type Problem struct {
 	Value   string // the value found, shortened; empty when it says nothing
 	Message string // what is wrong
 	Fix     string // what to write instead, or to do
+	Err     error  // the cause, which Message tells of; may be nil
 	File    string // the file it came from, if from a file
 	Line    int    // 1-based; 0 when unknown
 	Column  int    // 1-based, in characters; 0 when unknown
@@ -80,12 +81,19 @@ func (p Problem) write(b *strings.Builder, indent string) {
 	}
 }
 
-// Unwrap returns the kind.
-func (e *ConfigError) Unwrap() error {
-	if e.Kind == nil {
-		return ErrConfigValidation
+// Unwrap returns the kind, and the causes of the problems.
+func (e *ConfigError) Unwrap() []error {
+	kind := e.Kind
+	if kind == nil {
+		kind = ErrConfigValidation
 	}
-	return e.Kind
+	out := []error{kind}
+	for _, p := range e.Problems {
+		if p.Err != nil {
+			out = append(out, p.Err)
+		}
+	}
+	return out
 }
 
 // Has reports whether a problem of that field, or of a field below it, is listed.

@@ -33,6 +33,9 @@ func settle(mods *modules, power *power, reaper *reaper) {
 		mods.loadAlias(alias)
 	}
 	power.watchButtons()
+	for _, line := range powerLines("/proc/device-tree", "/sys") {
+		go line.watch(power)
+	}
 	runShells(reaper)
 }
 
@@ -68,9 +71,14 @@ func run() error {
 	mods.readRules()
 	mods.loadForDevices("/sys", firstBuses("/sys"))
 	mountRest()
+	mountVariables(mods)
+	if err := mountShares(mods); err != nil {
+		return err
+	}
 	onlineMemory("/sys")
 	upLoopback()
-	configureNIC()
+	nets := newNetworks("/sys", params["maqet.net"])
+	nets.configure()
 
 	reaper := newReaper()
 	go reaper.run()
@@ -95,7 +103,7 @@ func run() error {
 		case e.action == "add" && e.subsystem == "input":
 			power.watchButtons()
 		case e.action == "add" && e.subsystem == "net":
-			configureNIC()
+			nets.configure()
 		case e.action == "add" && (e.subsystem == "cpu" || e.subsystem == "memory"):
 			online("/sys" + e.path)
 		}
