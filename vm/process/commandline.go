@@ -89,7 +89,7 @@ func foreseen(said vm.Boot, b vm.BootFiles) vm.BootFiles {
 		b.Kernel = said.Kernel
 	}
 	switch said.Initrd {
-	case "":
+	case "", "auto":
 	case "none":
 		b.Initrd, b.Default = "", false
 	default:
