@@ -21,3 +21,12 @@ func (c Config) PlannedImages(dir, id string) []Image {
 	}
 	return images
 }
+
+// PlannedSeed returns the path of the image that a start of the VM would make of CloudInit;
+// empty: there would be none.
+func (c Config) PlannedSeed(dir, id string) string {
+	if c.CloudInit == nil {
+		return ""
+	}
+	return filepath.Join(dir, id, seedFile)
+}

@@ -17,8 +17,8 @@ var namedLists = map[string]string{
 // relative to it, and may have ~ and ${NAME}. No other field is expanded.
 var pathFields = map[string]layered.PathRule{
 	"binary":                                {Slash: true}, // else a name to find on PATH
-	"boot.kernel":                           {Except: "auto"},
-	"boot.initrd":                           {Except: "none"},
+	"boot.kernel":                           {Except: []string{"auto"}},
+	"boot.initrd":                           {Except: []string{"auto", "none"}},
 	"boot.firmware":                         {Slash: true}, // else "bios", "uefi", ...
 	"boot.nvram":                            {},
 	"boot.modules":                          {},
@@ -28,7 +28,7 @@ var pathFields = map[string]layered.PathRule{
 	"networks[].capture":                    {},
 	"shares[].path":                         {},
 	"serials[].file":                        {},
-	"serials[].socket":                      {Except: "auto"},
+	"serials[].socket":                      {Except: []string{"auto"}},
 	"display.password_file":                 {},
 	"rng.source":                            {},
 	"ignition":                              {},

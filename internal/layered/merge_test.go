@@ -176,14 +176,14 @@ func TestRemovedAndGivenAgain(t *testing.T) {
 
 // TestRemovals: removing what is not there is a problem, removing it again is not.
 func TestRemovals(t *testing.T) {
-	base := arranged(t, "named: [{name: data}, {name: root}]\nmap: {named: [{id: p}]}")
-	gone := arranged(t, "named: [{name: root, remove: true}]\nmap: {named: [{id: p, remove: true}]}")
+	base := arranged(t, "named: [{name: data}, {name: root}]\nmap: {named: [{id: pump}]}")
+	gone := arranged(t, "named: [{name: root, remove: true}]\nmap: {named: [{id: pump, remove: true}]}")
 	require.Empty(t, Removals(base, gone))
 	require.Empty(t, Removals(Merge(base, gone), gone), "again")
 	for text, near := range map[string]string{
 		"named: [{name: date, remove: true}]":             "data",
 		"named: [{name: swap, remove: true}]":             "",
-		"map: {named: [{id: q, remove: true}]}":           "p",
+		"map: {named: [{id: pumps, remove: true}]}":       "pump",
 		"a: {b: 1}\nnamed: [{name: datas, remove: true}]": "data",
 	} {
 		problems := Removals(base, arranged(t, text))

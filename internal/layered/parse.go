@@ -123,10 +123,14 @@ func (r *reader) document(text string) ast.Node {
 }
 
 // withinLimits looks at the tokens before the parser does, which calls itself for each
-// level of brackets and takes time that grows with the square of what is in a list.
+// level and takes time that grows with the square of what is in a list.
 func (r *reader) withinLimits(tokens token.Tokens) bool {
-	depth, count := 0, 0
+	depth, dashes, line := 0, 0, 0
+	count, values := 0, 0
 	for _, t := range tokens {
+		if t.Position.Line != line {
+			dashes, line = 0, t.Position.Line
+		}
 		switch t.Type {
 		case token.CommentType:
 			continue
@@ -134,13 +138,18 @@ func (r *reader) withinLimits(tokens token.Tokens) bool {
 			depth++
 		case token.MappingEndType, token.SequenceEndType:
 			depth--
+		case token.SequenceEntryType:
+			dashes++
+			values++
+		case token.MappingValueType, token.CollectEntryType:
+			values++
 		}
 		count++
-		if depth > MaxDepth {
+		if depth > MaxDepth || dashes > MaxDepth {
 			r.deep(r.at(t))
 			return false
 		}
-		if count > maxTokens {
+		if count > maxTokens || values > MaxNodes {
 			r.many(r.at(t))
 			return false
 		}

@@ -11,8 +11,8 @@ import (
 
 // PathRule says which values of a key are paths.
 type PathRule struct {
-	// Except is a word that is no path: "auto".
-	Except string
+	// Except are words that are no paths: "auto".
+	Except []string
 	// Slash says that only what has a slash is a path. Other values are names.
 	Slash bool
 }
@@ -21,7 +21,7 @@ type PathRule struct {
 // relative is relative to the file that says it.
 func (a *arranging) path(n *Node, rule PathRule) {
 	text, isText := n.Value.(string)
-	if !isText || text == "" || text == rule.Except {
+	if !isText || text == "" || slices.Contains(rule.Except, text) {
 		return
 	}
 	expanded, message, fix := expand(text, a.vars)

@@ -27,8 +27,8 @@ type Capabilities struct {
 	// Empty: "runtime", "logs" and "images".
 	RuntimeDir, LogDir, ImageDir string
 	// Boot is what the guest boots from. Nil: what Config says; in place of what is looked for at
-	// the start there is "kernel" and "initrd", and of the kernel command line only
-	// Config.Boot.Cmdline.
+	// the start there is "kernel", "initrd", "uefi-code" and "uefi-vars", and of the kernel
+	// command line only Config.Boot.Cmdline.
 	Boot *vm.BootFiles
 }
 
@@ -43,7 +43,9 @@ func CommandLine(cfg vm.Config, caps Capabilities) ([]string, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	host := hostFacts{arch: cmp.Or(caps.Arch, cfg.Arch, hostArchs[runtime.GOARCH]), sandbox: caps.Sandbox}
+	// What is known to be missing is a problem; here nothing is.
+	host := hostFacts{arch: cmp.Or(caps.Arch, cfg.Arch, hostArchs[runtime.GOARCH]), sandbox: caps.Sandbox,
+		aio: []string{vm.AIOURing}, swtpm: "swtpm", virtiofsd: virtiofsd{path: "virtiofsd", readOnly: true}}
 	host.binary = cmp.Or(caps.Binary, cfg.Binary, "qemu-system-"+host.arch)
 	host.machine = cmp.Or(caps.Machine, cfg.Machine, defaultMachines[host.arch])
 	host.accel = cmp.Or(caps.Accel, strings.TrimPrefix(cfg.Accel, "auto"), "tcg")
@@ -70,11 +72,14 @@ func (b *Backend) CommandLine(ctx context.Context, cfg vm.Config) ([]string, err
 func commandLine(cfg vm.Config, id, images string, boot *vm.BootFiles, host hostFacts, f files) ([]string, error) {
 	cfg.Name = cmp.Or(cfg.Name, "vm-"+id[:min(8, len(id))]) // as vm.Config.Name says
 	spec := rehearsal(id, cfg)
-	spec.Images = cfg.PlannedImages(images, id)
+	spec.Images, spec.Seed = cfg.PlannedImages(images, id), cfg.PlannedSeed(images, id)
 	if boot != nil {
 		spec.Boot = *boot
 	} else {
 		spec.Boot = foreseen(cfg.Boot, spec.Boot)
+	}
+	if spec.Boot.UEFI != nil && spec.Boot.UEFI.NVRAM != "" {
+		spec.NVRAM = "uefi-vars"
 	}
 	plan, err := build(spec, host, f)
 	if err != nil {
@@ -89,11 +94,14 @@ func foreseen(said vm.Boot, b vm.BootFiles) vm.BootFiles {
 		b.Kernel = said.Kernel
 	}
 	switch said.Initrd {
-	case "":
+	case "", "auto":
 	case "none":
 		b.Initrd, b.Default = "", false
 	default:
 		b.Initrd, b.Default = said.Initrd, false
+	}
+	if said.Firmware == "uefi" {
+		b.UEFI = &vm.UEFI{Code: "uefi-code", CodeFormat: vm.FormatRaw, NVRAM: "uefi-vars", NVRAMFormat: vm.FormatRaw, SMM: said.SecureBoot}
 	}
 	if b.Kernel != "" {
 		b.Cmdline = strings.Fields(said.Cmdline)

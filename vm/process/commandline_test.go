@@ -18,7 +18,7 @@ import (
 func words(t *testing.T, quoted string) []string {
 	t.Helper()
 	// A function stands in for the program, whose name may be quoted as well.
-	out, err := exec.Command("sh", "-c", `printf '%s\0' `+quoted).Output()
+	out, err := exec.Command("/bin/sh", "-c", `printf '%s\0' `+quoted).Output()
 	require.NoError(t, err, "%s", quoted)
 	return strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
 }
@@ -78,6 +78,29 @@ func TestCommandLineSaysWhatIsBooted(t *testing.T) {
 			require.Equal(t, c.initrd, valueOf(argv, "-initrd"))
 		}
 	}
+}
+
+// TestCommandLineOfEverything: nothing has to be installed to see what would run with it.
+func TestCommandLineOfEverything(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	cfg := vm.Config{
+		Name: "all", Arch: "x86_64", Boot: vm.Boot{Firmware: "uefi", SecureBoot: true},
+		Disks:    []vm.Disk{{Base: "/base.qcow2"}, {Media: vm.MediaCDROM}, {Size: vm.GiB, Interface: "nvme", AIO: vm.AIOURing}},
+		Networks: []vm.Network{{Type: vm.NetworkSegment}, {Forwards: []vm.Forward{{Guest: 22}}}},
+		Shares:   []vm.Share{{Path: "/srv", Type: vm.Share9p}, {Path: "/srv", Type: vm.ShareVirtiofs}},
+		Serials:  []vm.Serial{{File: "/log"}, {Socket: "auto"}}, Display: vm.Display{Type: vm.DisplayVNC},
+		RNG: &vm.RNG{}, Balloon: &vm.Balloon{}, Watchdog: &vm.Watchdog{}, TPM: &vm.TPM{}, PVPanic: true,
+		CloudInit: &vm.CloudInit{}, FwCfg: []vm.FwCfg{{Name: "opt/com.example/x", Text: "secret"}},
+	}
+	argv, err := CommandLine(cfg, Capabilities{})
+	require.NoError(t, err)
+	text := Quote(argv)
+	for _, part := range []string{`"filename":"uefi-code"`, `"filename":"uefi-vars"`, `"filename":"images/` + zeroID + `/disk0.qcow2"`,
+		`"filename":"images/` + zeroID + `/seed.iso"`, "vhost-user-fs-pci", "tpm-crb", "i6300esb", "smm=on"} {
+		require.Contains(t, text, part)
+	}
+	require.NotContains(t, text, "secret")
+	require.Equal(t, argv, words(t, text))
 }
 
 func TestCommandLineRefuses(t *testing.T) {
