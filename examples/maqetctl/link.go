@@ -56,7 +56,7 @@ func (a *app) cardNames(cmd *cobra.Command, args []string, typed string) ([]stri
 			names = append(names, cardsOf(inst)...)
 		}
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return beginning(typed, names), cobra.ShellCompDirectiveNoFileComp
 }
 
 func cardsOf(inst vm.Instance) (names []string) {

@@ -160,7 +160,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"device", "del", "worker", ""}, "disk0\nnet0\n"},
 		{[]string{"link", "up", "worker", ""}, "net0\n"},
 		{[]string{"cp", "wo"}, "worker:\n"},
-		{[]string{"keys", "web", "ctrl-alt-f1"}, "ctrl-alt-f1\nctrl-alt-f10\nctrl-alt-f11\nctrl-alt-f12\n"},
+		{[]string{"keys", "web", "ctrl-alt-sp"}, "ctrl-alt-spc\n"},
 		{[]string{"ls", "--state", "pau"}, "paused\n"},
 		{[]string{"type", "--layout", "g"}, "gb\n"},
 	} {
