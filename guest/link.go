@@ -233,7 +233,7 @@ func (m *Manager) open(ctx context.Context, l *link) (way, error) {
 			return nil, lost(err)
 		}
 		m.log.Debug("guest session opened", "channel", channel)
-		return &streamWay{session: session}, nil
+		return &streamWay{m: m, session: session}, nil
 	}
 	w := newAgentWay(m, l.agent)
 	if err := w.ping(ctx); err != nil {

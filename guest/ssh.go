@@ -69,7 +69,7 @@ func (m *Manager) ssh(c *call, o sshOptions) (*SSH, error) {
 	if err != nil {
 		return nil, err
 	}
-	dial, err := o.dialer(inst)
+	dial, err := o.dialer(m, inst)
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ func TestSSHForward(t *testing.T) {
 	for name, networks := range map[string][]vm.Network{
 		"as given":      {{Type: "user"}, {Forwards: []vm.Forward{{Port: 1, Guest: 80}, {Port: 1, Guest: 22, Proto: "udp"}, {Host: "0.0.0.0", Port: port, Guest: 22}}}},
 		"chosen":        {{Name: "lan", Forwards: []vm.Forward{{Guest: 22}}}},
-		"not this port": {{Forwards: []vm.Forward{{Port: port, Guest: 2222}}}},
+		"not this port": {{Type: "passt", Forwards: []vm.Forward{{Port: port, Guest: 2222}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := newFakeVM(t)

@@ -44,7 +44,7 @@ func WithHostKey(keys ...ssh.PublicKey) SSHOption {
 }
 
 // WithDial reaches the guest by dial, which is given "tcp" and "guest:PORT". Default: a
-// forward to the port, from the VM's networks.
+// forward to the port, from the VM's networks; without one [Manager.Dial].
 func WithDial(dial DialFunc) SSHOption { return func(o *sshOptions) { o.dial = dial } }
 
 func newSSHOptions(opts []SSHOption) sshOptions {
@@ -55,40 +55,22 @@ func newSSHOptions(opts []SSHOption) sshOptions {
 	return o
 }
 
-// forwardTo returns the host's side of a forward to a TCP port of the guest.
-func forwardTo(inst vm.Instance, port int) (string, error) {
-	for i, n := range inst.Config.Networks {
-		forwards := n.Forwards
-		if live := inst.Runtime.Forwards[n.NameAt(i)]; len(live) > 0 { // with the ports that were chosen
-			forwards = live
-		}
-		for _, f := range forwards {
-			if f.Guest == port && (f.Proto == "" || f.Proto == "tcp") && f.Port != 0 {
-				host := f.Host
-				if host == "" || net.ParseIP(host).IsUnspecified() {
-					host = "127.0.0.1"
-				}
-				return net.JoinHostPort(host, strconv.Itoa(f.Port)), nil
-			}
-		}
-	}
-	return "", &errors.Error{Kind: errors.ErrInvalidConfiguration, Msg: "no forward leads to port " + strconv.Itoa(port) + " of the guest",
-		Hint: "give one of Config.Networks a Forward to it, or use guest.WithDial"}
-}
-
 // dialer returns how to reach the guest's port.
-func (o sshOptions) dialer(inst vm.Instance) (func(ctx context.Context) (net.Conn, error), error) {
+func (o sshOptions) dialer(m *Manager, inst vm.Instance) (func(ctx context.Context) (net.Conn, error), error) {
 	if o.dial != nil {
 		return func(ctx context.Context) (net.Conn, error) {
 			return o.dial(ctx, "tcp", net.JoinHostPort("guest", strconv.Itoa(o.port)))
 		}, nil
 	}
-	address, err := forwardTo(inst, o.port)
-	if err != nil {
-		return nil, err
+	// A forward needs no agent, which Dial asks first.
+	if f, ok := forwardTo(inst, nil, o.port); ok {
+		return func(ctx context.Context) (net.Conn, error) { return dialHost(ctx, f) }, nil
+	}
+	if _, ok := userCard(inst); !ok && inst.Runtime.Sockets[vm.ChannelStream0] == "" {
+		return nil, &errors.Error{Kind: errors.ErrInvalidConfiguration, Msg: "no forward leads to port " + strconv.Itoa(o.port) + " of the guest",
+			Hint: "give one of Config.Networks a Forward to it, or use guest.WithDial"}
 	}
 	return func(ctx context.Context) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "tcp", address)
+		return m.Dial(ctx, inst.ID, "tcp", net.JoinHostPort("localhost", strconv.Itoa(o.port)))
 	}, nil
 }

@@ -20,7 +20,7 @@ func (w *sshWay) session(ctx context.Context, cmd Command) (exit, error) {
 	if err != nil {
 		return exit{}, err
 	}
-	defer s.Close() // an error means that it has ended
+	defer func() { _ = s.Close() }() // an error means that it has ended
 	pipes, err := openPipes(s)
 	if err != nil {
 		return exit{}, err

@@ -159,13 +159,18 @@ func (w *sshWay) stream(ctx context.Context, what string, cmd Command) error {
 		Args: []string{what}, ExitCode: end.code, Signal: end.signal, Stderr: string(text)}}
 }
 
+// scriptAbsent succeeds when there is certainly no such file: the deepest of its folders
+// that can be seen is one that the user may look into.
+const scriptAbsent = `[ -e "$1" ] || [ -L "$1" ] && exit 1
+p=$1; while p=${p%/*}; [ -n "$p" ] && ! [ -d "$p" ]; do :; done; [ -x "${p:-/}" ]`
+
 // explain adds fs.ErrNotExist to the failure of a program whose file does not exist.
 func (w *sshWay) explain(ctx context.Context, name string, err error) error {
 	var failed *errors.CommandError
 	if !errors.As(err, &failed) {
 		return err
 	}
-	if found, testErr := w.exists(ctx, name); testErr == nil && !found {
+	if absent, testErr := w.test(ctx, scriptAbsent, name); testErr == nil && absent {
 		err = errors.Join(fs.ErrNotExist, err)
 	}
 	return &errors.Error{Kind: errors.ErrGuest, Err: err}
@@ -214,11 +219,11 @@ func (w *sshWay) putTree(ctx context.Context, dir string, r io.Reader) error {
 func (w *sshWay) tarFormat() tar.Format { return tar.FormatGNU }
 
 func (w *sshWay) getTree(ctx context.Context, name string, to io.Writer) error {
-	found, err := w.test(ctx, `[ -e "$1" ]`, name)
+	absent, err := w.test(ctx, scriptAbsent, name)
 	if err != nil {
 		return err
 	}
-	if !found {
+	if absent { // tar's output would begin as if there were something
 		return &fs.PathError{Op: "copy", Path: name, Err: fs.ErrNotExist}
 	}
 	return w.stream(ctx, "tar", Command{Args: []string{"sh", "-c", scriptPack, "sh", "-", name}, Stdout: to})

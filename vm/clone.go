@@ -75,6 +75,7 @@ func (r Runtime) clone() Runtime {
 	for name, list := range r.Forwards {
 		r.Forwards[name] = slices.Clone(list)
 	}
+	r.Captures = maps.Clone(r.Captures)
 	r.Helpers = slices.Clone(r.Helpers)
 	for i, h := range r.Helpers {
 		r.Helpers[i].Exit = clonePointer(h.Exit)

@@ -81,6 +81,8 @@ type Runtime struct {
 	// Forwards are those of Config.Networks, by the card's name, with the ports that
 	// were chosen on the host.
 	Forwards map[string][]Forward `json:"forwards,omitempty"`
+	// Captures are the files that get the packets of Config.Networks, by the card's name.
+	Captures map[string]string `json:"captures,omitempty"`
 	// Helpers are programs that run for the guest beside QEMU, and end with it.
 	Helpers []Helper `json:"helpers,omitempty"`
 	// Disks are the images the guest uses, in the order of Config.Disks; of disks in

@@ -230,7 +230,7 @@ func (s *start) handshake(ctx context.Context) (func(context.Context) error, err
 // learn records what only a QEMU that answers knows.
 func (s *start) learn(ctx context.Context) error {
 	rt := s.live.guest.Runtime()
-	if len(rt.Terminals) == 0 {
+	if len(rt.Terminals) == 0 && len(rt.Forwards) == 0 {
 		return nil
 	}
 	next, err := s.m.states.amend(ctx, s.inst, func(i *Instance) { i.Runtime = rt })

@@ -2,6 +2,7 @@ package debian_test
 
 import (
 	"bytes"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -83,7 +84,7 @@ func workByAgent(t *testing.T, m *maqet.Maqet, g *maqet.Machine) {
 	require.Equal(t, "from-the-seed", info.Hostname)
 	require.Contains(t, info.Commands, "guest-exec")
 	i := len(info.Interfaces) - 1
-	require.Contains(t, strings.Join(info.Interfaces[i].Addresses, " "), "10.0.2.15/24")
+	require.Contains(t, fmt.Sprint(info.Interfaces[i].Addresses), "10.0.2.15/24")
 
 	var out bytes.Buffer
 	res, err := g.Command(ctx, guest.Command{Args: []string{"sh", "-c", `cat; echo "$GREETING from $PWD"; echo bad >&2; exit 3`},

@@ -34,7 +34,10 @@ func workBySSH(t *testing.T, g *maqet.Machine, seeded guest.SSHKey) {
 	require.Equal(t, "0", output(t, dev, "sudo", "-n", "id", "-u"))
 	_, err = dev.ReadFile(ctx, "/root/ran")
 	require.ErrorIs(t, err, errors.ErrGuest)
-	require.NotErrorIs(t, err, fs.ErrNotExist)
+	require.NotErrorIs(t, err, fs.ErrNotExist, "dev can't know that")
+	require.ErrorIs(t, dev.CopyFrom(ctx, "/root/ran", t.TempDir()), errors.ErrGuest)
+	_, err = dev.ReadFile(ctx, "/none/of/that")
+	require.ErrorIs(t, err, fs.ErrNotExist)
 
 	nasty := []string{"", "'", `"$(id)"`, "a\nb", `\`, "*", "-n", "über"}
 	res, err := dev.Exec(ctx, guest.Command{Args: append([]string{"printf", "<%s>"}, nasty...), Dir: "/usr", Env: []string{"A=b c"}})

@@ -19,14 +19,21 @@ import (
 // while a pidfd holds it, so that it can't be swapped for another.
 func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (vm.Guest, error) {
 	rt := inst.Runtime
+	var cards []card // whose ports are not recorded
 	if rt.Process.PID == 0 {
-		rt = b.search(inst)
+		rt, cards = b.search(inst), cardsOf(inst.Config, inst.Unplugged)
 	}
 	p, err := hold(rt, inst.ID)
 	if err != nil {
 		return nil, errors.Wrap(errors.ErrVMNotRunning, "attach to VM", inst.Name, err)
 	}
 	g := newGuest(b, inst.Name, rt, p)
+	g.cards = cards
+	ports := portsOf(rt.Args)
+	if err := b.segments.join(ports); err != nil {
+		return nil, errors.Join(errors.Wrap(errors.ErrBackend, "join the segments of VM", inst.Name, err), g.Release())
+	}
+	g.ports = ports
 	if err := g.Connect(ctx); err != nil {
 		gone := g.proc.gone()
 		err = errors.Join(err, g.Release())

@@ -29,7 +29,7 @@ func (b *Backend) removeSockets(dir string) error {
 		socket := filepath.Base(socketPath(dir, ch))
 		names = append(names, socket, filepath.Base(lockPath(socket)))
 	}
-	return removeFrom(dir, append(names, blobNames(dir)...))
+	return errors.Join(removePorts(dir), removeFrom(dir, append(names, blobNames(dir)...)))
 }
 
 // Erase implements vm.Backend.

@@ -37,6 +37,7 @@ type features struct {
 	KVM      bool              // built with KVM; not that the host has it
 	Sandbox  bool              // has -sandbox
 	AIO      []string          // what the option "aio" of block nodes takes
+	Devices  []string          // what -device takes, sorted
 }
 
 // probed is what is remembered of a binary, with what tells that it is still the same.
@@ -182,10 +183,15 @@ func query(ctx context.Context, conn net.Conn) (features, error) {
 	var target struct{ Arch string }
 	var kvm struct{ Present bool }
 	var options []struct{ Option string }
+	var devices []struct{ Name string }
 	var schema []schemaEnum
-	for command, into := range map[string]any{"query-machines": &machines, "query-target": &target,
-		"query-kvm": &kvm, "query-command-line-options": &options, "query-qmp-schema": &schema} {
-		raw, err := client.Execute(ctx, command, nil)
+	for command, into := range map[string]any{"query-machines": &machines, "query-target": &target, "query-kvm": &kvm,
+		"query-command-line-options": &options, "query-qmp-schema": &schema, "qom-list-types": &devices} {
+		var args any
+		if command == "qom-list-types" {
+			args = map[string]any{"implements": "device", "abstract": false}
+		}
+		raw, err := client.Execute(ctx, command, args)
 		if err != nil {
 			return f, err
 		}
@@ -200,6 +206,10 @@ func query(ctx context.Context, conn net.Conn) (features, error) {
 		}
 	}
 	f.Arch, f.KVM = target.Arch, kvm.Present
+	for _, d := range devices {
+		f.Devices = append(f.Devices, d.Name)
+	}
+	slices.Sort(f.Devices)
 	for _, o := range options {
 		f.Sandbox = f.Sandbox || o.Option == "sandbox"
 	}

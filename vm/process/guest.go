@@ -22,7 +22,6 @@ import (
 type guest struct {
 	b       *Backend
 	name    string
-	runtime vm.Runtime
 	proc    *process
 	control *control
 	display served // what Connect has to make secure
@@ -30,16 +29,17 @@ type guest struct {
 	life    context.Context // ends with the process, and with Release
 	release context.CancelCauseFunc
 
-	mu    sync.Mutex
-	conns map[*channel]struct{} // those that are open, the control channel's among them
-	// terminals are Runtime().Terminals, known once Connect has asked.
-	terminals map[string]string
+	mu      sync.Mutex
+	runtime vm.Runtime            // but for Forwards and Terminals it never changes
+	cards   []card                // what Connect has still to set up
+	ports   []string              // of its cards, on segments that this process has joined for it
+	conns   map[*channel]struct{} // those that are open, the control channel's among them
 }
 
 var _ vm.Guest = (*guest)(nil)
 
 func newGuest(b *Backend, name string, rt vm.Runtime, p *process) *guest {
-	g := &guest{b: b, name: name, runtime: rt, proc: p, conns: map[*channel]struct{}{}, terminals: rt.Terminals}
+	g := &guest{b: b, name: name, runtime: rt, proc: p, conns: map[*channel]struct{}{}}
 	g.life, g.release = context.WithCancelCause(p.ended)
 	g.control = newControl(g, qmp.WithCause(g.cause), qmp.WithBinary(binaryOf(rt.Process.PID)))
 	return g
@@ -61,12 +61,15 @@ func binaryOf(pid int) string {
 
 // Runtime implements vm.Guest.
 func (g *guest) Runtime() vm.Runtime {
-	rt := g.runtime
-	rt.Args, rt.Disks, rt.Sockets = slices.Clone(rt.Args), slices.Clone(rt.Disks), maps.Clone(rt.Sockets)
-	rt.Helpers = slices.Clone(rt.Helpers)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	rt.Terminals = maps.Clone(g.terminals)
+	rt := g.runtime
+	rt.Args, rt.Disks, rt.Sockets = slices.Clone(rt.Args), slices.Clone(rt.Disks), maps.Clone(rt.Sockets)
+	rt.Helpers, rt.Captures, rt.Terminals = slices.Clone(rt.Helpers), maps.Clone(rt.Captures), maps.Clone(rt.Terminals)
+	rt.Forwards = maps.Clone(rt.Forwards)
+	for name, list := range rt.Forwards {
+		rt.Forwards[name] = slices.Clone(list)
+	}
 	return rt
 }
 
@@ -136,13 +139,16 @@ func (g *guest) settle(ctx context.Context) error {
 	if err := g.secureDisplay(ctx); err != nil {
 		return err
 	}
+	if err := g.setUpCards(ctx); err != nil {
+		return err
+	}
 	terminals, err := g.terminalsOf(ctx, g.runtime.Args)
 	if err != nil {
 		return err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.terminals = terminals
+	g.runtime.Terminals = terminals
 	return nil
 }
 
@@ -157,10 +163,11 @@ func (g *guest) Release() error {
 	g.release(net.ErrClosed)
 	errs := []error{g.control.Close()}
 	g.mu.Lock()
-	conns := slices.Collect(maps.Keys(g.conns))
+	conns, ports := slices.Collect(maps.Keys(g.conns)), g.ports
+	g.ports = nil
 	g.mu.Unlock()
 	for _, c := range conns {
 		errs = append(errs, c.Close())
 	}
-	return errors.Join(append(errs, g.b.letGo(g.proc))...)
+	return errors.Join(append(errs, g.b.letGo(g.proc), g.b.segments.leave(ports))...)
 }

@@ -25,8 +25,10 @@ type hostFacts struct {
 	// virtiofsd is looked for only where a share may need it.
 	virtiofsd virtiofsd
 	aio       []string // ways to do input and output on files that QEMU has: "threads", ...
+	devices   []string // what -device takes, sorted; nil: not known
 	vsock     error    // why the host can't serve vsock; nil: it can, or nobody asked
 	spice     error    // why this QEMU has no spice; nil: it has, or nobody asked
+	swtpm     string   // its path; empty: there is none, or none is needed
 }
 
 // microvm reports whether the machine is QEMU's microvm, which has no PCI bus: its
@@ -36,7 +38,7 @@ func (h hostFacts) microvm() bool { return h.machine == "microvm" }
 // pcie reports whether the machine is one whose root bus is PCI Express, which takes no
 // devices while it runs.
 func (h hostFacts) pcie() bool {
-	return strings.HasPrefix(h.machine, "pc-q35-") || h.machine == "virt" || strings.HasPrefix(h.machine, "virt-")
+	return h.machine == "q35" || strings.HasPrefix(h.machine, "pc-q35-") || h.machine == "virt" || strings.HasPrefix(h.machine, "virt-")
 }
 
 var hostArchs = map[string]string{"amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64"}
@@ -58,7 +60,7 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 	if err != nil {
 		return h, err
 	}
-	h.sandbox, h.aio = f.Sandbox, f.AIO
+	h.sandbox, h.aio, h.devices = f.Sandbox, f.AIO, f.Devices
 	if cfg.Vsock != nil {
 		h.vsock = checkVsock()
 	}
@@ -82,6 +84,9 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 	}
 	if slices.ContainsFunc(cfg.Shares, func(s vm.Share) bool { return s.Type != vm.Share9p }) {
 		h.virtiofsd = b.virtiofsd.find(ctx)
+	}
+	if cfg.TPM != nil {
+		h.swtpm = findSwtpm()
 	}
 	why := b.kvmProblem(h.arch, f)
 	switch {

@@ -48,13 +48,23 @@ func (b *Backend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest, err
 // launch starts what build planned.
 func (b *Backend) launch(ctx context.Context, plan *builder) (*guest, error) {
 	spec, host, f := plan.spec, plan.host, plan.files
+	ports := portsOf(plan.commandLine())
+	err := checkForwards(ctx, plan.cards())
+	if err == nil {
+		err = b.segments.join(ports)
+	}
+	if err != nil {
+		return nil, errors.Wrap(errors.ErrVMStart, "set up the network", spec.Config.Name, err)
+	}
 	p, err := b.spawn(ctx, plan, f)
 	if err != nil {
+		err = errors.Join(err, plan.removeCaptures(), b.segments.leave(ports))
 		return nil, errors.Wrap(errors.ErrVMStart, "launch "+host.binary, spec.Config.Name, err)
 	}
 	rt := vm.Runtime{
 		Process: p.identity(), Backend: Name, Accel: host.accel, Machine: host.machine,
 		Args: plan.commandLine(), Dir: f.dir, Stderr: f.stderr, Sockets: map[string]string{}, Disks: spec.Images,
+		Captures: plan.captures,
 	}
 	for _, ch := range plan.channels() {
 		rt.Sockets[ch] = socketPath(f.dir, ch)
@@ -68,7 +78,7 @@ func (b *Backend) launch(ctx context.Context, plan *builder) (*guest, error) {
 	}
 	b.log.DebugContext(ctx, "QEMU launched", "vm", spec.Config.Name, "pid", rt.Process.PID, "args", rt.Args)
 	g := newGuest(b, spec.Config.Name, rt, p)
-	g.display = plan.served
+	g.display, g.ports, g.cards = plan.served, ports, plan.cards()
 	return g, nil
 }
 

@@ -26,7 +26,7 @@ func TestSerialTargets(t *testing.T) {
 	require.NoError(t, g.Connect(patient(t)))
 	rt := g.Runtime()
 	require.Len(t, rt.Sockets, 7, "the monitors', the console's, the agent's and one port's")
-	require.Equal(t, filepath.Join(rt.Dir, "serial2.sock"), rt.Sockets["talk"])
+	require.Equal(t, filepath.Join(rt.Dir, "tty2.sock"), rt.Sockets["talk"])
 	for path, mode := range map[string]os.FileMode{file: 0o600, rt.Sockets["talk"]: os.ModeSocket | 0o600} {
 		info, err := os.Stat(path)
 		require.NoError(t, err)

@@ -32,8 +32,9 @@ type builder struct {
 	problems []errors.Problem
 	// inherited are QEMU's descriptors from firstFD upward.
 	inherited []inherited
-	outputs   []string // files that QEMU appends to, besides the console's
-	blobTexts []blob   // files to make
+	outputs   []string          // files that QEMU appends to, besides the console's
+	captures  map[string]string // files that were made for packets, by the card's name
+	blobTexts []blob            // files to make
 	served    served
 }
 
@@ -52,6 +53,7 @@ func build(spec vm.LaunchSpec, host hostFacts, f files) (*builder, error) {
 	b.networks()
 	b.shares()
 	b.hardware()
+	b.tpm()
 	b.serials()
 	b.display()
 	b.seed()
@@ -182,6 +184,9 @@ func (b *builder) boot() {
 		b.add(plain("initrd", boot.Initrd, "boot.initrd"))
 	}
 	cmdline := boot.Cmdline
+	if address := b.addresses(); address != "" && boot.Default {
+		cmdline = slices.Concat([]string{address}, cmdline)
+	}
 	if !b.spec.Config.Console.Disabled && !slices.ContainsFunc(cmdline, func(a string) bool { return strings.HasPrefix(a, "console=") }) {
 		// In front: what follows "--" is for init.
 		cmdline = slices.Concat([]string{"console=" + consoleDevice(b.host.arch)}, cmdline)
