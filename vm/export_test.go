@@ -11,3 +11,11 @@ func LoadUnchecked(o LoadOptions, paths ...string) (Config, error) {
 	cfg, _ := l.decode()
 	return l.result(cfg)
 }
+
+// ParseTwice is LoadConfig of a file that is given twice.
+func ParseTwice(name string, data []byte) (Config, error) {
+	l := newLoader(LoadOptions{})
+	l.add(name, data)
+	l.add(name, data)
+	return l.config()
+}

@@ -141,6 +141,9 @@ func (d *decoder) mapping(n *Node, into reflect.Value) {
 		d.mismatch(n, "a mapping", "write its keys in lines of their own below it, or as {key: value}")
 		return
 	}
+	if len(n.Entries) == 0 {
+		return
+	}
 	out := reflect.MakeMapWithSize(into.Type(), len(n.Entries))
 	for _, e := range n.Entries {
 		if e.Value.Kind == Null {
@@ -161,6 +164,9 @@ func (d *decoder) list(n *Node, into reflect.Value) {
 		return
 	}
 	items := n.Items()
+	if len(items) == 0 {
+		return // an empty list is none, as in a store
+	}
 	out := reflect.MakeSlice(into.Type(), len(items), len(items))
 	for i, item := range items {
 		d.at.item(i)
