@@ -18,10 +18,6 @@ import (
 	"github.com/maqet/maqet/vm"
 )
 
-func TestQuoted(t *testing.T) {
-	require.Equal(t, `qemu -name guest=web 'a b' '' 'it'\''s' 'x,y=$HOME' '*'`, quoted([]string{"qemu", "-name", "guest=web", "a b", "", "it's", "x,y=$HOME", "*"}))
-}
-
 func TestCopyEnds(t *testing.T) {
 	for text, want := range map[string]copyEnd{
 		"web:/srv": {"web", "/srv"}, "web:": {"web", ""}, "/srv": {"", "/srv"}, "./a:b": {"", "./a:b"}, "a/b:c": {"", "a/b:c"},
@@ -29,6 +25,16 @@ func TestCopyEnds(t *testing.T) {
 	} {
 		require.Equal(t, want, parseEnd(text), text)
 	}
+}
+
+func TestIdentity(t *testing.T) {
+	_, err := sshFlags{identity: write(t, filepath.Join(t.TempDir(), "key"), "no key")}.options()
+	require.Equal(t, exitUsage, exitOf(err))
+	_, err = sshFlags{identity: "/none"}.options()
+	require.Equal(t, exitNotFound, exitOf(err))
+	options, err := sshFlags{user: "debian", port: 22}.options()
+	require.NoError(t, err)
+	require.Len(t, options, 2)
 }
 
 func TestLastLines(t *testing.T) {
