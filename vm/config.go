@@ -61,12 +61,14 @@ type Config struct {
 	TPM      *TPM      `json:"tpm,omitempty" yaml:"tpm,omitempty"`
 	Vsock    *Vsock    `json:"vsock,omitempty" yaml:"vsock,omitempty"`
 	// PVPanic adds QEMU's panic device, by which a kernel tells that it panicked without
-	// printing it.
+	// printing it: the VM is Failed, ReasonGuestPanic. A panic on the console is seen without.
 	PVPanic bool `json:"pvpanic,omitempty" yaml:"pvpanic,omitempty"`
 	// Tablet adds a USB tablet: a pointer with absolute positions, for qmp.Mouse and VNC.
+	// Debian's cloud kernel has no USB; see [Device].
 	Tablet bool `json:"tablet,omitempty" yaml:"tablet,omitempty"`
 	// GenerationID gives the guest a VM generation ID: a UUID, or "auto" for a new one at
 	// each start. A kernel that knows it reseeds its random generator when it changes.
+	// Machines q35 and pc of x86_64 only.
 	GenerationID string `json:"generation_id,omitempty" yaml:"generation_id,omitempty"`
 
 	// CloudInit is what cloud-init in the guest does at its first boot.
