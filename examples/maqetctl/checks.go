@@ -14,7 +14,6 @@ import (
 	"github.com/maqet/maqet/guest"
 	"github.com/maqet/maqet/guest/kernel"
 	"github.com/maqet/maqet/vm"
-	"github.com/maqet/maqet/vm/process"
 )
 
 // versionTime bounds asking a program for its version.
@@ -42,7 +41,7 @@ func checkQEMU(ctx context.Context, where folders) (checks []check) {
 // checkPlain asks the library itself whether a plain VM can be run, and why not by KVM.
 func checkPlain(ctx context.Context, where folders) []check {
 	const name, id = "plain VM", "00000000-0000-4000-8000-000000000000"
-	backend, err := process.New(process.Options{RuntimeDir: where.runtime, LogDir: filepath.Join(where.data, "vms"), CacheDir: where.cache})
+	backend, err := where.backend()
 	if err != nil {
 		return []check{bad(name, err, "")}
 	}

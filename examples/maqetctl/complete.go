@@ -46,9 +46,19 @@ func (a *app) recorded(cmd *cobra.Command) []vm.Instance {
 
 // words completes a flag by fixed words.
 func words(list ...string) completion {
-	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return list, cobra.ShellCompDirectiveNoFileComp
+	return func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		return beginning(typed, list), cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// beginning returns those that begin as typed.
+func beginning(typed string, list []string) (some []string) {
+	for _, s := range list {
+		if strings.HasPrefix(s, typed) {
+			some = append(some, s)
+		}
+	}
+	return some
 }
 
 func stateWords() completion {

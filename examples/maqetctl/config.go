@@ -41,7 +41,7 @@ func (f *configFlags) add(cmd *cobra.Command) {
 
 // config reads the files and applies the flags.
 func (f *configFlags) config(files []string) (vm.Config, error) {
-	cfg, err := loadConfig(files...)
+	cfg, err := vm.LoadConfig(files...)
 	if err != nil {
 		return cfg, err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"strings"
 )
 
@@ -20,7 +19,7 @@ func (a *app) confirm(ctx context.Context, question string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.err, "%s%s? [y/N] ", strings.ToUpper(question[:1]), question[1:])
+	a.say("%s%s? [y/N] ", strings.ToUpper(question[:1]), question[1:])
 	answer, err := bufio.NewReader(in).ReadString('\n')
 	err = joined(ignoring(err, ended), stop())
 	if ctx.Err() != nil {

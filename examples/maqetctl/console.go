@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -76,7 +75,7 @@ func (a *app) console(ctx context.Context, m *maqet.Maqet, ref string, lines int
 		}
 		defer func() {
 			_ = restore() // the terminal that was there before
-			fmt.Fprintln(a.err, "\nleft the console")
+			a.say("\nleft the console\n")
 		}()
 	}
 	return a.connect(ctx, conn, interactive, until)
@@ -84,7 +83,7 @@ func (a *app) console(ctx context.Context, m *maqet.Maqet, ref string, lines int
 
 // enterConsole prepares the terminal: a hint, the last lines from before, and raw keys.
 func (a *app) enterConsole(ctx context.Context, m *maqet.Maqet, ref string, lines int) (restore func() error, err error) {
-	fmt.Fprintf(a.err, "the console of %s; Ctrl-] leaves it\n", ref)
+	a.say("the console of %s; Ctrl-] leaves it\n", ref)
 	if console, err := m.Guest.Console(ref); err == nil && lines > 0 {
 		if text, err := console.Text(ctx); err == nil {
 			_, _ = io.WriteString(a.out, harmless(lastLines(text, lines)))

@@ -197,7 +197,7 @@ func (a *app) deviceIDs(cmd *cobra.Command, args []string, typed string) ([]stri
 			}
 		}
 	}
-	return ids, cobra.ShellCompDirectiveNoFileComp
+	return beginning(typed, ids), cobra.ShellCompDirectiveNoFileComp
 }
 
 // deviceShown is a device that a start of the VM comes with.

@@ -41,7 +41,7 @@ func (a *app) execCommand() *cobra.Command {
 		ValidArgsFunction: a.vmNames(1),
 		Annotations:       map[string]string{guestCodes: "yes"},
 		RunE: a.with(func(ctx context.Context, m *maqet.Maqet, args []string) error {
-			return a.exec(ctx, m, args[0], args[1:], flags)
+			return a.exec(ctx, args[1:], flags, inGuest(m, args[0]))
 		}),
 	}
 	cmd.Flags().SetInterspersed(false) // what follows the VM's name is the program's
@@ -58,7 +58,16 @@ type execShown struct {
 	Truncated bool   `json:"truncated,omitempty"` // there was more output than is kept
 }
 
-func (a *app) exec(ctx context.Context, m *maqet.Maqet, ref string, args []string, flags execFlags) error {
+// executor runs a program somewhere.
+type executor func(context.Context, guest.Command) (guest.Result, error)
+
+// inGuest runs programs by the guest's init or agent.
+func inGuest(m *maqet.Maqet, ref string) executor {
+	return func(ctx context.Context, cmd guest.Command) (guest.Result, error) { return m.Guest.Exec(ctx, ref, cmd) }
+}
+
+// exec runs a program with this process's streams. How it ended is a *guestExit.
+func (a *app) exec(ctx context.Context, args []string, flags execFlags, by executor) error {
 	if args[0] == "--" { // after the VM's name it is the shell's habit, not the program
 		args = args[1:]
 	}
@@ -76,7 +85,7 @@ func (a *app) exec(ctx context.Context, m *maqet.Maqet, ref string, args []strin
 			return err
 		}
 	}
-	res, err := m.Guest.Exec(ctx, ref, cmd)
+	res, err := by(ctx, cmd)
 	_ = stop() // a Read that is under way is of no more use
 	var failed *errors.CommandError
 	if err != nil && !errors.As(err, &failed) {

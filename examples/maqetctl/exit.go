@@ -44,9 +44,9 @@ var exitCodes = []struct {
 	{exitConfig, "a configuration is invalid, or can't be used here"},
 	{exitDenied, "not allowed: you said no, could not be asked (see --yes), or a policy denies it"},
 	{exitMissing, "QEMU, or a kernel for the guest, is missing"},
-	{exitToolFailed, "exec and run: maqetctl itself failed, in any of the ways above"},
-	{exitCantRun, "exec and run: the guest can't run the program"},
-	{exitNoProgram, "exec and run: the guest has no such program"},
+	{exitToolFailed, "exec, ssh and run: maqetctl itself failed, in any of the ways above"},
+	{exitCantRun, "exec, ssh and run: the guest can't run the program"},
+	{exitNoProgram, "exec, ssh and run: the guest has no such program"},
 	{exitInterrupted, "interrupted by a signal, such as Ctrl-C"},
 }
 

@@ -80,11 +80,11 @@ func TestFailureHasEvidence(t *testing.T) {
 	f := describe(&errors.StartError{
 		VM: "web", Step: "handshake", Args: []string{"qemu", "-S"}, Exit: &errors.ExitStatus{Known: true, Code: 1},
 		Stderr: "no such device", Console: "panic", Err: &errors.ConfigError{VM: "web", Problems: []errors.Problem{
-			{Field: "memory", Value: "1", Message: "is little", Fix: "give more", File: "a.yaml", Line: 3, Column: 9}}},
+			{Field: "memory", Value: "1", Message: "is little", Fix: "give more", File: "a.yaml", Line: 3, Column: 9, Nearest: "n", Snippet: "s"}}},
 	}, 7)
 	require.Equal(t, "ConfigValidation", f.Kind)
 	require.Equal(t, "web", f.VM)
-	require.Equal(t, []failedProblem{{"memory", "1", "is little", "give more", "a.yaml", 3, 9}}, f.Problems)
+	require.Equal(t, []failedProblem{{"memory", "1", "is little", "give more", "a.yaml", 3, 9, "n", "s"}}, f.Problems)
 	require.Equal(t, &failedStart{"handshake", []string{"qemu", "-S"}, "exit status 1", "no such device", "panic"}, f.Start)
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -27,8 +26,10 @@ type failedProblem struct {
 	Message string `json:"message"`
 	Fix     string `json:"fix,omitempty"`
 	File    string `json:"file,omitempty"`
-	Line    int    `json:"line,omitempty"`
-	Column  int    `json:"column,omitempty"`
+	Line    int    `json:"line,omitempty"`    // from 1
+	Column  int    `json:"column,omitempty"`  // from 1, in characters
+	Nearest string `json:"nearest,omitempty"` // the valid key or name that may have been meant
+	Snippet string `json:"snippet,omitempty"` // the line, and below it a mark at the column
 }
 
 // failedStart is the evidence of a start that failed.
@@ -47,11 +48,11 @@ func (a *app) finish(cmd *cobra.Command, err error) int {
 		return code
 	}
 	if !a.json {
-		fmt.Fprintln(a.err, "maqetctl:", err)
+		a.say("maqetctl: %v\n", err)
 		return code
 	}
 	data, _ := json.Marshal(map[string]failure{"error": describe(err, code)}) // of texts and numbers: can't fail
-	fmt.Fprintf(a.err, "%s\n", data)
+	a.say("%s\n", data)
 	return code
 }
 
@@ -69,7 +70,7 @@ func describe(err error, code int) failure {
 	if errors.As(err, &config) {
 		f.VM = config.VM
 		for _, p := range config.Problems {
-			f.Problems = append(f.Problems, failedProblem(p))
+			f.Problems = append(f.Problems, failedProblem{p.Field, p.Value, p.Message, p.Fix, p.File, p.Line, p.Column, p.Nearest, p.Snippet})
 		}
 	}
 	var start *errors.StartError

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/guest/kernel"
+	"github.com/maqet/maqet/vm/process"
 )
 
 // folders are where a Maqet keeps things; see maqet.WithDir for those below one folder,
@@ -32,6 +33,12 @@ func (a *app) folders() (f folders, err error) {
 		f.runtime = filepath.Join(dir, "maqet")
 	}
 	return f, nil
+}
+
+// backend is one of the library's backend "process" on the folders, to ask it what it would
+// do.
+func (f folders) backend() (*process.Backend, error) {
+	return process.New(process.Options{RuntimeDir: f.runtime, LogDir: filepath.Join(f.data, "vms"), CacheDir: f.cache})
 }
 
 // check tells whether the folders can be used. It makes none: New does.

@@ -16,7 +16,7 @@ import (
 
 // screenConfig is a guest whose shell is on its screen, so that keys have an effect, with
 // a network card.
-const screenConfig = `{"name": "web", "devices": [{"driver": "VGA"}], "networks": [{}], "boot": {"cmdline": "console=tty0 console=ttyS0"}}`
+const screenConfig = `{"name": "web", "devices": [{"driver": "VGA"}], "networks": [{"forwards": [{"guest": 80}]}], "boot": {"cmdline": "console=tty0 console=ttyS0"}}`
 
 // TestGuest drives one guest through its life, each step by a process of its own.
 func TestGuest(t *testing.T) {
@@ -59,6 +59,8 @@ func (c tool) start(t *testing.T) {
 	require.Len(t, got, 1)
 	require.Equal(t, vm.Running, got[0].State)
 	require.NotZero(t, got[0].PID)
+	require.Len(t, got[0].Forwards, 1)
+	require.NotZero(t, got[0].Forwards[0].Port) // one that was free
 	require.Equal(t, vm.StepReady, got[0].Steps[len(got[0].Steps)-1].Name)
 	require.Equal(t, "VMAlreadyRunning", failureOf(t, lost.failed(t, exitState)).Kind)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,9 +35,9 @@ type guestInfo struct {
 }
 
 type guestInterface struct {
-	Name      string   `json:"name"`
-	MAC       string   `json:"mac"`
-	Addresses []string `json:"addresses"`
+	Name      string         `json:"name"`
+	MAC       string         `json:"mac"`
+	Addresses []netip.Prefix `json:"addresses"` // as "10.0.2.15/24"
 }
 
 func (a *app) infoCommand() *cobra.Command {
@@ -103,7 +104,7 @@ func (i vmInfo) print(w io.Writer) error {
 	if g := i.Guest; g != nil {
 		list = append(list, [2]string{"guest", g.Hostname}, [2]string{"os", g.OS}, [2]string{"kernel", g.Kernel + " " + g.Machine})
 		for _, n := range g.Interfaces {
-			list = append(list, [2]string{"address", n.Name + " " + strings.Join(n.Addresses, " ")})
+			list = append(list, [2]string{"address", n.Name + " " + strings.Trim(fmt.Sprint(n.Addresses), "[]")})
 		}
 	}
 	return pairs(list...)(w)

@@ -56,11 +56,9 @@ func (a *app) keyNames(cmd *cobra.Command, args []string, typed string) ([]strin
 	before := typed[:strings.LastIndexByte(typed, '-')+1]
 	var names []string
 	for _, k := range qmp.KeyNames() {
-		if strings.HasPrefix(before+k, typed) {
-			names = append(names, before+k)
-		}
+		names = append(names, before+k)
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return beginning(typed, names), cobra.ShellCompDirectiveNoFileComp
 }
 
 func (a *app) typeCommand() *cobra.Command {

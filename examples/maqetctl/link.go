@@ -31,19 +31,12 @@ func (a *app) linkToCommand(name, short string, up bool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := setLink(ctx, machine, args[1], up); err != nil {
+			if err := machine.SetLink(ctx, args[1], up); err != nil {
 				return err
 			}
 			return a.did(deed{machine.Name(), machine.ID(), args[1] + " " + name})
 		}),
 	}
-}
-
-// setLink changes a cable (QEMU QMP Reference Manual, set_link, which takes the ID of a
-// card).
-func setLink(ctx context.Context, machine *maqet.Machine, card string, up bool) error {
-	_, err := machine.QMP(ctx, "set_link", map[string]any{"name": card, "up": up})
-	return err
 }
 
 func (a *app) cardNames(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
@@ -56,7 +49,7 @@ func (a *app) cardNames(cmd *cobra.Command, args []string, typed string) ([]stri
 			names = append(names, cardsOf(inst)...)
 		}
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return beginning(typed, names), cobra.ShellCompDirectiveNoFileComp
 }
 
 func cardsOf(inst vm.Instance) (names []string) {

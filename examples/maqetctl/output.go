@@ -32,16 +32,19 @@ func (a *app) line(v any, text string) error {
 	return enc.Encode(v)
 }
 
+// say writes to standard error. That it can't be written there can't be told to anybody.
+func (a *app) say(format string, args ...any) { _, _ = fmt.Fprintf(a.err, format, args...) }
+
 // table returns what writes rows below a header, in columns.
 func table(header string, rows [][]string) func(io.Writer) error {
 	return func(out io.Writer) error {
-		w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-		fmt.Fprintln(w, strings.ReplaceAll(header, " ", "\t"))
+		w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0) // Flush tells of errors
+		_, _ = fmt.Fprintln(w, strings.ReplaceAll(header, " ", "\t"))
 		for _, row := range rows {
 			for i, cell := range row {
 				row[i] = printable(cell)
 			}
-			fmt.Fprintln(w, strings.Join(row, "\t"))
+			_, _ = fmt.Fprintln(w, strings.Join(row, "\t"))
 		}
 		return w.Flush()
 	}
@@ -54,7 +57,7 @@ func pairs(list ...[2]string) func(io.Writer) error {
 		w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 		for _, p := range list {
 			if p[1] != "" {
-				fmt.Fprintf(w, "%s\t%s\n", p[0], printable(p[1]))
+				_, _ = fmt.Fprintf(w, "%s\t%s\n", p[0], printable(p[1])) // Flush tells
 			}
 		}
 		return w.Flush()

@@ -2,18 +2,41 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/maqet/maqet"
+	"github.com/maqet/maqet/vm"
 )
 
 func (a *app) pauseCommand() *cobra.Command {
-	return a.powerCommand("pause", "Halt VMs' virtual CPUs", "paused", (*maqet.Machine).Pause)
+	return a.powerCommand("pause", "Halt VMs' virtual CPUs", "paused", func(m *maqet.Machine, ctx context.Context) error {
+		return settled(ctx, m, m.Pause(ctx), vm.Paused)
+	})
 }
 
 func (a *app) resumeCommand() *cobra.Command {
-	return a.powerCommand("resume", "Let VMs' virtual CPUs run again", "resumed", (*maqet.Machine).Resume)
+	return a.powerCommand("resume", "Let VMs' virtual CPUs run again", "resumed", func(m *maqet.Machine, ctx context.Context) error {
+		return settled(ctx, m, m.Resume(ctx), vm.Running)
+	})
+}
+
+// recordTime bounds the wait for a new state to be recorded.
+const recordTime = 10 * time.Second
+
+// settled waits until the VM's record has the state that QEMU took. The record follows
+// QEMU's event, which a process that ended at once would not live to see.
+func settled(ctx context.Context, m *maqet.Machine, err error, state vm.State) error {
+	if err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, recordTime)
+	defer cancel()
+	if _, err = m.Wait(limited, state); ctx.Err() == nil && limited.Err() != nil {
+		return nil // QEMU was in that state before, and there was no event
+	}
+	return err
 }
 
 func (a *app) powerCommand(name, short, action string, fn func(*maqet.Machine, context.Context) error) *cobra.Command {

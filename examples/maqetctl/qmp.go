@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -129,6 +128,5 @@ func (a *app) qmpWords(cmd *cobra.Command, args []string, typed string) ([]strin
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	commands := slices.DeleteFunc(schema.Commands(), func(c string) bool { return len(c) < len(typed) || c[:len(typed)] != typed })
-	return commands, cobra.ShellCompDirectiveNoFileComp
+	return beginning(typed, schema.Commands()), cobra.ShellCompDirectiveNoFileComp
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -57,10 +56,10 @@ func (a *app) boot(ctx context.Context, m *maqet.Maqet, cfg vm.Config) (*maqet.M
 func (a *app) stay(ctx context.Context, m *maqet.Maqet, machine *maqet.Machine, program []string, flags execFlags) error {
 	var err error
 	if len(program) > 0 {
-		err = a.exec(ctx, m, machine.Name(), program, flags)
+		err = a.exec(ctx, program, flags, inGuest(m, machine.Name()))
 	} else {
 		if !isTerminal(a.in) {
-			fmt.Fprintf(a.err, "%s runs until this command ends\n", machine.Name())
+			a.say("%s runs until this command ends\n", machine.Name())
 		}
 		err = a.console(ctx, m, machine.Name(), 10, nil)
 	}

@@ -63,8 +63,12 @@ func TestNotFound(t *testing.T) {
 	for _, args := range []string{"start web", "stop web", "rm web", "ls web", "status web", "info web", "inspect web",
 		"wait web", "logs web", "logs -f web", "argv web", "pause web", "resume web", "keys web a", "type web a",
 		"screenshot web x.png", "device add web x --rng", "device del web x", "device ls web", "link up web net0",
-		"qmp web query-status", "console web", "events web", "cp web:/x -", "storage info x.qcow2"} {
-		require.Contains(t, ctl(t, dir, strings.Fields(args)...).failed(t, exitNotFound), "not found", args)
+		"qmp web query-status", "console web", "events web", "cp web:/x -"} {
+		require.Contains(t, ctl(t, dir, strings.Fields(args)...).failed(t, exitNotFound), "VM not found", args)
+	}
+	require.Contains(t, ctl(t, dir, "storage", "info", "x.qcow2").failed(t, exitNotFound), "x.qcow2")
+	for _, args := range []string{"exec web true", "ssh web true"} {
+		require.Contains(t, ctl(t, dir, strings.Fields(args)...).failed(t, exitToolFailed), "VM not found", args)
 	}
 }
 

@@ -48,7 +48,6 @@ func TestAddAndList(t *testing.T) {
 	require.Equal(t, []vm.Forward{{Port: 18081, Guest: 80}}, insts[0].Config.Networks[0].Forwards)
 	require.Equal(t, vm.GiB, insts[1].Config.Disks[0].Size)
 	require.Contains(t, ctl(t, dir, "device", "ls", "db").ok(t), "disk0  disk")
-	require.Contains(t, ctl(t, dir, "argv", "web").failed(t, exitState), "never started")
 	require.Contains(t, ctl(t, dir, "logs", "web").failed(t, exitState), "never started")
 	require.Contains(t, ctl(t, dir, "pause", "web").failed(t, exitState), "created")
 }
@@ -63,7 +62,7 @@ func seconds(text string) string {
 
 func TestConfigFiles(t *testing.T) {
 	dir := t.TempDir()
-	file := write(t, filepath.Join(dir, "web.json"), `{"name": "web", "memory": "1G", "cpu": {"count": 2}}`)
+	file := write(t, filepath.Join(dir, "web.yaml"), "name: web\nmemory: 1G\ncpu:\n  count: 2\n")
 	require.Equal(t, "web: applied\n", ctl(t, dir, "apply", file).ok(t))
 	before := parsed[[]vm.Instance](t, ctl(t, dir, "inspect", "web").ok(t))[0]
 	require.Equal(t, vm.GiB, before.Config.Memory)
@@ -72,9 +71,18 @@ func TestConfigFiles(t *testing.T) {
 	ctl(t, dir, "apply", file, "-m", "2G").ok(t)                                               // flags win
 	require.Equal(t, 2*vm.GiB, parsed[[]vm.Instance](t, ctl(t, dir, "inspect", "web").ok(t))[0].Config.Memory)
 
+	layer := write(t, filepath.Join(dir, "production.yaml"), "cpu:\n  count: 4\n")
+	ctl(t, dir, "apply", file, layer).ok(t)
+	layered := parsed[[]vm.Instance](t, ctl(t, dir, "inspect", "web").ok(t))[0].Config
+	require.Equal(t, 4, layered.CPU.Count)
+	require.Equal(t, vm.GiB, layered.Memory)
+
 	require.Contains(t, ctl(t, dir, "apply", filepath.Join(dir, "none.json")).failed(t, exitNotFound), "none.json")
 	require.Contains(t, ctl(t, dir, "add", write(t, filepath.Join(dir, "bad.json"), `{"memry": "1G"}`)).failed(t, exitConfig), "memry")
 	require.Contains(t, ctl(t, dir, "apply", "-m", "1G").failed(t, exitConfig), "name")
+	bad := failureOf(t, ctl(t, dir, "add", "--json", write(t, filepath.Join(dir, "bad.yaml"), "cpu:\n  cuont: 2\n")).failed(t, exitConfig)).Problems
+	require.Len(t, bad, 1)
+	require.Equal(t, []any{2, 3, "count"}, []any{bad[0].Line, bad[0].Column, bad[0].Nearest})
 	got := ctl(t, dir, "add", "--json", "-n", "x", "-m", "much", "-p", "80")
 	problems := failureOf(t, got.failed(t, exitConfig)).Problems
 	require.Len(t, problems, 2)
@@ -82,6 +90,19 @@ func TestConfigFiles(t *testing.T) {
 	require.Equal(t, "--forward", problems[1].Field)
 	short := write(t, filepath.Join(dir, "short.json"), `{"name": "short", "lifetime": "ephemeral"}`)
 	require.Contains(t, ctl(t, dir, "add", short).failed(t, exitConfig), "maqetctl run")
+}
+
+func TestArgv(t *testing.T) {
+	needGuests(t)
+	dir := t.TempDir()
+	file := write(t, filepath.Join(dir, "web.yaml"), "name: web\nmemory: 1G\n")
+	got := parsed[argvShown](t, ctl(t, dir, "argv", file, "--cpus", "3", "--json").ok(t))
+	require.Equal(t, "web", got.Name)
+	require.Subset(t, got.Args, []string{"guest=web", "cpus=3", "size=1024M"})
+	require.Empty(t, ctl(t, dir, "ls", "-q").ok(t)) // nothing was made
+	ctl(t, dir, "add", file).ok(t)
+	require.Contains(t, ctl(t, dir, "argv", "web").ok(t), "  -name guest=web \\\n")
+	ctl(t, dir, "argv", "web", "-m", "1G").failed(t, exitUsage)
 }
 
 // TestPathsOfFlags keeps meaning the same file wherever the VM is started.
@@ -160,7 +181,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"device", "del", "worker", ""}, "disk0\nnet0\n"},
 		{[]string{"link", "up", "worker", ""}, "net0\n"},
 		{[]string{"cp", "wo"}, "worker:\n"},
-		{[]string{"keys", "web", "ctrl-alt-f1"}, "ctrl-alt-f1\nctrl-alt-f10\nctrl-alt-f11\nctrl-alt-f12\n"},
+		{[]string{"keys", "web", "ctrl-alt-sp"}, "ctrl-alt-spc\n"},
 		{[]string{"ls", "--state", "pau"}, "paused\n"},
 		{[]string{"type", "--layout", "g"}, "gb\n"},
 	} {
