@@ -60,6 +60,8 @@ var errNoDial = errors.New("the guest's agent has no connections")
 
 func (w *agentWay) dial(context.Context, string) (net.Conn, error) { return nil, errNoDial }
 
+func (w *sshWay) dial(context.Context, string) (net.Conn, error) { return nil, errNoDial }
+
 // target is where a connection goes, inside the guest.
 func (m *Manager) target(ctx context.Context, ref, network, address string) (netip.AddrPort, error) {
 	if network != "tcp" && network != "tcp4" && network != "tcp6" {

@@ -31,7 +31,7 @@ func (m *Manager) dialForward(c *call, target netip.AddrPort) (net.Conn, error) 
 	if err != nil {
 		return nil, err
 	}
-	if f, ok := forwardTo(g.Runtime().Forwards, inst.Runtime.Forwards, int(target.Port())); ok {
+	if f, ok := forwardTo(inst, g.Runtime().Forwards, int(target.Port())); ok {
 		return dialHost(c.ctx, f)
 	}
 	card, ok := userCard(inst)
@@ -42,10 +42,12 @@ func (m *Manager) dialForward(c *call, target netip.AddrPort) (net.Conn, error) 
 	return forwardOnce(c.ctx, g, card, int(target.Port()))
 }
 
-// forwardTo finds a forward to a TCP port of the guest.
-func forwardTo(live, recorded map[string][]vm.Forward, port int) (vm.Forward, bool) {
-	for _, forwards := range []map[string][]vm.Forward{live, recorded} {
-		for _, list := range forwards {
+// forwardTo finds a forward to a TCP port of the guest, with the port that was chosen on the
+// host where the configuration leaves it open.
+func forwardTo(inst vm.Instance, live map[string][]vm.Forward, port int) (vm.Forward, bool) {
+	for i, n := range inst.Config.Networks {
+		name := n.NameAt(i)
+		for _, list := range [][]vm.Forward{live[name], inst.Runtime.Forwards[name], n.Forwards} {
 			for _, f := range list {
 				if f.Guest == port && f.Port != 0 && cmp.Or(f.Proto, "tcp") == "tcp" {
 					return f, true

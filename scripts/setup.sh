@@ -3,13 +3,20 @@
 # static busybox and a guest kernel. It says each thing it does, and nothing when
 # there is nothing to do.
 #
-#   scripts/setup.sh           do it
-#   scripts/setup.sh --test    and get what only the tests need: qemu-guest-agent, libvirt
-#   scripts/setup.sh --check   only report what is missing; exit status 1 if anything is
+#   scripts/setup.sh               do it
+#   scripts/setup.sh --arch ARCH   and get what guests of that architecture need: x86_64,
+#                                  aarch64 or riscv64; can be given several times
+#   scripts/setup.sh --test        and get what only the tests need: all three, other
+#                                  firmware, libvirt, helper programs, a Debian disk image
+#   scripts/setup.sh --check       only report what is missing; exit status 1 if anything
+#                                  is; can be given with the others
 #
-# The kernel and qemu-guest-agent are not installed, only unpacked below the cache folder:
-#   ${XDG_CACHE_HOME:-~/.cache}/maqet/kernels/ARCH/VERSION/{boot,lib/modules}
-#   ${XDG_CACHE_HOME:-~/.cache}/maqet/tools/qemu-guest-agent
+# Kernels, programs of other architectures and qemu-guest-agent are not installed, only
+# unpacked below the cache folder, ${XDG_CACHE_HOME:-~/.cache}/maqet; see scripts/unpack.sh:
+#   kernels/ARCH/VERSION/{boot,lib/modules}
+#   kernels-full/ARCH/VERSION/...   the tests' second kernel, with drivers for hardware
+#   tools/busybox/ARCH/busybox
+#   tools/qemu-guest-agent
 set -euo pipefail
 
 readonly go_url=https://go.dev/dl
@@ -17,8 +24,19 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly root
 tmp=
 tests=
+check_only=
+arches=() # of guests that are not like the host
 missing_packages=()
 apt_updated=
+# root's temporary folder can't be read by apt's own user.
+sandbox=()
+if [ "$(id -u)" -eq 0 ]; then sandbox=(-o APT::Sandbox::User=root); fi
+# Of the apt that is asked for packages: the host's, or see private_apt.
+apt_options=("${sandbox[@]}")
+private=()
+
+# shellcheck source-path=SCRIPTDIR source=unpack.sh
+source "$root/scripts/unpack.sh"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -30,24 +48,32 @@ die() {
 have() { command -v "$1" >/dev/null 2>&1; }
 
 cleanup() {
+	local job
+	for job in $(jobs -p); do kill "$job" 2>/dev/null || true; done
+	wait || true
 	if [ -n "$tmp" ]; then rm -rf -- "$tmp"; fi
 }
 
-# platform sets arch (QEMU's name), deb_arch, qemu_package and meta (kernel packages to
-# try, best first).
+# platform sets arch (QEMU's name of the host's) and cache_dir.
 platform() {
 	arch=$(uname -m)
 	case $arch in
-	x86_64) deb_arch=amd64 qemu_package=qemu-system-x86 ;;
-	aarch64) deb_arch=arm64 qemu_package=qemu-system-arm ;;
+	x86_64 | aarch64) ;;
 	*) die "$arch is not supported: only x86_64 and aarch64 hosts are" ;;
 	esac
-	meta=("linux-image-cloud-$deb_arch" linux-image-virtual linux-image-generic "linux-image-$deb_arch")
 	local cache=${XDG_CACHE_HOME:-${HOME:?set HOME or XDG_CACHE_HOME}/.cache}
 	[ "${cache#/}" != "$cache" ] || die "XDG_CACHE_HOME must be an absolute path, it is '$cache'"
 	cache_dir=$cache/maqet
-	kernel_dir=$cache_dir/kernels/$arch
-	agent_dir=$cache_dir/tools/qemu-guest-agent
+}
+
+# qemu_package prints the package of the QEMU for an architecture's guests.
+qemu_package() {
+	case $1 in
+	x86_64) echo qemu-system-x86 ;;
+	aarch64) echo qemu-system-arm ;;
+	# One of its own from Debian 13 on.
+	*) if is_debian && known "qemu-system-riscv"; then echo qemu-system-riscv; else echo qemu-system-misc; fi ;;
+	esac
 }
 
 is_debian() { have apt-get && have apt-cache && have dpkg-deb; }
@@ -67,7 +93,10 @@ static_busybox() {
 # find_missing fills missing_packages.
 find_missing() {
 	missing_packages=()
-	have "qemu-system-$arch" || missing_packages+=("$qemu_package")
+	local a
+	for a in "$arch" "${arches[@]}"; do
+		have "qemu-system-$a" || missing_packages+=("$(qemu_package "$a")")
+	done
 	have qemu-img || missing_packages+=(qemu-utils)
 	if ! have "${CC:-gcc}"; then
 		missing_packages+=(gcc libc6-dev)
@@ -79,7 +108,32 @@ find_missing() {
 	if is_debian && ! [ -e /etc/ssl/certs/ca-certificates.crt ]; then
 		missing_packages+=(ca-certificates)
 	fi
-	if [ -n "$tests" ]; then find_missing_libvirt; fi
+	if [ -n "$tests" ]; then
+		find_missing_libvirt
+		find_missing_helpers
+	fi
+}
+
+# find_missing_helpers adds what guests of tests are given: firmware, and programs that run
+# beside QEMU or build its images. A need is a program, or files one of which must be there.
+find_missing_helpers() {
+	local need package
+	while read -r package need; do
+		have "$need" || compgen -G "$need" >/dev/null || missing_packages+=("$package")
+	done <<-'END'
+		ovmf /usr/share/OVMF/OVMF_CODE*.fd
+		qemu-efi-aarch64 /usr/share/AAVMF/AAVMF_CODE*.fd
+		swtpm swtpm
+		swtpm-tools swtpm_setup
+		passt passt
+		iproute2 ip
+		openssh-client ssh-keygen
+	END
+	# A package of its own from Debian 13 and Ubuntu 24.04 on.
+	have virtiofsd || [ -x /usr/lib/qemu/virtiofsd ] || [ -x /usr/libexec/virtiofsd ] || missing_packages+=(virtiofsd)
+	if [ -x "$root/scripts/debian-image.sh" ]; then
+		mapfile -t -O ${#missing_packages[@]} missing_packages < <("$root/scripts/debian-image.sh" --check || true)
+	fi
 }
 
 # find_missing_libvirt adds what the tests need to run a libvirtd of their own. Besides
@@ -132,7 +186,7 @@ apt_update() {
 known() {
 	local p policy
 	for p in "$@"; do
-		policy=$(LC_ALL=C apt-cache policy "$p" 2>/dev/null)
+		policy=$(LC_ALL=C apt-cache "${apt_options[@]}" policy "$p" 2>/dev/null)
 		case $policy in
 		*'Candidate: (none)'*) return 1 ;;
 		*'Candidate: '*) ;;
@@ -148,7 +202,8 @@ by_hand() {
 	else
 		say "this is not Debian or Ubuntu: install your distribution's packages with"
 		say "  qemu-system-$arch, qemu-img, gcc and the C library's headers, and a static busybox"
-		if [ -n "$tests" ]; then say "  and for the tests libvirtd with its QEMU driver, and virsh"; fi
+		say "  and qemu-system-ARCH of each of: ${arches[*]:-}"
+		if [ -n "$tests" ]; then say "  and for the tests what has the packages' contents in Debian"; fi
 	fi
 	die "then run this script again"
 }
@@ -184,126 +239,11 @@ disable_new() {
 	as_root env SYSTEMD_OFFLINE=1 systemctl --quiet disable "${units[@]}" >&2
 }
 
-has_kernel() {
-	local f
-	if [ -n "${MAQET_KERNEL:-}" ]; then
-		[ -r "$MAQET_KERNEL" ] || die "MAQET_KERNEL is $MAQET_KERNEL, which can't be read"
-		return 0
-	fi
-	for f in "$kernel_dir"/*/boot/vmlinuz-*; do
-		if [ -r "$f" ]; then return 0; fi
-	done
-	return 1
-}
-
-host_kernel() {
-	local f
-	for f in /boot/vmlinuz-*; do
-		if [ -r "$f" ]; then return 0; fi
-	done
-	return 1
-}
-
-# kernel_packages prints the packages that hold the newest kernel and its modules.
-kernel_packages() {
-	local m image
-	for m in "${meta[@]}"; do
-		known "$m" || continue
-		image=$(depends "$m" | sed -nE '/^linux-image-(unsigned-)?[0-9]/p')
-		image=${image%%$'\n'*}
-		[ -n "$image" ] || continue
-		echo "$image"
-		# Ubuntu has the modules in packages of their own.
-		depends "$image" "$m" | sed -nE '/^linux-modules(-extra)?-[0-9]/p' | sort -u
-		return 0
-	done
-	return 1
-}
-
-depends() { LC_ALL=C apt-cache depends --important "$@" 2>/dev/null | sed -n 's/^ *|*Depends: \([^<]*\)$/\1/p'; }
-
-kernel_by_hand() {
-	say "a guest kernel is missing, and $1"
-	if is_debian; then
-		say "as root, run: apt-get update"
-	else
-		say "set MAQET_KERNEL to the path of a kernel that you can read (a bzImage or vmlinux)"
-	fi
-	die "then run this script again"
-}
-
-# download fetches packages into the present folder. It needs no root rights.
-download() {
-	local sandbox=()
-	# root's temporary folder can't be read by apt's own user.
-	if [ "$(id -u)" -eq 0 ]; then sandbox=(-o APT::Sandbox::User=root); fi
-	apt-get -q "${sandbox[@]}" download "$@" >&2
-}
-
 # one_at_a_time waits for other runs by the same user.
 one_at_a_time() {
 	(umask 077 && mkdir -p "$cache_dir")
 	exec 9>"$cache_dir/setup.lock"
 	if have flock; then flock 9; fi
-}
-
-get_kernel() {
-	has_kernel && return 0
-	if ! is_debian; then
-		host_kernel && return 0
-		kernel_by_hand "only Debian and Ubuntu have one that this script knows how to get"
-	fi
-	local packages
-	if ! packages=$(kernel_packages); then
-		can_be_root || kernel_by_hand "the package lists, which root has to update, have none"
-		apt_update
-		packages=$(kernel_packages) || die "no package of ${meta[*]} is available"
-	fi
-	# shellcheck disable=SC2086 # a list of words
-	set -- $packages
-	unpack "$@"
-	place_kernel
-}
-
-# unpack downloads packages and unpacks them to $tmp/root.
-unpack() {
-	cleanup
-	tmp=$(mktemp -d "$cache_dir/setup.XXXXXX")
-	say "downloading $*"
-	(
-		mkdir "$tmp/deb" "$tmp/root"
-		cd "$tmp/deb"
-		download "$@" || { can_be_root && apt_update && download "$@"; } || die "apt-get download failed"
-		for deb in *.deb; do dpkg-deb -x "$deb" "$tmp/root"; done
-	)
-}
-
-has_agent() { have qemu-ga || [ -x /usr/sbin/qemu-ga ] || [ -x "$agent_dir/usr/sbin/qemu-ga" ]; }
-
-# get_agent gets the guest agent that tests run on the host. Installing it would start
-# a service where the host is a virtual machine itself.
-get_agent() {
-	has_agent && return 0
-	is_debian || die "the tests need qemu-ga: install your distribution's qemu-guest-agent, then run this script again"
-	known qemu-guest-agent || { can_be_root && apt_update; } ||
-		die "the package lists have no qemu-guest-agent; as root, run apt-get update, then this script again"
-	unpack qemu-guest-agent
-	(umask 077 && mkdir -p "${agent_dir%/*}")
-	mv -T -- "$tmp/root" "$agent_dir"
-	say "unpacked qemu-guest-agent to $agent_dir"
-}
-
-# place_kernel moves what was unpacked to its place, in one step.
-place_kernel() {
-	local image version
-	image=$(find "$tmp/root/boot" -name 'vmlinuz-*' -print -quit)
-	[ -n "$image" ] || die "the package holds no kernel"
-	version=${image##*/vmlinuz-}
-	rm -rf -- "$tmp/root/usr/share"
-	chmod -R u+rwX "$tmp/root"
-	(umask 077 && mkdir -p "$kernel_dir")
-	mv -T -- "$tmp/root" "$kernel_dir/$version"
-	say "unpacked kernel $version to $kernel_dir/$version"
 }
 
 # check_go compares Go's version with the one in go.mod. Go that is older but knows
@@ -319,36 +259,91 @@ check_go() {
 	fi
 }
 
+# unpacked is true if all that is to be unpacked is there.
+unpacked() {
+	local a
+	has_kernel "$arch" || { ! is_debian && host_kernel; } || return 1
+	for a in "${arches[@]}"; do
+		has_kernel "$a" && has_busybox "$a" || return 1
+	done
+	[ -z "$tests" ] || { has_agent && has_image "$cache_dir/kernels-full/$arch" && has_disk_image; }
+}
+
+has_disk_image() {
+	[ ! -x "$root/scripts/debian-image.sh" ] || [ -r "$("$root/scripts/debian-image.sh" --path)" ]
+}
+
+# get_unpacked gets them side by side: most of the time goes into unpacking.
+get_unpacked() {
+	local a job failed='' jobs=()
+	tmp=$(mktemp -d "$cache_dir/setup.XXXXXX")
+	get_kernel # may have to update the package lists, which the others then have
+	if [ -n "$tests" ] || [ ${#arches[@]} -gt 0 ]; then
+		is_debian || die "only for Debian and Ubuntu this script knows where the kernels of other architectures and the tests' are"
+	fi
+	for a in "${arches[@]}"; do
+		get_foreign "$a" &
+		jobs+=($!)
+	done
+	if [ -n "$tests" ]; then
+		get_agent
+		get_full_kernel &
+		jobs+=($!)
+		if ! has_disk_image; then
+			"$root/scripts/debian-image.sh" >/dev/null &
+			jobs+=($!)
+		fi
+	fi
+	for job in "${jobs[@]}"; do wait "$job" || failed=yes; done
+	[ -z "$failed" ] || die "not everything could be got"
+}
+
 check() {
-	local status=0
+	local status=0 a
 	if [ ${#missing_packages[@]} -gt 0 ]; then
 		say "missing packages: ${missing_packages[*]}"
 		status=1
 	fi
-	if ! has_kernel && { is_debian || ! host_kernel; }; then
-		say "missing: a guest kernel in $kernel_dir"
+	if ! unpacked; then
+		say "missing: kernels or programs below $cache_dir"
 		status=1
 	fi
 	(check_go) || status=1
 	exit "$status"
 }
 
+arguments() {
+	local a
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--test) tests=yes arches+=(x86_64 aarch64 riscv64) ;;
+		--check) check_only=yes ;;
+		--arch)
+			case ${2:-} in
+			x86_64 | aarch64 | riscv64) arches+=("$2") ;;
+			*) die "--arch needs one of x86_64, aarch64, riscv64" ;;
+			esac
+			shift
+			;;
+		*) die "unknown argument '$1'; usage: scripts/setup.sh [--check] [--test] [--arch ARCH]..." ;;
+		esac
+		shift
+	done
+	# The host's own is there anyway.
+	mapfile -t arches < <(printf '%s\n' "${arches[@]}" | sed "/^$arch\$/d; /^\$/d" | sort -u)
+}
+
 main() {
 	trap cleanup EXIT
 	platform
-	case ${1:-} in
-	--test) tests=yes ;;
-	--check | '') ;;
-	*) die "unknown argument '$1'; usage: scripts/setup.sh [--test|--check]" ;;
-	esac
+	arguments "$@"
 	find_missing
-	if [ "${1:-}" = --check ]; then check; fi
-	if [ ${#missing_packages[@]} -gt 0 ] || ! has_kernel || { [ -n "$tests" ] && ! has_agent; }; then
+	if [ -n "$check_only" ]; then check; fi
+	if [ ${#missing_packages[@]} -gt 0 ] || ! unpacked; then
 		one_at_a_time
 		find_missing
 		install_packages
-		get_kernel
-		[ -z "$tests" ] || get_agent
+		unpacked || get_unpacked
 	fi
 	check_go
 }

@@ -77,6 +77,9 @@ func (r Runtime) clone() Runtime {
 	}
 	r.Captures = maps.Clone(r.Captures)
 	r.Helpers = slices.Clone(r.Helpers)
+	for i, h := range r.Helpers {
+		r.Helpers[i].Exit = clonePointer(h.Exit)
+	}
 	r.Disks = slices.Clone(r.Disks)
 	r.Exit = clonePointer(r.Exit)
 	return r

@@ -33,6 +33,9 @@ func settle(mods *modules, power *power, reaper *reaper) {
 		mods.loadAlias(alias)
 	}
 	power.watchButtons()
+	for _, line := range powerLines("/proc/device-tree", "/sys") {
+		go line.watch(power)
+	}
 	runShells(reaper)
 }
 
@@ -68,6 +71,10 @@ func run() error {
 	mods.readRules()
 	mods.loadForDevices("/sys", firstBuses("/sys"))
 	mountRest()
+	mountVariables(mods)
+	if err := mountShares(mods); err != nil {
+		return err
+	}
 	onlineMemory("/sys")
 	upLoopback()
 	nets := newNetworks("/sys", params["maqet.net"])

@@ -5,6 +5,7 @@ package initramfs
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
@@ -19,7 +20,7 @@ import (
 
 // layout is part of the cache key: it changes when the same Builder gives another
 // archive than before.
-const layout = "initramfs 1"
+const layout = "initramfs 2"
 
 // Builder says what goes into an initial RAM disk. It is a value that Build does not
 // change; it is safe to build several at once.
@@ -35,7 +36,7 @@ type Builder struct {
 	// on demand, like the default set.
 	Extra []string
 	// Busybox is the path of a static busybox. Empty: the host's, or none when it has
-	// none that is static; "none": none.
+	// none that is static; "none": none. It may be for another architecture.
 	Busybox string
 	// Files are added last: path in the guest -> file or folder of the host. Modes are
 	// kept, everything belongs to root.
@@ -61,7 +62,7 @@ func (b Builder) Build(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return cache.File(ctx, artifact.Recipe{
-		Key:    layout + string(key),
+		Key:    fmt.Sprint(layout, required, onDemand, string(key)),
 		Suffix: ".cpio",
 		Make: func(ctx context.Context, w io.Writer, inputs *artifact.Inputs) error {
 			return b.write(ctx, w, inputs)
@@ -83,7 +84,7 @@ func (b Builder) write(ctx context.Context, w io.Writer, inputs *artifact.Inputs
 	if err := b.addModules(t, inputs); err != nil {
 		return err
 	}
-	if err := b.addBusybox(ctx, t, inputs); err != nil {
+	if err := b.addBusybox(t, inputs); err != nil {
 		return err
 	}
 	if err := b.addFiles(ctx, t, inputs); err != nil {

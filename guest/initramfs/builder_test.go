@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/artifact"
 )
 
 func TestBaseOfTheArchive(t *testing.T) {
@@ -89,6 +91,7 @@ func TestModulesAndTheirOrder(t *testing.T) {
 			require.Equal(t, []string{
 				"virtio:d00000002v* " + dir + "virtio_blk.ko " + dir + "virtio_ring.ko " + dir + "virtio.ko " + dir + "virtio-rng.ko",
 				"virtio:d00000004v* " + dir + "virtio-rng.ko " + dir + "virtio_ring.ko " + dir + "virtio.ko",
+				"fs-extra " + dir + "extra.ko",
 				"platform:extra " + dir + "extra.ko",
 			}, strings.Split(strings.TrimSpace(got["etc/maqet/modules.alias"].text), "\n"))
 			require.Equal(t, string(fakeModule("depends=")), got[dir[1:]+"virtio_ring.ko"].text, "uncompressed")
@@ -156,4 +159,26 @@ func TestBuildCancelled(t *testing.T) {
 	cancel()
 	_, err := Builder{Init: staticInit(t), CacheDir: t.TempDir()}.Build(ctx)
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestApplets(t *testing.T) {
+	for program, want := range map[string][]string{
+		"\x7fELF..\xb3\x00[\x00[[\x00cat\x00sh\x00\x00more": {"[", "[[", "cat", "sh"},
+		"[\x00[[\x00sh\x00cat\x00\x00":                      nil, // not in order: something else
+		"[\x00[[\x00cat\x00s/h\x00\x00":                     nil,
+		"[\x00[[\x00cat\x00sh":                              nil, // without an end
+		"no list":                                           nil,
+	} {
+		require.Equal(t, want, applets([]byte(program)), "%q", program)
+	}
+	path, err := findBusybox(&artifact.Inputs{})
+	require.NoError(t, err)
+	if path == "" {
+		t.Skip("no static busybox on this host")
+	}
+	list, err := exec.Command(path, "--list").Output()
+	require.NoError(t, err)
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, strings.Fields(string(list)), applets(data))
 }

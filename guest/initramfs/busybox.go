@@ -4,9 +4,8 @@ package initramfs
 
 import (
 	"bytes"
-	"context"
 	"debug/elf"
-	"os/exec"
+	"os"
 	"strings"
 
 	"github.com/maqet/maqet/errors"
@@ -23,7 +22,7 @@ const modprobe = "modprobe"
 
 // addBusybox adds busybox and a link for each applet. The links are in the archive
 // because that is faster than running `busybox --install` in an emulated guest.
-func (b Builder) addBusybox(ctx context.Context, t *tree, inputs *artifact.Inputs) error {
+func (b Builder) addBusybox(t *tree, inputs *artifact.Inputs) error {
 	bin := b.Busybox
 	switch bin {
 	case "none":
@@ -43,24 +42,46 @@ func (b Builder) addBusybox(ctx context.Context, t *tree, inputs *artifact.Input
 			return invalid("add busybox", errors.New(bin+" is not linked statically (install busybox-static)"))
 		}
 	}
-	list, err := exec.CommandContext(ctx, bin, "--list").Output()
+	data, err := os.ReadFile(bin)
 	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return invalid("list the applets of "+bin, err)
+		return invalid("add busybox", err)
+	}
+	names := applets(data)
+	if len(names) == 0 {
+		return invalid("add busybox", errors.New(bin+" holds no list of applets: is it a busybox?"))
 	}
 	if err := t.host("bin/busybox", bin, 0o755); err != nil {
 		return err
 	}
-	for _, applet := range bytes.Fields(list) {
-		name := string(applet)
-		if name == "busybox" || name == modprobe || strings.ContainsRune(name, '/') {
+	for _, name := range names {
+		if name == "busybox" || name == modprobe {
 			continue
 		}
 		if err := t.link("bin/"+name, "busybox"); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// applets reads the names of a busybox's applets from its program, since one for another
+// architecture can't be asked: they are in it in ascending order, each ended by a zero byte,
+// from "[" to an empty one (busybox, applets/applet_tables.c).
+func applets(program []byte) []string {
+	at := bytes.Index(program, []byte("[\x00[[\x00"))
+	if at < 0 {
+		return nil
+	}
+	var names []string
+	for field := range bytes.SplitSeq(program[at:], []byte{0}) {
+		name := string(field)
+		if name == "" {
+			return names
+		}
+		if strings.ContainsAny(name, "/ ") || len(names) > 0 && name <= names[len(names)-1] {
+			return nil
+		}
+		names = append(names, name)
 	}
 	return nil
 }

@@ -164,11 +164,11 @@ func compile(ctx context.Context, w io.Writer, goCmd, arch string, files map[str
 	out := filepath.Join(dir, "init.elf")
 	cmd := exec.CommandContext(ctx, goCmd, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, "./guest/init")
 	cmd.Dir = dir
-	// The user's settings for other builds must not change this one; GOAMD64 would
-	// even make a program that the guest's CPU can't run.
+	// The user's settings for other builds must not change this one; GOAMD64 and the like
+	// would even make a program that the guest's CPU can't run.
 	cmd.Env = append(os.Environ(),
 		"CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOWORK=off", "GOFLAGS=", "GOENV=off",
-		"GOTOOLCHAIN=local", "GO111MODULE=on", "GOAMD64=v1", "GOEXPERIMENT=", "PWD="+dir)
+		"GOTOOLCHAIN=local", "GO111MODULE=on", "GOAMD64=v1", "GOARM64=v8.0", "GORISCV64=rva20u64", "GOEXPERIMENT=", "PWD="+dir)
 	// The compilers are children of the go command and have to end with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -125,6 +125,7 @@ func (l *linker) find(user *elf.File, name string, paths []string, guest, host s
 var standardFolders = []string{
 	"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu",
 	"/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu",
+	"/lib/riscv64-linux-gnu", "/usr/lib/riscv64-linux-gnu",
 	"/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib",
 }
 

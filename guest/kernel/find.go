@@ -49,19 +49,26 @@ func Find(ctx context.Context, o Options) (Kernel, error) {
 		o.CacheDir = dir
 	}
 	if o.Path != "" && o.Path != "auto" {
-		return o.named(o.Path, "Config.Boot.Kernel")
+		return o.named(ctx, o.Path, "Config.Boot.Kernel")
 	}
 	if path := os.Getenv(EnvKernel); path != "" {
-		return o.named(path, EnvKernel)
+		k, err := o.named(ctx, path, EnvKernel)
+		// It says what guests of this host's architecture boot, and of others if it can.
+		if o.Arch == HostArch() || err == nil {
+			return k, err
+		}
 	}
 	for _, path := range append(o.cached(), o.installed()...) {
 		if err := ctx.Err(); err != nil {
 			return Kernel{}, err
 		}
 		// One that can't be read or is damaged is passed over: another may do.
-		if k, err := Open(path, o.CacheDir, o.Modules); err == nil && k.Arch == o.Arch {
+		if k, err := Open(ctx, path, o.CacheDir, o.Modules); err == nil && k.Arch == o.Arch {
 			return k, nil
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return Kernel{}, err
 	}
 	return Kernel{}, &errors.Error{
 		Kind: errors.ErrKernelNotFound, Op: "find a kernel",
@@ -70,19 +77,23 @@ func Find(ctx context.Context, o Options) (Kernel, error) {
 	}
 }
 
+// packages are Debian's names of the smallest kernel for guests.
+var packages = map[string]string{
+	archX86: "linux-image-cloud-amd64", archARM64: "linux-image-cloud-arm64", archRISCV: "linux-image-riscv64",
+}
+
 // hint says how to get a kernel.
 func hint(arch string) string {
-	pkg := "linux-image-cloud-amd64"
-	if arch == archARM64 {
-		pkg = "linux-image-cloud-arm64"
+	get := "run `make setup` or scripts/setup.sh in maqet's source, or on Debian `apt-get install " + packages[arch] + "`"
+	if arch != HostArch() {
+		get = "run `scripts/setup.sh --arch " + arch + "` in maqet's source, which gets Debian's " + packages[arch]
 	}
-	return "run `make setup` or scripts/setup.sh in maqet's source, or on Debian `apt-get install " + pkg +
-		"`, or set Config.Boot.Kernel or " + EnvKernel + " to a kernel's path"
+	return get + ", or set Config.Boot.Kernel or " + EnvKernel + " to a kernel's path"
 }
 
 // named opens the kernel that the user named in setting.
-func (o Options) named(path, setting string) (Kernel, error) {
-	k, err := Open(path, o.CacheDir, o.Modules)
+func (o Options) named(ctx context.Context, path, setting string) (Kernel, error) {
+	k, err := Open(ctx, path, o.CacheDir, o.Modules)
 	if err != nil {
 		return Kernel{}, &errors.Error{
 			Kind: errors.ErrInvalidConfiguration, Op: "use " + setting, Err: err, Hint: hint(o.Arch),
@@ -106,7 +117,7 @@ func (o Options) cached() []string {
 	}
 	var out []string
 	for _, dir := range dirs {
-		found, _ := filepath.Glob(filepath.Join(escapeGlob(dir), "kernels", o.Arch, "*", "boot", "vmlinuz-*"))
+		found, _ := filepath.Glob(filepath.Join(escapeGlob(dir), "kernels", o.Arch, "*", "boot", "vmlinu[xz]-*"))
 		out = append(out, found...)
 	}
 	newestFirst(out)
@@ -115,7 +126,7 @@ func (o Options) cached() []string {
 
 // installed lists the kernels of the host, newest version first.
 func (o Options) installed() []string {
-	out, _ := filepath.Glob(filepath.Join(escapeGlob(o.BootDir), "vmlinuz-*"))
+	out, _ := filepath.Glob(filepath.Join(escapeGlob(o.BootDir), "vmlinu[xz]-*"))
 	newestFirst(out)
 	return out
 }
@@ -126,8 +137,14 @@ func escapeGlob(path string) string {
 
 func newestFirst(paths []string) {
 	slices.SortStableFunc(paths, func(a, b string) int {
-		return compareVersions(filepath.Base(b), filepath.Base(a))
+		return compareVersions(version(b), version(a))
 	})
+}
+
+// version returns what follows vmlinuz- or vmlinux- in a path.
+func version(path string) string {
+	_, v, _ := strings.Cut(filepath.Base(path), "-")
+	return v
 }
 
 // compareVersions orders as people do: runs of digits by value, the rest by bytes.

@@ -76,7 +76,7 @@ func TestFindNamesWhatIsWrong(t *testing.T) {
 	require.ErrorContains(t, err, "Config.Boot.Kernel")
 
 	o.Path = ""
-	t.Setenv(EnvKernel, write(t, filepath.Join(t.TempDir(), "Image"), image("6.1.0")))
+	t.Setenv(EnvKernel, write(t, filepath.Join(t.TempDir(), "Image"), image(magicARM64, "6.1.0")))
 	_, err = Find(t.Context(), o)
 	require.ErrorIs(t, err, errors.ErrInvalidConfiguration)
 	require.ErrorContains(t, err, EnvKernel)
@@ -86,18 +86,18 @@ func TestFindNamesWhatIsWrong(t *testing.T) {
 func TestModulesOfAKernel(t *testing.T) {
 	root := t.TempDir()
 	path := place(t, root, "6.1.0")
-	k, err := Open(path, "")
+	k, err := Open(t.Context(), path, "")
 	require.NoError(t, err)
 	require.Equal(t, filepath.Join(root, "lib/modules/6.1.0"), k.Modules)
 
 	given := t.TempDir()
 	want := filepath.Join(given, "usr/lib/modules/6.1.0")
 	require.NoError(t, os.MkdirAll(want, 0o700))
-	k, err = Open(path, "", given)
+	k, err = Open(t.Context(), path, "", given)
 	require.NoError(t, err)
 	require.Equal(t, want, k.Modules, "the folder that is given comes first")
 
-	k, err = Open(write(t, filepath.Join(t.TempDir(), "k"), bzImage("0.0.1-none", make([]byte, 20))), "")
+	k, err = Open(t.Context(), write(t, filepath.Join(t.TempDir(), "k"), bzImage("0.0.1-none", make([]byte, 20))), "")
 	require.NoError(t, err)
 	require.Empty(t, k.Modules)
 }
@@ -129,7 +129,7 @@ func TestIntegrationStockKernel(t *testing.T) {
 	}
 	path, err := k.Vmlinux(t.Context())
 	require.NoError(t, err, "a distribution's kernel has a PVH entry point")
-	uncompressed, err := Open(path, "")
+	uncompressed, err := Open(t.Context(), path, "")
 	require.NoError(t, err)
 	require.Equal(t, k.Version, uncompressed.Version)
 }

@@ -103,9 +103,32 @@ func write(t *testing.T, path string, data []byte) string {
 	return path
 }
 
-// image returns the head of an arm64 Image with a banner behind it.
-func image(version string) []byte {
+// image returns an Image: its head, and a banner behind it.
+func image(magic, version string) []byte {
 	b := make([]byte, 4096)
-	copy(b[offImageMagic:], "ARM\x64")
+	copy(b[offImageMagic:], magic)
 	return append(b, "Linux version "+version+" (gcc)"...)
+}
+
+// zboot wraps a payload as the kernel's build does: with a size behind it that its head
+// does not count, unless gzip has it anyway.
+func zboot(codec string, payload []byte) []byte {
+	b := make([]byte, 4096)
+	copy(b, "MZ")
+	copy(b[offZBootMagic:], "zimg")
+	copy(b[offZBootCodec:], codec)
+	length := len(payload)
+	if codec != "gzip" {
+		length -= sizeField
+	}
+	binary.LittleEndian.PutUint32(b[offZBootPayload:], 4096)
+	binary.LittleEndian.PutUint32(b[offZBootPayload+4:], uint32(length))
+	return append(append(b, payload...), "more of the program"...)
+}
+
+// elfFor returns the vmlinux of another machine.
+func elfFor(machine uint16) []byte {
+	b := fakeVmlinux(notePHYS)
+	binary.LittleEndian.PutUint16(b[18:], machine)
+	return b
 }

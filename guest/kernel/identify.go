@@ -9,8 +9,6 @@ import (
 	"io"
 	"os"
 	"strings"
-
-	"github.com/klauspost/compress/gzip"
 )
 
 // Offsets in the head of a bzImage. Linux, Documentation/arch/x86/boot.rst, "The
@@ -27,9 +25,25 @@ const (
 	payloadProtocol  = 0x208 // first protocol that has the payload's place
 )
 
-// offImageMagic is where an arm64 Image has "ARM\x64". Linux,
-// Documentation/arch/arm64/booting.rst.
-const offImageMagic = 0x38
+// The head of an uncompressed kernel, the same for both architectures but for the magic
+// bytes. Linux, Documentation/arch/arm64/booting.rst and
+// Documentation/arch/riscv/boot-image-header.rst.
+const (
+	offImageMagic = 0x38
+	magicARM64    = "ARM\x64"
+	magicRISCV    = "RSC\x05"
+	imageHeadSize = 0x40
+)
+
+// The head of an EFI zboot kernel. Linux, drivers/firmware/efi/libstub/zboot-header.S.
+const (
+	offZBootMagic   = 0x04 // "zimg", after "MZ"
+	offZBootPayload = 0x08 // its offset in the file, then its length
+	offZBootCodec   = 0x18 // "gzip", "zstd22", ...
+)
+
+// block is how much is read at a time.
+const block = 1 << 20
 
 // bannerLimit bounds how far a kernel is searched for its version.
 const bannerLimit = 256 << 20
@@ -51,10 +65,10 @@ func identify(path string) (Kernel, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return Kernel{}, err
 	}
-	head = head[:n]
+	head, err = head[:n], nil // a small file ends in its head
 	k := Kernel{Path: path}
 	switch {
-	case len(head) == headSize && string(head[offMagic:offMagic+4]) == "HdrS":
+	case isBzImage(head):
 		k.Format, k.Arch = BzImage, archX86
 		k.Version, err = bzImageVersion(f, head)
 	case bytes.HasPrefix(head, []byte(elf.ELFMAG)):
@@ -62,20 +76,41 @@ func identify(path string) (Kernel, error) {
 		if k.Arch, err = elfArch(f); err == nil {
 			k.Version, err = banner(f)
 		}
-	case isImage(head):
-		k.Format, k.Arch = Image, archARM64
+	case imageArch(head) != "":
+		k.Format, k.Arch = Image, imageArch(head)
 		k.Version, err = banner(f)
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		k.Format, k.Arch = Image, archARM64
-		k.Version, err = gzipImageVersion(f)
+	case isZBoot(head):
+		k.Format = ZBoot // what is inside is known when it is unpacked
+	case bytes.HasPrefix(head, []byte(magicGzip)):
+		k.Format = ImageGzip
 	default:
 		err = errors.New("not a Linux kernel")
 	}
 	return k, err
 }
 
-func isImage(head []byte) bool {
-	return len(head) > offImageMagic+4 && string(head[offImageMagic:offImageMagic+4]) == "ARM\x64"
+func isBzImage(head []byte) bool {
+	return len(head) == headSize && string(head[offMagic:offMagic+4]) == "HdrS"
+}
+
+// imageArch returns the architecture of an uncompressed kernel that begins with head;
+// empty when it is something else.
+func imageArch(head []byte) string {
+	if len(head) < imageHeadSize {
+		return ""
+	}
+	switch string(head[offImageMagic : offImageMagic+4]) {
+	case magicARM64:
+		return archARM64
+	case magicRISCV:
+		return archRISCV
+	default:
+		return ""
+	}
+}
+
+func isZBoot(head []byte) bool {
+	return len(head) == headSize && string(head[:2]) == "MZ" && string(head[offZBootMagic:offZBootMagic+4]) == "zimg"
 }
 
 // bzImageVersion reads the first word of the version text.
@@ -110,6 +145,8 @@ func checkVersion(v string) (string, error) {
 	return v, nil
 }
 
+// elfArch accepts what QEMU starts by its PVH entry. The vmlinux of another architecture
+// it loads as a program that runs without a system.
 func elfArch(r io.ReaderAt) (string, error) {
 	f, err := elf.NewFile(r)
 	if err != nil {
@@ -118,26 +155,11 @@ func elfArch(r io.ReaderAt) (string, error) {
 	switch f.Machine {
 	case elf.EM_X86_64:
 		return archX86, nil
-	case elf.EM_AARCH64:
-		return archARM64, nil
+	case elf.EM_AARCH64, elf.EM_RISCV:
+		return "", fmt.Errorf("QEMU can't boot a vmlinux for %v; it boots the Image that is made of it", f.Machine)
 	default:
 		return "", fmt.Errorf("a kernel for %v is not supported", f.Machine)
 	}
-}
-
-func gzipImageVersion(r io.Reader) (string, error) {
-	z, err := gzip.NewReader(r)
-	if err != nil {
-		return "", err
-	}
-	head := make([]byte, headSize)
-	if _, err := io.ReadFull(z, head); err != nil {
-		return "", err
-	}
-	if !isImage(head) {
-		return "", errors.New("a gzip file that is no arm64 Image")
-	}
-	return banner(z)
 }
 
 // banner finds the version in the text that the kernel prints first, "Linux version
@@ -146,7 +168,7 @@ func banner(r io.Reader) (string, error) {
 	mark := []byte("Linux version ")
 	const longest = 128 // of a version
 	keep := len(mark) + longest
-	buf := make([]byte, 1<<20)
+	buf := make([]byte, block)
 	have := 0
 	for total := 0; total < bannerLimit; {
 		n, err := io.ReadFull(r, buf[have:])

@@ -21,7 +21,7 @@ func TestVmlinuxOfEachCompression(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cache := t.TempDir()
 			path := write(t, filepath.Join(t.TempDir(), "vmlinuz"), bzImage("6.1.0-9-cloud-amd64", compress(t, want)))
-			k, err := Open(path, cache)
+			k, err := Open(t.Context(), path, cache)
 			require.NoError(t, err)
 			require.Equal(t, BzImage, k.Format)
 			require.Equal(t, archX86, k.Arch)
@@ -37,7 +37,7 @@ func TestVmlinuxOfEachCompression(t *testing.T) {
 			require.Equal(t, elf, again)
 
 			// What was extracted is a kernel itself.
-			k, err = Open(elf, cache)
+			k, err = Open(t.Context(), elf, cache)
 			require.NoError(t, err)
 			require.Equal(t, ELF, k.Format)
 			require.Equal(t, "6.9.1-test", k.Version)
@@ -51,7 +51,7 @@ func TestVmlinuxOfEachCompression(t *testing.T) {
 func TestVmlinuxWithoutPVH(t *testing.T) {
 	const otherNote = 1
 	path := write(t, filepath.Join(t.TempDir(), "vmlinuz"), bzImage("6.1.0", compressions["zstd"](t, fakeVmlinux(otherNote))))
-	k, err := Open(path, t.TempDir())
+	k, err := Open(t.Context(), path, t.TempDir())
 	require.NoError(t, err)
 	_, err = k.Vmlinux(t.Context())
 	require.ErrorIs(t, err, ErrNoPVH)
@@ -75,7 +75,7 @@ func TestDamagedKernelsAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cache := t.TempDir()
-			k, err := Open(write(t, filepath.Join(t.TempDir(), "vmlinuz"), data), cache)
+			k, err := Open(t.Context(), write(t, filepath.Join(t.TempDir(), "vmlinuz"), data), cache)
 			require.NoError(t, err)
 			_, err = k.Vmlinux(t.Context())
 			require.ErrorIs(t, err, errors.ErrInvalidConfiguration)
@@ -97,29 +97,61 @@ func TestFilesThatAreNoKernels(t *testing.T) {
 		"gzip of a text": compressions["gzip"](t, []byte("hello")),
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Open(write(t, filepath.Join(t.TempDir(), "k"), data), "")
+			_, err := Open(t.Context(), write(t, filepath.Join(t.TempDir(), "k"), data), "")
 			require.ErrorIs(t, err, errors.ErrInvalidConfiguration)
 		})
 	}
-	_, err := Open(t.TempDir(), "")
+	_, err := Open(t.Context(), t.TempDir(), "")
 	require.ErrorIs(t, err, errors.ErrInvalidConfiguration, "a folder")
-	_, err = Open(filepath.Join(t.TempDir(), "none"), "")
+	_, err = Open(t.Context(), filepath.Join(t.TempDir(), "none"), "")
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-func TestArm64Images(t *testing.T) {
+func TestImages(t *testing.T) {
+	for arch, magic := range map[string]string{archARM64: magicARM64, archRISCV: magicRISCV} {
+		plain := image(magic, "6.12.3-test")
+		forms := map[string][]byte{"plain": plain, "gzip": compressions["gzip"](t, plain)}
+		for name, compress := range compressions {
+			forms["zboot "+name] = zboot(name, compress(t, plain))
+		}
+		for name, data := range forms {
+			t.Run(arch+" "+name, func(t *testing.T) {
+				path := write(t, filepath.Join(t.TempDir(), "vmlinuz"), data)
+				k, err := Open(t.Context(), path, t.TempDir())
+				require.NoError(t, err)
+				require.Equal(t, arch, k.Arch)
+				require.Equal(t, "6.12.3-test", k.Version)
+				require.Equal(t, map[bool]Format{true: Image, false: k.Format}[name == "plain"], k.Format)
+				boots, err := k.Vmlinux(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, name == "plain", boots == path)
+				got, err := os.ReadFile(boots)
+				require.NoError(t, err)
+				require.Equal(t, plain, got)
+			})
+		}
+	}
+}
+
+func TestDamagedImages(t *testing.T) {
+	plain := image(magicARM64, "6.12.3-test")
+	packed := compressions["gzip"](t, plain)
+	far := zboot("gzip", packed)
+	binary.LittleEndian.PutUint32(far[offZBootPayload:], 1<<30)
 	for name, data := range map[string][]byte{
-		"plain": image("6.12.3-arm64"),
-		"gzip":  compressions["gzip"](t, image("6.12.3-arm64")),
+		"gzip cut off":        packed[:len(packed)-9],
+		"zboot of a text":     zboot("gzip", compressions["gzip"](t, bytes.Repeat([]byte("text "), 100))),
+		"zboot points away":   far,
+		"zboot, strange pack": zboot("lzo", bytes.Repeat([]byte("x"), 100)),
+		"ELF for arm64":       elfFor(183),
 	} {
 		t.Run(name, func(t *testing.T) {
-			k, err := Open(write(t, filepath.Join(t.TempDir(), "vmlinuz"), data), "")
+			cache := t.TempDir()
+			_, err := Open(t.Context(), write(t, filepath.Join(t.TempDir(), "vmlinuz"), data), cache)
+			require.ErrorIs(t, err, errors.ErrInvalidConfiguration)
+			left, err := filepath.Glob(filepath.Join(cache, "vmlinux", "*.image"))
 			require.NoError(t, err)
-			require.Equal(t, Image, k.Format)
-			require.Equal(t, archARM64, k.Arch)
-			require.Equal(t, "6.12.3-arm64", k.Version)
-			_, err = k.Vmlinux(t.Context())
-			require.ErrorIs(t, err, ErrNoPVH)
+			require.Empty(t, left)
 		})
 	}
 }
@@ -138,7 +170,7 @@ func TestBannerAcrossBlocks(t *testing.T) {
 
 func TestVmlinuxCancelled(t *testing.T) {
 	path := write(t, filepath.Join(t.TempDir(), "vmlinuz"), bzImage("6.1.0", compressions["zstd"](t, fakeVmlinux(notePHYS))))
-	k, err := Open(path, t.TempDir())
+	k, err := Open(t.Context(), path, t.TempDir())
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -149,10 +181,11 @@ func TestVmlinuxCancelled(t *testing.T) {
 func FuzzOpen(f *testing.F) {
 	f.Add(bzImage("6.1.0", []byte("\x1f\x8b-----------------")))
 	f.Add(fakeVmlinux(notePHYS))
-	f.Add(image("6.1.0"))
+	f.Add(image(magicARM64, "6.1.0"))
+	f.Add(zboot("gzip", []byte("\x1f\x8b-----------------")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		dir := t.TempDir()
-		k, err := Open(write(t, filepath.Join(dir, "k"), data), filepath.Join(dir, "cache"))
+		k, err := Open(t.Context(), write(t, filepath.Join(dir, "k"), data), filepath.Join(dir, "cache"))
 		if err == nil {
 			_, _ = k.Vmlinux(t.Context())
 		}

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bufio"
 	"bytes"
 	"compress/bzip2"
 	"encoding/binary"
@@ -14,11 +15,13 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// payload is the compressed kernel inside a bzImage.
+// payload is the compressed kernel inside a file.
 type payload struct {
 	r           io.ReaderAt
 	off, length int64
 }
+
+const magicGzip = "\x1f\x8b"
 
 // codecs are the compressions a kernel can have (Linux, lib/decompress.c), by the
 // bytes that they begin with. LZO and the old LZMA format, which no distribution uses,
@@ -27,7 +30,7 @@ var codecs = []struct {
 	magic string
 	open  func(io.Reader) (io.Reader, error)
 }{
-	{"\x1f\x8b", func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }},
+	{magicGzip, func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }},
 	{"\xfd7zXZ\x00", func(r io.Reader) (io.Reader, error) { return xz.NewReader(r, xz.DefaultDictMax) }},
 	{"\x28\xb5\x2f\xfd", openZstd},
 	{"\x02\x21\x4c\x18", func(r io.Reader) (io.Reader, error) { return lz4.NewReader(r), nil }},
@@ -44,37 +47,50 @@ func openZstd(r io.Reader) (io.Reader, error) {
 // (Linux, scripts/Makefile.lib, size_append). gzip has it in its own last bytes.
 const sizeField = 4
 
-// decompress writes the uncompressed content to w, and no more of it than the payload
-// says there is.
-func (p payload) decompress(w io.Writer) error {
+// open returns a reader of the uncompressed content, and the size that the payload says
+// it has.
+func (p payload) open() (r *bufio.Reader, size int64, err error) {
 	magic := make([]byte, 6)
 	if _, err := p.r.ReadAt(magic, p.off); err != nil {
-		return err
+		return nil, 0, err
 	}
 	var tail [sizeField]byte
 	if _, err := p.r.ReadAt(tail[:], p.off+p.length-sizeField); err != nil {
-		return err
+		return nil, 0, err
 	}
-	want := int64(binary.LittleEndian.Uint32(tail[:]))
 	for _, c := range codecs {
 		if !bytes.HasPrefix(magic, []byte(c.magic)) {
 			continue
 		}
 		length := p.length
-		if c.magic != "\x1f\x8b" {
+		if c.magic != magicGzip {
 			length -= sizeField
 		}
-		r, err := c.open(io.NewSectionReader(p.r, p.off, length))
+		plain, err := c.open(io.NewSectionReader(p.r, p.off, length))
 		if err != nil {
-			return err
+			return nil, 0, err
 		}
-		return copyExactly(w, r, want)
+		return bufio.NewReaderSize(plain, block), int64(binary.LittleEndian.Uint32(tail[:])), nil
 	}
-	return fmt.Errorf("unknown compression (it begins with % x)", magic)
+	return nil, 0, fmt.Errorf("unknown compression (it begins with % x)", magic)
 }
 
-func copyExactly(w io.Writer, r io.Reader, want int64) error {
-	n, err := io.CopyBuffer(struct{ io.Writer }{w}, io.LimitReader(r, want+1), make([]byte, 1<<20))
+// decompress writes the uncompressed content to w, if check likes how it begins, and no
+// more of it than the payload says there is.
+func (p payload) decompress(w io.Writer, check func(head []byte) error) error {
+	r, want, err := p.open()
+	if err != nil {
+		return err
+	}
+	head, err := r.Peek(int(min(headSize, want)))
+	if err != nil {
+		return err
+	}
+	if err := check(head); err != nil {
+		return err
+	}
+	// Plain readers and writers, so that nothing is passed on in other pieces.
+	n, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{io.LimitReader(r, want+1)}, make([]byte, block))
 	switch {
 	case err != nil:
 		return err

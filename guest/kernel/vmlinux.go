@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"bytes"
 	"context"
 	"debug/elf"
 	"encoding/binary"
@@ -16,7 +17,7 @@ import (
 )
 
 // ErrNoPVH says that a kernel can't be started uncompressed, because it was built
-// without CONFIG_PVH or is not for x86: boot [Kernel.Path] as it is.
+// without CONFIG_PVH: boot [Kernel.Path] as it is.
 var ErrNoPVH = errors.New("the kernel has no PVH entry point")
 
 // Vmlinux returns the path of the uncompressed kernel: Path itself when that is one,
@@ -24,13 +25,15 @@ var ErrNoPVH = errors.New("the kernel has no PVH entry point")
 // takes 0.2 s (LZ4) to several seconds (XZ), later calls 0.1 ms. It is safe to call
 // from several goroutines and processes; one of them extracts.
 //
-// [ErrNoPVH] when the kernel can't be started that way. A damaged kernel is
+// [ErrNoPVH] when a kernel for x86 can't be started that way. A damaged kernel is
 // errors.ErrInvalidConfiguration, and nothing is kept of it.
 func (k Kernel) Vmlinux(ctx context.Context) (string, error) {
 	path := k.Path
 	switch {
-	case k.Arch != archX86:
-		return "", ErrNoPVH
+	case k.plain != "":
+		return k.plain, ctx.Err()
+	case k.Format == Image:
+		return k.Path, ctx.Err()
 	case k.Format == BzImage:
 		var err error
 		if path, err = k.extracted(ctx); err != nil {
@@ -55,10 +58,14 @@ func (k Kernel) extracted(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
+	suffix := ".image"
+	if k.Format == BzImage {
+		suffix = ".elf"
+	}
 	cache := artifact.Cache{Dir: filepath.Join(dir, "vmlinux")}
 	return cache.File(ctx, artifact.Recipe{
 		Key:    "vmlinux 1 " + k.Path,
-		Suffix: ".elf",
+		Suffix: suffix,
 		Make: func(_ context.Context, w io.Writer, inputs *artifact.Inputs) error {
 			if err := inputs.Add(k.Path); err != nil {
 				return err
@@ -68,7 +75,7 @@ func (k Kernel) extracted(ctx context.Context) (string, error) {
 	})
 }
 
-// extract writes the uncompressed kernel inside the bzImage at path to w.
+// extract writes the uncompressed kernel inside the file at path to w.
 func extract(path string, w io.Writer) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -76,59 +83,88 @@ func extract(path string, w io.Writer) error {
 	}
 	defer f.Close()
 	head := make([]byte, headSize)
-	if _, err := io.ReadFull(f, head); err != nil {
-		return invalid(path, err)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
 	}
-	payload, err := findPayload(f, head)
+	payload, check, err := findPayload(f, head[:n])
 	if err != nil {
 		return invalid(path, err)
 	}
-	check := &elfWriter{w: w}
-	if err := payload.decompress(check); err != nil {
-		if check.failed != nil {
-			return check.failed // disk full, context ended: not the kernel's fault
+	out := &faultWriter{w: w}
+	if err := payload.decompress(out, check); err != nil {
+		if out.failed != nil {
+			return out.failed // disk full, context ended: not the kernel's fault
 		}
 		return invalid(path, fmt.Errorf("decompress: %w", err))
 	}
 	return nil
 }
 
-// findPayload locates the compressed kernel in a bzImage.
-func findPayload(f *os.File, head []byte) (payload, error) {
+// findPayload locates the compressed kernel in a file that begins with head, and
+// returns what its uncompressed beginning has to pass.
+func findPayload(f *os.File, head []byte) (p payload, check func([]byte) error, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return payload{}, nil, err
+	}
+	p, check = payload{r: f, length: info.Size()}, checkImage
+	switch {
+	case isBzImage(head):
+		check = checkELF
+		p.off, p.length, err = bzPayload(head)
+	case isZBoot(head):
+		p.off = int64(binary.LittleEndian.Uint32(head[offZBootPayload:]))
+		p.length = int64(binary.LittleEndian.Uint32(head[offZBootPayload+4:]))
+		if !bytes.HasPrefix(head[offZBootCodec:], []byte("gzip\x00")) {
+			p.length += sizeField // which the head does not count
+		}
+	}
+	if err != nil {
+		return payload{}, nil, err
+	}
+	if p.length < 16 || p.off+p.length > info.Size() {
+		return payload{}, nil, fmt.Errorf("its payload (%d bytes at %d) does not fit into its %d bytes", p.length, p.off, info.Size())
+	}
+	return p, check, nil
+}
+
+// bzPayload returns where the compressed kernel is in a bzImage.
+func bzPayload(head []byte) (off, length int64, err error) {
 	if binary.LittleEndian.Uint16(head[offProtocol:]) < payloadProtocol {
-		return payload{}, errors.New("a kernel older than 2.6.26 does not say where its payload is")
+		return 0, 0, errors.New("a kernel older than 2.6.26 does not say where its payload is")
 	}
 	sectors := int64(head[offSetupSects])
 	if sectors == 0 {
 		sectors = 4 // boot.rst: "For backwards compatibility"
 	}
-	off := (sectors+1)*sectorSize + int64(binary.LittleEndian.Uint32(head[offPayload:]))
-	length := int64(binary.LittleEndian.Uint32(head[offPayloadLength:]))
-	info, err := f.Stat()
-	if err != nil {
-		return payload{}, err
-	}
-	if length < 16 || off+length > info.Size() {
-		return payload{}, fmt.Errorf("its payload (%d bytes at %d) does not fit into its %d bytes", length, off, info.Size())
-	}
-	return payload{r: f, off: off, length: length}, nil
+	off = (sectors+1)*sectorSize + int64(binary.LittleEndian.Uint32(head[offPayload:]))
+	return off, int64(binary.LittleEndian.Uint32(head[offPayloadLength:])), nil
 }
 
-// elfWriter refuses content that is no ELF file, and remembers when writing failed
-// and not what was written.
-type elfWriter struct {
+func checkELF(head []byte) error {
+	if !bytes.HasPrefix(head, []byte(elf.ELFMAG)) {
+		return errors.New("the payload is no ELF file")
+	}
+	return nil
+}
+
+func checkImage(head []byte) error {
+	if imageArch(head) == "" {
+		return errors.New("what is compressed in it is no Image of Linux for aarch64 or riscv64")
+	}
+	return nil
+}
+
+// faultWriter remembers when writing failed.
+type faultWriter struct {
 	w      io.Writer
-	size   int64
 	failed error
 }
 
-func (e *elfWriter) Write(p []byte) (int, error) {
-	if e.size == 0 && len(p) >= 4 && string(p[:4]) != elf.ELFMAG {
-		return 0, errors.New("the payload is no ELF file")
-	}
-	n, err := e.w.Write(p)
-	e.size += int64(n)
-	e.failed = err
+func (f *faultWriter) Write(p []byte) (int, error) {
+	n, err := f.w.Write(p)
+	f.failed = err
 	return n, err
 }
 

@@ -121,6 +121,11 @@ func (b *Backend) reconstruct(inst vm.Instance, id vm.Process, args []string) vm
 			rt.Sockets[ch] = path
 		}
 	}
+	for name, path := range ownSockets(inst.Config, f.dir) {
+		if exists(path) {
+			rt.Sockets[name] = path
+		}
+	}
 	if !inst.Config.Console.Disabled {
 		rt.Console = f.console
 	}

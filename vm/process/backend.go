@@ -44,10 +44,11 @@ type Options struct {
 // Backend runs guests as child processes. It implements vm.Backend and is safe for
 // concurrent use.
 type Backend struct {
-	opts   Options
-	log    *slog.Logger
-	prober *prober
-	kvm    func() error // nil: KVM can run guests here; asked once
+	opts      Options
+	log       *slog.Logger
+	prober    *prober
+	virtiofsd *virtiofsdFinder
+	kvm       func() error // nil: KVM can run guests here; asked once
 
 	segments *segments
 
@@ -95,7 +96,9 @@ func New(o Options) (*Backend, error) {
 		}
 	}
 	b := &Backend{opts: o, log: o.Logger, segments: newSegments(o.Logger), children: map[*process]child{}, kvm: sync.OnceValue(checkKVM)}
-	b.prober = newProber(filepath.Join(o.CacheDir, "qemu"), func(cmd *exec.Cmd) error { return b.forks.run(cmd.Start) })
+	start := func(cmd *exec.Cmd) error { return b.forks.run(cmd.Start) }
+	b.virtiofsd = newVirtiofsdFinder(start)
+	b.prober = newProber(filepath.Join(o.CacheDir, "qemu"), start)
 	return b, nil
 }
 

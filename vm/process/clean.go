@@ -25,11 +25,11 @@ func (b *Backend) Clean(_ context.Context, inst vm.Instance) error {
 // folder if nothing else is in it.
 func (b *Backend) removeSockets(dir string) error {
 	names := []string{linkSocket}
-	for _, ch := range allChannels {
+	for _, ch := range socketNames() {
 		socket := filepath.Base(socketPath(dir, ch))
 		names = append(names, socket, filepath.Base(lockPath(socket)))
 	}
-	return errors.Join(removeFrom(dir, names), removePorts(dir))
+	return errors.Join(removePorts(dir), removeFrom(dir, append(names, blobNames(dir)...)))
 }
 
 // Erase implements vm.Backend.

@@ -36,6 +36,7 @@ type features struct {
 	Aliases  map[string]string // "q35" -> "pc-q35-7.2"
 	KVM      bool              // built with KVM; not that the host has it
 	Sandbox  bool              // has -sandbox
+	AIO      []string          // what the option "aio" of block nodes takes
 	Devices  []string          // what -device takes, sorted
 }
 
@@ -183,8 +184,9 @@ func query(ctx context.Context, conn net.Conn) (features, error) {
 	var kvm struct{ Present bool }
 	var options []struct{ Option string }
 	var devices []struct{ Name string }
-	for command, into := range map[string]any{"query-machines": &machines, "query-target": &target,
-		"query-kvm": &kvm, "query-command-line-options": &options, "qom-list-types": &devices} {
+	var schema []schemaEnum
+	for command, into := range map[string]any{"query-machines": &machines, "query-target": &target, "query-kvm": &kvm,
+		"query-command-line-options": &options, "query-qmp-schema": &schema, "qom-list-types": &devices} {
 		var args any
 		if command == "qom-list-types" {
 			args = map[string]any{"implements": "device", "abstract": false}
@@ -211,7 +213,32 @@ func query(ctx context.Context, conn net.Conn) (features, error) {
 	for _, o := range options {
 		f.Sandbox = f.Sandbox || o.Option == "sandbox"
 	}
+	f.AIO = aioOf(schema)
 	return f, nil
+}
+
+// schemaEnum is an enumeration in QEMU's description of its QMP (QEMU QMP Reference
+// Manual, SchemaInfoEnum).
+type schemaEnum struct {
+	Values  []string                // until QEMU 6.1; deprecated since
+	Members []struct{ Name string } // from 6.2
+}
+
+// aioOf returns the values of BlockdevAioOptions. The description hides the names of
+// types, so it is known by two of them.
+func aioOf(schema []schemaEnum) []string {
+	for _, e := range schema {
+		values := e.Values
+		if len(values) == 0 {
+			for _, m := range e.Members {
+				values = append(values, m.Name)
+			}
+		}
+		if slices.Contains(values, "threads") && slices.Contains(values, "native") {
+			return values
+		}
+	}
+	return nil
 }
 
 // socketPair returns two connected sockets: one to use, one for a child.

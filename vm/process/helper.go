@@ -31,7 +31,8 @@ type helperPlan struct {
 	// listens says that it takes a listening socket, of which it accepts one connection,
 	// instead of a connected one.
 	listens bool
-	// open returns more descriptors for it to inherit; nil: there are none.
+	// open returns more descriptors for it to inherit, or an error and none; nil: there are
+	// none.
 	open func(ctx context.Context) ([]*os.File, error)
 }
 
@@ -84,10 +85,10 @@ func (c *crew) start(ctx context.Context, plan helperPlan, f files) (end *os.Fil
 	open = append(open, theirs)
 	if plan.open != nil {
 		more, err := plan.open(ctx)
-		open = append(open, more...)
 		if err != nil {
 			return end, fmt.Errorf("%s: %w", plan.name, err)
 		}
+		open = append(open, more...)
 	}
 	fds := []uintptr{null.Fd(), stderr.Fd(), stderr.Fd()}
 	for _, file := range open[2:] {
@@ -145,6 +146,26 @@ const helperPrefix = "helper-"
 
 func isHelperLog(name string) bool {
 	return strings.HasPrefix(name, helperPrefix) && strings.HasSuffix(name, ".log")
+}
+
+// lossGrace is how long QEMU may take to be seen ending after its helper: the kernel closes
+// its end of the connection some moments before.
+const lossGrace = 100 * time.Millisecond
+
+// attend waits for a helper's end and tells p.lost of it, unless it is the end of p as well.
+func (p *process) attend(h *helper) {
+	if h.handle.Wait(p.ended) != nil {
+		return // that of p, or it is let go
+	}
+	<-h.done() // reaped
+	ctx, cancel := context.WithTimeout(p.ended, lossGrace)
+	defer cancel()
+	if err := p.handle.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		return // p has ended, or is let go
+	}
+	lost := h.record()
+	lost.Exit = &h.exit
+	p.lost <- lost
 }
 
 // record returns what another process needs to know of a helper.

@@ -22,7 +22,13 @@ type hostFacts struct {
 	machine string // the versioned name: an alias means another machine in another QEMU
 	accel   string
 	sandbox bool
-	devices []string // what -device takes, sorted; nil: not known
+	// virtiofsd is looked for only where a share may need it.
+	virtiofsd virtiofsd
+	aio       []string // ways to do input and output on files that QEMU has: "threads", ...
+	devices   []string // what -device takes, sorted; nil: not known
+	vsock     error    // why the host can't serve vsock; nil: it can, or nobody asked
+	spice     error    // why this QEMU has no spice; nil: it has, or nobody asked
+	swtpm     string   // its path; empty: there is none, or none is needed
 }
 
 // microvm reports whether the machine is QEMU's microvm, which has no PCI bus: its
@@ -32,8 +38,12 @@ func (h hostFacts) microvm() bool { return h.machine == "microvm" }
 // pcie reports whether the machine is one whose root bus is PCI Express, which takes no
 // devices while it runs.
 func (h hostFacts) pcie() bool {
-	return strings.HasPrefix(h.machine, "pc-q35-") || h.machine == "virt" || strings.HasPrefix(h.machine, "virt-")
+	return h.machine == "q35" || strings.HasPrefix(h.machine, "pc-q35-") || h.virt()
 }
+
+// virt reports whether the machine is QEMU's virt, which aarch64 has in versions and
+// riscv64 in one.
+func (h hostFacts) virt() bool { return h.machine == "virt" || strings.HasPrefix(h.machine, "virt-") }
 
 var hostArchs = map[string]string{"amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64"}
 
@@ -54,7 +64,15 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 	if err != nil {
 		return h, err
 	}
-	h.sandbox, h.devices = f.Sandbox, f.Devices
+	h.sandbox, h.aio, h.devices = f.Sandbox, f.AIO, f.Devices
+	if cfg.Vsock != nil {
+		h.vsock = checkVsock()
+	}
+	if cfg.Display.Type == vm.DisplaySpice {
+		if h.spice, err = b.prober.spice(ctx, h.binary); err != nil {
+			return h, err
+		}
+	}
 	if f.Arch != h.arch {
 		return h, &errors.ConfigError{VM: cfg.Name, Problems: []errors.Problem{{Field: "arch", Value: h.arch,
 			Message: h.binary + " emulates " + f.Arch, Fix: "set arch to that, or binary (or MAQET_QEMU) to another QEMU"}}}
@@ -67,6 +85,12 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 	if h.machine, err = machineOf(wanted, f); err != nil {
 		problems = append(problems, errors.Problem{Field: "machine", Value: wanted, Message: err.Error(),
 			Fix: "use one that " + h.binary + " -machine help lists"})
+	}
+	if slices.ContainsFunc(cfg.Shares, func(s vm.Share) bool { return s.Type != vm.Share9p }) {
+		h.virtiofsd = b.virtiofsd.find(ctx)
+	}
+	if cfg.TPM != nil {
+		h.swtpm = findSwtpm()
 	}
 	why := b.kvmProblem(h.arch, f)
 	switch {
@@ -91,7 +115,7 @@ func findBinary(cfg vm.Config, arch string) (string, error) {
 		name, hint = os.Getenv("MAQET_QEMU"), "correct MAQET_QEMU"
 	}
 	if name == "" {
-		name, hint = "qemu-system-"+arch, "install it (make setup; on Debian qemu-system-"+debianPackage(arch)+"), or set Config.Binary"
+		name, hint = "qemu-system-"+arch, "install it (scripts/setup.sh --arch "+arch+"; on Debian "+debianPackage(arch)+"), or set Config.Binary"
 	}
 	path, err := exec.LookPath(name)
 	if err == nil {
@@ -109,11 +133,11 @@ func findBinary(cfg vm.Config, arch string) (string, error) {
 func debianPackage(arch string) string {
 	switch arch {
 	case "x86_64":
-		return "x86"
+		return "qemu-system-x86"
 	case "aarch64":
-		return "arm"
+		return "qemu-system-arm"
 	default:
-		return "misc"
+		return "qemu-system-misc, from 13 on qemu-system-riscv"
 	}
 }
 

@@ -72,12 +72,13 @@ func (b *Backend) launch(ctx context.Context, plan *builder) (*guest, error) {
 	for _, h := range p.helpers {
 		rt.Helpers = append(rt.Helpers, h.record())
 	}
+	nameSockets(rt.Sockets, spec.Config, f.dir)
 	if !spec.Config.Console.Disabled {
 		rt.Console = f.console
 	}
 	b.log.DebugContext(ctx, "QEMU launched", "vm", spec.Config.Name, "pid", rt.Process.PID, "args", rt.Args)
 	g := newGuest(b, spec.Config.Name, rt, p)
-	g.ports, g.cards = ports, plan.cards()
+	g.display, g.ports, g.cards = plan.served, ports, plan.cards()
 	return g, nil
 }
 
@@ -101,6 +102,13 @@ func (b *Backend) spawn(ctx context.Context, plan *builder, f files) (p *process
 	}
 	c := crew{b: b, ephemeral: plan.ephemeral()}
 	logs, err := openLogs(f)
+	var made []string
+	if err == nil {
+		made, err = makeOutputs(plan.outputs)
+	}
+	if err == nil {
+		err = writeBlobs(plan.blobTexts)
+	}
 	if err == nil {
 		var fds []uintptr
 		if fds, err = c.equip(ctx, plan.inherited, sockets, f); err == nil {
@@ -118,7 +126,7 @@ func (b *Backend) spawn(ctx context.Context, plan *builder, f files) (p *process
 	} else {
 		err = errors.Join(c.lastWords(err), dismiss(c.helpers))
 	}
-	return nil, errors.Join(err, b.removeSockets(f.dir), removeLogs(f.logDir))
+	return nil, errors.Join(err, b.removeSockets(f.dir), removeLogs(f.logDir), removeOutputs(made))
 }
 
 // fork executes QEMU and watches it together with its helpers.

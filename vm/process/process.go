@@ -24,15 +24,21 @@ type process struct {
 	ended context.Context
 	exit  errors.ExitStatus // set before ended is done
 	wg    sync.WaitGroup
-	// helpers run for it and are gone before ended is done.
-	helpers []*helper
+	// helpers run for it and are gone before ended is done; those that end before it does
+	// are told to lost.
+	helpers   []*helper
+	lost      chan vm.Helper
+	attending sync.WaitGroup
 }
 
 // watch begins to watch the process of handle and owns handle, and the helpers, from now
 // on. When the process ends it ends them.
 func watch(handle *proc.Handle, helpers ...*helper) *process {
 	ended, end := context.WithCancelCause(context.Background())
-	p := &process{handle: handle, ended: ended, helpers: helpers}
+	p := &process{handle: handle, ended: ended, helpers: helpers, lost: make(chan vm.Helper, len(helpers))}
+	for _, h := range helpers {
+		p.attending.Go(func() { p.attend(h) })
+	}
 	p.wg.Go(func() {
 		if p.handle.Wait(context.Background()) != nil {
 			return // let go
@@ -75,6 +81,7 @@ func (p *process) close() error {
 	for _, h := range p.helpers {
 		errs = append(errs, h.close())
 	}
+	p.attending.Wait()
 	return errors.Join(errs...)
 }
 

@@ -32,7 +32,10 @@ type builder struct {
 	problems []errors.Problem
 	// inherited are QEMU's descriptors from firstFD upward.
 	inherited []inherited
+	outputs   []string          // files that QEMU appends to, besides the console's
 	captures  map[string]string // files that were made for packets, by the card's name
+	blobTexts []blob            // files to make
+	served    served
 }
 
 // build returns the arguments and what QEMU inherits. What is wrong comes as
@@ -50,6 +53,7 @@ func build(spec vm.LaunchSpec, host hostFacts, f files) (*builder, error) {
 	b.networks()
 	b.shares()
 	b.hardware()
+	b.tpm()
 	b.serials()
 	b.display()
 	b.seed()
@@ -96,10 +100,14 @@ func (b *builder) machine() {
 	cfg := b.spec.Config
 	memory := cmp.Or(cfg.Memory, vm.DefaultMemory)
 	machine := []string{"", b.host.machine}
-	if cfg.Template {
+	if cfg.Template || b.needsSharedMemory() {
 		machine = append(machine, "memory-backend", "mem")
-		b.json("object", "mem", "template", props{
+		b.json("object", "mem", "memory", props{
 			"qom-type": "memory-backend-memfd", "id": "mem", "size": int64(memory), "share": true})
+	}
+	machine = append(machine, b.flash()...)
+	if b.host.arch == "aarch64" && b.host.virt() {
+		machine = append(machine, "gic-version", gicVersion(b.host))
 	}
 	b.add(keyed("machine", "", "machine", machine...))
 	b.add(plain("accel", b.host.accel, "accel"))
@@ -120,21 +128,37 @@ func (b *builder) machine() {
 	}
 }
 
-// cpuModel is the model, or the one that has all features that the accelerator offers:
-// QEMU's own default lacks the ARAT timer, without which a microvm's clock fails. On x86
-// under TCG without the fast string instructions: a kernel that sees ERMS copies with
-// "rep movsb", which TCG emulates byte by byte; BenchmarkBootChoices in the module
-// benchmarks has what that costs a boot.
+// gicVersion is the interrupt controller of machine virt. QEMU's own default is version 2,
+// which has room for eight CPUs; 3 boots as fast (QEMU manual, "virt generic virtual
+// platform"). KVM passes the host's on.
+func gicVersion(host hostFacts) string {
+	if host.accel == "kvm" {
+		return "host"
+	}
+	return "3"
+}
+
+// cpuModels are what emulated guests have by default: the model with all features that
+// TCG offers, less those that cost more than they are worth. The module benchmarks has
+// what each costs a boot (BenchmarkBootChoices, BenchmarkArchChoices).
+//
+//   - x86_64: QEMU's own default lacks the ARAT timer, without which a microvm's clock
+//     fails. A kernel that sees the fast string instructions (ERMS, FSRM) copies with "rep
+//     movsb", which TCG emulates byte by byte.
+//   - aarch64: Linux signs each return address where the CPU has pointer authentication,
+//     and TCG computes the cipher that the architecture recommends for it: a boot takes
+//     four times as long. QEMU's default, cortex-a15, is a 32-bit CPU.
+//   - riscv64: QEMU 7.2 has no "max", and its default, rv64, has what Debian asks for.
+var cpuModels = map[string]string{"x86_64": "max,-erms,-fsrm", "aarch64": "max,pauth=off", "riscv64": "rv64"}
+
 func cpuModel(model string, host hostFacts) string {
 	switch {
 	case model != "":
 		return model
 	case host.accel == "kvm":
 		return "host"
-	case host.arch == "x86_64":
-		return "max,-erms,-fsrm"
 	default:
-		return "max"
+		return cmp.Or(cpuModels[host.arch], "max")
 	}
 }
 
@@ -180,6 +204,7 @@ func (b *builder) boot() {
 		// In front: what follows "--" is for init.
 		cmdline = slices.Concat([]string{"console=" + consoleDevice(b.host.arch)}, cmdline)
 	}
+	cmdline = slices.Concat(b.shareArgs(), cmdline)
 	b.add(plain("append", strings.Join(cmdline, " "), "boot.cmdline"))
 }
 
@@ -189,6 +214,11 @@ func readable(path string) error {
 	if !strings.ContainsRune(path, '/') {
 		return nil
 	}
+	return regularFile(path)
+}
+
+// regularFile reports why QEMU could not read a file.
+func regularFile(path string) error {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
 		err = errors.New("is not a regular file")
@@ -210,9 +240,15 @@ func consoleDevice(arch string) string {
 // chardev adds a socket that QEMU inherits listening. It is not waited for: the guest
 // runs whether somebody is connected or not.
 func (b *builder) chardev(channel string, more ...string) {
-	fd := b.inherit(inherited{channel: channel})
-	pairs := append([]string{"", "socket", "id", channel, "fd", fd, "server", "on", "wait", "off"}, more...)
-	b.add(keyed("chardev", channel, "channel "+channel, pairs...))
+	b.listening(channel, channel, "channel "+channel, more...)
+}
+
+// listening adds a character device that is a socket of the VM's own folder, which QEMU
+// inherits.
+func (b *builder) listening(id, socket, field string, more ...string) {
+	fd := b.inherit(inherited{channel: socket})
+	pairs := append([]string{"", "socket", "id", id, "fd", fd, "server", "on", "wait", "off"}, more...)
+	b.add(keyed("chardev", id, field, pairs...))
 }
 
 func (b *builder) monitors() {
@@ -238,6 +274,7 @@ const (
 	agentPort   = "org.qemu.guest_agent.0"
 	streamPort0 = "org.maqet.stream.0"
 	streamPort1 = "org.maqet.stream.1"
+	ownPorts    = "org.maqet." // what names of this project's own begin with
 )
 
 // serialPorts are the virtio ports of the agent and, where maqet's own init is at the
@@ -253,10 +290,10 @@ func (b *builder) serialPorts() {
 	if len(ports) == 0 {
 		return
 	}
-	b.json("device", virtioSerial, "agent", props{"driver": b.virtio("serial"), "id": virtioSerial})
+	bus := b.virtioSerialBus("agent")
 	for _, p := range ports {
 		b.chardev(p[0])
-		b.json("device", p[0], "agent", props{"driver": "virtserialport", "bus": virtioSerial + ".0",
+		b.json("device", p[0], "agent", props{"driver": "virtserialport", "bus": bus,
 			"id": p[0], "chardev": p[0], "name": p[1]})
 	}
 }

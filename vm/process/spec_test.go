@@ -70,6 +70,14 @@ func TestArgv(t *testing.T) {
 			host: with(func(h *hostFacts) {
 				h.binary, h.arch, h.machine = "/usr/bin/qemu-system-aarch64", "aarch64", "virt-7.2"
 			})},
+		"aarch64-kvm": {boot: vm.BootFiles{Kernel: "/cache/Image"},
+			host: with(func(h *hostFacts) {
+				h.binary, h.arch, h.machine, h.accel = "/usr/bin/qemu-system-aarch64", "aarch64", "virt-7.2", "kvm"
+			})},
+		"riscv64": {boot: vm.BootFiles{Kernel: "/cache/Image", Initrd: "/cache/initrd", Cmdline: []string{"quiet"}, Default: true},
+			host: with(func(h *hostFacts) {
+				h.binary, h.arch, h.machine = "/usr/bin/qemu-system-riscv64", "riscv64", "virt"
+			})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.cfg.Name = "golden"
@@ -111,7 +119,7 @@ func TestCollisions(t *testing.T) {
 		{"-daemonize"}, {"--daemonize"}, {"-runas", "nobody"}, {"-run-with", "user=nobody"},
 		{"-device", "virtio-rng-pci,id=net0"}, {"-device", `{"driver":"virtio-rng-pci","id":"agent"}`}, {"-netdev", "user,id=net0"},
 		{"-chardev", "null,id=qmp0"}, {"-object", "rng-random,id=mem"}, {"-blockdev", "driver=null-co,node-name=disk0"},
-		{"-blockdev", `{"driver":"null-co","node-name":"file0"}`}, {"-drive", "id=disk0"},
+		{"-blockdev", `{"driver":"null-co","node-name":"disk0-file"}`}, {"-drive", "id=disk0"},
 		{"-device", "virtio-rng-pci,id=x", "-device", "virtio-rng-pci,id=x"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
