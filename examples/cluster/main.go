@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"sync"
@@ -20,7 +19,7 @@ import (
 )
 
 func main() {
-	if err := run(context.Background(), os.Stdout); err != nil {
+	if err := run(context.Background(), func(format string, args ...any) { fmt.Printf(format, args...) }); err != nil {
 		fmt.Fprintln(os.Stderr, "cluster:", err)
 		os.Exit(1)
 	}
@@ -32,7 +31,10 @@ type node struct {
 	address netip.Addr
 }
 
-func run(ctx context.Context, out io.Writer, opts ...maqet.Option) (err error) {
+// say prints, as fmt.Printf does.
+type say func(format string, args ...any)
+
+func run(ctx context.Context, out say, opts ...maqet.Option) (err error) {
 	m, err := maqet.New(opts...)
 	if err != nil {
 		return err
@@ -43,20 +45,20 @@ func run(ctx context.Context, out io.Writer, opts ...maqet.Option) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "three guests are up after %v\n", time.Since(begun).Round(10*time.Millisecond))
+	out("three guests are up after %v\n", time.Since(begun).Round(10*time.Millisecond))
 	for _, n := range nodes {
-		fmt.Fprintf(out, "  %-6s %s\n", n, n.address)
+		out("  %-6s %s\n", n, n.address)
 	}
-	fmt.Fprintln(out, "who reaches whom:")
+	out("who reaches whom:\n")
 	show(ctx, out, nodes)
 
-	fmt.Fprintf(out, "the cable of %s is pulled:\n", nodes[2])
+	out("the cable of %s is pulled:\n", nodes[2])
 	if err := nodes[2].SetLink(ctx, "net0", false); err != nil {
 		return err
 	}
 	show(ctx, out, nodes)
 
-	fmt.Fprintf(out, "the cable of %s is plugged in again:\n", nodes[2])
+	out("the cable of %s is plugged in again:\n", nodes[2])
 	if err := nodes[2].SetLink(ctx, "net0", true); err != nil {
 		return err
 	}
@@ -99,7 +101,7 @@ func address(ctx context.Context, g *maqet.Machine) (netip.Addr, error) {
 }
 
 // show pings from each guest to each other, and says who answered.
-func show(ctx context.Context, out io.Writer, nodes []node) {
+func show(ctx context.Context, out say, nodes []node) {
 	answered := make([][]bool, len(nodes))
 	var pings sync.WaitGroup
 	for i, from := range nodes {
@@ -112,17 +114,17 @@ func show(ctx context.Context, out io.Writer, nodes []node) {
 	}
 	pings.Wait()
 	for i, from := range nodes {
-		fmt.Fprintf(out, "  %-6s", from)
+		out("  %-6s", from)
 		for j, to := range nodes {
 			switch {
 			case i == j:
 			case answered[i][j]:
-				fmt.Fprintf(out, " reaches %s.", to)
+				out(" reaches %s.", to)
 			default:
-				fmt.Fprintf(out, " does not reach %s.", to)
+				out(" does not reach %s.", to)
 			}
 		}
-		fmt.Fprintln(out)
+		out("\n")
 	}
 }
 

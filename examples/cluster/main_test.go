@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -27,7 +28,8 @@ func TestCluster(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, os.RemoveAll(dir)) }()
 	var out bytes.Buffer
-	require.NoError(t, run(t.Context(), &out, maqet.WithDir(dir)), out.String())
+	err = run(t.Context(), func(format string, args ...any) { fmt.Fprintf(&out, format, args...) }, maqet.WithDir(dir))
+	require.NoError(t, err, out.String())
 	t.Log(out.String())
 	_, shown, ok := strings.Cut(out.String(), "who reaches whom:\n")
 	require.True(t, ok)
