@@ -109,7 +109,7 @@ func enslave(tap *os.File, bridge string) error {
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }() // nothing was written
 	on, err := unix.NewIfreq(bridge)
 	if err == nil {
 		on.SetUint32(uint32(device.Index))
