@@ -2,6 +2,7 @@ package debian_test
 
 import (
 	"bytes"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -27,6 +28,7 @@ func TestBIOS(t *testing.T) {
 	require.NoError(t, err)
 	cfg := config(t)
 	cfg.Name = "debian_bios"
+	cfg.Networks[0].Forwards = []vm.Forward{{Guest: 22}}
 	cfg.CloudInit = &vm.CloudInit{
 		Hostname: "from-the-seed",
 		Users: []vm.CloudUser{{Name: "dev", SSHKeys: []string{key.AuthorizedKey()}, Groups: []string{"adm"},
@@ -82,8 +84,7 @@ func workByAgent(t *testing.T, m *maqet.Maqet, g *maqet.Machine) {
 	require.Equal(t, "12", info.OSVersion)
 	require.Equal(t, "from-the-seed", info.Hostname)
 	require.Contains(t, info.Commands, "guest-exec")
-	i := len(info.Interfaces) - 1
-	require.Contains(t, strings.Join(info.Interfaces[i].Addresses, " "), "10.0.2.15/24")
+	require.Contains(t, fmt.Sprint(info.Interfaces), "10.0.2.15/24")
 
 	var out bytes.Buffer
 	res, err := g.Command(ctx, guest.Command{Args: []string{"sh", "-c", `cat; echo "$GREETING from $PWD"; echo bad >&2; exit 3`},
