@@ -2,6 +2,7 @@ package debian_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -46,7 +47,9 @@ func TestBIOS(t *testing.T) {
 	t.Run("agent", func(t *testing.T) { workByAgent(t, m, g) })
 	t.Run("files", func(t *testing.T) { copyTree(t, g.CopyTo, g.CopyFrom) })
 	t.Run("conditions", func(t *testing.T) {
-		require.NoError(t, g.WaitFor(t.Context(), guest.PortOpen(22), guest.FileExists("/etc/seed/text"),
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		require.NoError(t, g.WaitFor(ctx, guest.PortOpen(22), guest.FileExists("/etc/seed/text"),
 			guest.CommandSucceeds("systemctl", "is-active", "ssh"), guest.ConsoleText("login:"), guest.SSHReady()))
 	})
 	t.Run("frozen", func(t *testing.T) { freeze(t, m, g) })
