@@ -64,6 +64,9 @@ func equipped(t *testing.T, dir string) vm.Config {
 	}
 }
 
+// without holds in a guest that has neither the port of the log nor the tablet.
+const without = "test ! -e /dev/virtio-ports/org.example.log && ! grep -q Tablet /proc/bus/input/devices"
+
 // TestHardware works with one guest's devices, until two of them end it.
 func TestHardware(t *testing.T) {
 	home, dir := shortDir(t), shortDir(t)
@@ -85,6 +88,11 @@ func TestHardware(t *testing.T) {
 		require.NoError(t, viewer.VNC(ctx, socket, displayPassword))
 		require.ErrorIs(t, viewer.VNC(ctx, socket, "wrong"), viewer.ErrRefused)
 	})
+	t.Run("taken out", func(t *testing.T) {
+		require.NoError(t, g.RemoveDevice(ctx, "org.example.log"))
+		require.NoError(t, g.RemoveDevice(ctx, vm.DeviceTablet))
+		eventually(t, g, without)
+	})
 	first := generationID(t, g)
 	require.Equal(t, "vmgenid\n", run(t, g, "basename $(readlink /sys/bus/acpi/devices/QEMUVGID:00/driver)"), "the kernel knows it")
 	t.Run("watchdog", func(t *testing.T) { hang(t, g) })
@@ -99,6 +107,8 @@ func TestHardware(t *testing.T) {
 	})
 	t.Run("again", func(t *testing.T) {
 		require.NoError(t, g.Start(ctx))
+		eventually(t, g, "test -e /dev/virtio-ports/talk")
+		eventually(t, g, without)
 		require.NotEqual(t, first, generationID(t, g))
 		require.NoError(t, viewer.VNC(ctx, socketOf(t, g, vm.DisplayVNC), displayPassword))
 		_, err := g.QMP(ctx, "set-action", map[string]string{"watchdog": "poweroff"})
@@ -112,6 +122,26 @@ func TestHardware(t *testing.T) {
 		require.True(t, now.Runtime.Exit.Known && now.Runtime.Exit.Code == 0, "%v", now.Runtime.Exit)
 	})
 	requireSecret(t, home, log.String())
+}
+
+// TestHardwareOnMicroVM: its devices are on other buses.
+func TestHardwareOnMicroVM(t *testing.T) {
+	m := open(t, shortDir(t))
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	g, err := m.Run(ctx, vm.Config{Machine: "microvm", RNG: &vm.RNG{}, Balloon: &vm.Balloon{}, PVPanic: true, Console: vm.Console{Disabled: true},
+		Serials: []vm.Serial{{Name: "talk", Socket: vm.SerialSocketAuto}}})
+	require.NoError(t, err)
+	eventually(t, g, "grep -q virtio_rng /sys/class/misc/hw_random/rng_current")
+	eventually(t, g, "test -e /dev/virtio-ports/talk -a -d /sys/bus/virtio/drivers/virtio_balloon -a -d /sys/module/pvpanic_mmio")
+	require.NoError(t, g.SetMemory(ctx, 224<<20))
+	if _, err := g.Exec(ctx, "sh", "-c", "echo c >/proc/sysrq-trigger &"); err != nil {
+		require.ErrorIs(t, err, errors.ErrGuestPanic)
+	}
+	now, err := g.Wait(ctx)
+	require.NoError(t, err)
+	require.Equal(t, vm.Failed, now.State)
+	require.Equal(t, vm.ReasonGuestPanic, now.Reason)
 }
 
 func generationID(t *testing.T, g *maqet.Machine) string {

@@ -98,7 +98,7 @@ func (b *Booter) ResolveBoot(ctx context.Context, cfg vm.Config) (vm.BootFiles, 
 	}
 	switch {
 	case cfg.Boot.Initrd == "none" || cfg.Boot.Initrd == "" && image:
-	case cfg.Boot.Initrd != "":
+	case cfg.Boot.Initrd != "" && cfg.Boot.Initrd != "auto":
 		out.Initrd, err = existing("boot.initrd", cfg.Boot.Initrd)
 	default:
 		out.Default = true

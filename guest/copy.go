@@ -190,7 +190,7 @@ func piped(ctx context.Context, write func(context.Context, io.Writer) error, re
 		w.CloseWithError(err)
 		wrote <- err
 	}()
-	readErr := read(ctx, r)
+	readErr := read(ctx, counted(ctx, r))
 	r.CloseWithError(readErr)
 	if readErr != nil {
 		cancel()

@@ -32,7 +32,15 @@ func HTTPOK(port int, path string) Condition {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 		url := "http://localhost:" + strconv.Itoa(port) + path
-		return repeat(ctx, func(ctx context.Context) error { return getOK(ctx, client, url) })
+		var last error // says more than that the time is over
+		return repeat(ctx, func(ctx context.Context) error {
+			err := getOK(ctx, client, url)
+			if err != nil && ctx.Err() != nil {
+				return errors.Join(err, last)
+			}
+			last = err
+			return err
+		})
 	}}
 }
 

@@ -23,9 +23,11 @@ const (
 // Device is any other QEMU device: Driver and properties as QEMU names them
 // ("virtio-rng-pci", {"rng": "rng0"}). The ID is generated when empty.
 //
-// A VGA-compatible adapter, such as "VGA", gives the guest a screen, which is black until
-// something writes there: Boot.Cmdline "console=tty0 console=ttyS0" makes the kernel and
-// the default guest's shell do so. "virtio-tablet-pci" is a mouse that qmp.Mouse can move.
+// Many have fields of their own in [Config], which also say what a machine can't have: RNG,
+// Balloon, Watchdog, PVPanic, Tablet, GenerationID, Vsock, Serials and Display.
+//
+// "virtio-tablet-pci" is a mouse that qmp.Mouse can move, as a Tablet is, for guests whose
+// kernel has no USB.
 type Device struct {
 	Driver string         `json:"driver" yaml:"driver"`
 	ID     string         `json:"id,omitempty" yaml:"id,omitempty"`

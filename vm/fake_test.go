@@ -64,7 +64,7 @@ func (b *fakeBackend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest,
 	self, err := proc.Self()
 	require.NoError(b.t, err)
 	g := &fakeGuest{
-		b: b, id: spec.ID, spec: spec, client: qmp.NewClient(), done: make(chan struct{}),
+		b: b, id: spec.ID, spec: spec, client: qmp.NewClient(), done: make(chan struct{}), lost: make(chan vm.Helper, 1),
 		runtime: vm.Runtime{Process: vm.Process(self), Backend: "process", Accel: "tcg", Args: []string{"qemu"},
 			Console: filepath.Join(b.dir, spec.ID+".console"), Stderr: filepath.Join(b.dir, spec.ID+".stderr"), Disks: spec.Images},
 	}
@@ -127,7 +127,8 @@ type fakeGuest struct {
 	spec    vm.LaunchSpec
 	client  *qmp.Client
 	runtime vm.Runtime
-	shared  *fakeGuest // the first one, for those that were attached later
+	lost    chan vm.Helper // helpers that ended
+	shared  *fakeGuest     // the first one, for those that were attached later
 
 	mu      sync.Mutex
 	conns   []net.Conn
@@ -280,6 +281,8 @@ func (g *fakeGuest) Ladder() []vm.StopStep {
 	}
 }
 
+func (g *fakeGuest) LostHelpers() <-chan vm.Helper { return g.lost }
+
 func (g *fakeGuest) Done() <-chan struct{} { return g.done }
 
 func (g *fakeGuest) Exit() errors.ExitStatus {
@@ -307,10 +310,11 @@ func (g *fakeGuest) Release() error {
 // fakeBooter boots nothing; fakeImages makes no images.
 type fakeBooter struct {
 	resolve func(ctx context.Context) error
+	files   vm.BootFiles
 }
 
 func (b *fakeBooter) ResolveBoot(ctx context.Context, _ vm.Config) (vm.BootFiles, error) {
-	return vm.BootFiles{}, call(ctx, b.resolve)
+	return b.files, call(ctx, b.resolve)
 }
 
 type fakeImages struct {

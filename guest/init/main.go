@@ -71,6 +71,7 @@ func run() error {
 	mods.readRules()
 	mods.loadForDevices("/sys", firstBuses("/sys"))
 	mountRest()
+	mountVariables(mods)
 	if err := mountShares(mods); err != nil {
 		return err
 	}

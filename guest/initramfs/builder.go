@@ -5,6 +5,7 @@ package initramfs
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
@@ -61,7 +62,7 @@ func (b Builder) Build(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return cache.File(ctx, artifact.Recipe{
-		Key:    layout + string(key),
+		Key:    fmt.Sprint(layout, required, onDemand, string(key)),
 		Suffix: ".cpio",
 		Make: func(ctx context.Context, w io.Writer, inputs *artifact.Inputs) error {
 			return b.write(ctx, w, inputs)

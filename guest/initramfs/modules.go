@@ -27,7 +27,9 @@ var required = []string{"virtio_pci", "virtio_console"}
 var onDemand = []string{
 	"virtio_mmio",                                 // microvm
 	"virtio_blk", "virtio_scsi", "nvme", "sd_mod", // disks
-	"sr_mod", "ahci", // CDs, the default disk of q35
+	"sr_mod", "ahci", // CDs, the SATA disks of q35
+	"ata_piix",                // the IDE disks of pc
+	"xhci_pci", "usb_storage", // USB sticks
 	"virtio_net", "e1000", "e1000e", "af_packet", // network
 	"virtio_balloon", "virtio_mem", "virtio_rng", "virtio_input", "virtio_pmem",
 	"button", "gpio_keys", "evdev", // power button

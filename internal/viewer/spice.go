@@ -5,7 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // what the protocol has
+	"crypto/sha1"
 	"crypto/x509"
 	"encoding/binary"
 	"fmt"

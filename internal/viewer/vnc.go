@@ -2,7 +2,7 @@ package viewer
 
 import (
 	"context"
-	"crypto/des" //nolint:gosec // what the protocol has
+	"crypto/des"
 	"encoding/binary"
 	"fmt"
 	"math/bits"

@@ -168,9 +168,6 @@ func TestHardwareStarts(t *testing.T) {
 			}
 			cfg := everything(name)
 			cfg.Name, cfg.Arch, cfg.Machine = "", host.arch, map[bool]string{true: "virt", false: name}[host.arch != "x86_64"]
-			if name == "riscv64" {
-				cfg.CPU.Model = "rv64"
-			}
 			cfg.Serials[0].File = filepath.Join(t.TempDir(), "log")
 			cfg.Serials[1].Socket = filepath.Join(h.dir, name+",id=x")
 			g, _ := h.running(cfg)

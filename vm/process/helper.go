@@ -31,7 +31,8 @@ type helperPlan struct {
 	// listens says that it takes a listening socket, of which it accepts one connection,
 	// instead of a connected one.
 	listens bool
-	// open returns more descriptors for it to inherit; nil: there are none.
+	// open returns more descriptors for it to inherit, or an error and none; nil: there are
+	// none.
 	open func(ctx context.Context) ([]*os.File, error)
 }
 
@@ -84,10 +85,10 @@ func (c *crew) start(ctx context.Context, plan helperPlan, f files) (end *os.Fil
 	open = append(open, theirs)
 	if plan.open != nil {
 		more, err := plan.open(ctx)
-		open = append(open, more...)
 		if err != nil {
 			return end, fmt.Errorf("%s: %w", plan.name, err)
 		}
+		open = append(open, more...)
 	}
 	fds := []uintptr{null.Fd(), stderr.Fd(), stderr.Fd()}
 	for _, file := range open[2:] {

@@ -54,7 +54,10 @@ func (d virtiofsd) plan(dir string, writable bool) helperPlan {
 				"-o", "sandbox=chroot", "-o", "log_level=warn"},
 			open: func(context.Context) ([]*os.File, error) {
 				file, err := openShare(dir, writable)
-				return []*os.File{file}, err
+				if err != nil {
+					return nil, err
+				}
+				return []*os.File{file}, nil
 			},
 		}
 	}
