@@ -70,6 +70,7 @@ func TestSeedAndBlobs(t *testing.T) {
 		table := run("cat", "/sys/firmware/dmi/tables/DMI")
 		require.Contains(t, table, odd+"\x00io.systemd.credential:a=secretoem\x00third\x00\x00", "type 11, its strings in their order")
 	})
+	t.Run("ssh key", func(t *testing.T) { checkKey(t, g, run) })
 	t.Run("secrets", func(t *testing.T) { checkSecrets(t, dir, g) })
 
 	_, err = g.Stop(t.Context())

@@ -24,8 +24,9 @@ type SSH struct {
 	keys *hostKeys
 }
 
-// SSH connects to the guest's ssh server, through a forward to its port 22 unless
-// [WithDial] is given, and logs in as root unless [WithUser] is.
+// SSH connects to the guest's ssh server and logs in as root, unless [WithUser] is given.
+// It goes to port 22 through a forward of the configuration, or one that exists for this
+// connection only, on a network card of type user; unless [WithDial] is given.
 //
 // Without [WithKey] a new key, which only this process has, is brought in by the guest's
 // agent; it stays in the user's authorized_keys. The server must then have a host key that
@@ -69,7 +70,7 @@ func (m *Manager) ssh(c *call, o sshOptions) (*SSH, error) {
 	if err != nil {
 		return nil, err
 	}
-	dial, err := o.dialer(m, inst)
+	dial, err := o.dialer(m, l.guest, inst)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,8 @@ import (
 )
 
 // sshServer is an ssh server that runs commands on this host, as OpenSSH does in a guest:
-// by the shell, with signals for the whole process group. The Debian test has the real one.
+// by the shell, each in a process group of its own, and a session lasts as long as its
+// program whatever the client does. The Debian test has the real one.
 type sshServer struct {
 	t       testing.TB
 	host    ssh.Signer
@@ -83,6 +84,8 @@ func (s *sshServer) stop() {
 }
 
 func (s *sshServer) serve(conn net.Conn) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	link, channels, requests, err := ssh.NewServerConn(conn, s.config)
 	if err != nil {
 		_ = conn.Close()
@@ -99,25 +102,21 @@ func (s *sshServer) serve(conn net.Conn) {
 		}
 		ch, reqs, err := c.Accept()
 		if err == nil {
-			sessions.Go(func() { serveSession(ch, reqs) })
+			sessions.Go(func() { serveSession(ctx, ch, reqs) })
 		}
 	}
+	cancel() // the connection has ended, and with it what runs
 }
 
-func serveSession(ch ssh.Channel, reqs <-chan *ssh.Request) {
-	var cmd *exec.Cmd
+func serveSession(ctx context.Context, ch ssh.Channel, reqs <-chan *ssh.Request) {
 	var running sync.WaitGroup
-	kill := func() {
-		if cmd != nil && cmd.Process != nil {
-			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		}
-	}
 	for r := range reqs {
 		switch r.Type {
 		case "exec":
 			var req struct{ Line string }
 			_ = ssh.Unmarshal(r.Payload, &req)
-			cmd = exec.Command("sh", "-c", req.Line)
+			cmd := exec.CommandContext(ctx, "sh", "-c", req.Line)
+			cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 			cmd.Stdout, cmd.Stderr, cmd.WaitDelay = ch, ch.Stderr(), 5*time.Second
 			in, _ := cmd.StdinPipe()
@@ -125,13 +124,10 @@ func serveSession(ch ssh.Channel, reqs <-chan *ssh.Request) {
 			_ = r.Reply(err == nil, nil)
 			running.Go(func() { _, _ = io.Copy(in, ch); _ = in.Close() })
 			running.Go(func() { finish(ch, cmd) })
-		case "signal":
-			kill()
 		default:
 			_ = r.Reply(false, nil)
 		}
 	}
-	kill()
 	running.Wait()
 }
 

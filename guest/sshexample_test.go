@@ -21,7 +21,7 @@ func ExampleManager_SSH() {
 	}
 	_ = vm.Config{ // of the VM "web"
 		Disks:     []vm.Disk{{Base: "debian.qcow2"}},
-		Networks:  []vm.Network{{Forwards: []vm.Forward{{Port: 2222, Guest: 22}}}},
+		Networks:  []vm.Network{{Forwards: []vm.Forward{{Guest: 22}}}},
 		CloudInit: &vm.CloudInit{Users: []vm.CloudUser{{Name: "dev", SSHKeys: []string{key.AuthorizedKey()}}}},
 	}
 	in, err := m.SSH(ctx, "web", guest.WithUser("dev"), guest.WithKey(key))

@@ -55,22 +55,25 @@ func newSSHOptions(opts []SSHOption) sshOptions {
 	return o
 }
 
-// dialer returns how to reach the guest's port.
-func (o sshOptions) dialer(m *Manager, inst vm.Instance) (func(ctx context.Context) (net.Conn, error), error) {
+// dialer returns how to reach the guest's port. A forward needs no agent, which Dial would
+// wait for in guests without maqet's own init.
+func (o sshOptions) dialer(m *Manager, g vm.Guest, inst vm.Instance) (func(ctx context.Context) (net.Conn, error), error) {
 	if o.dial != nil {
 		return func(ctx context.Context) (net.Conn, error) {
 			return o.dial(ctx, "tcp", net.JoinHostPort("guest", strconv.Itoa(o.port)))
 		}, nil
 	}
-	// A forward needs no agent, which Dial asks first.
-	if f, ok := forwardTo(inst, nil, o.port); ok {
+	if f, ok := forwardTo(inst, g.Runtime().Forwards, o.port); ok {
 		return func(ctx context.Context) (net.Conn, error) { return dialHost(ctx, f) }, nil
 	}
-	if _, ok := userCard(inst); !ok && inst.Runtime.Sockets[vm.ChannelStream0] == "" {
-		return nil, &errors.Error{Kind: errors.ErrInvalidConfiguration, Msg: "no forward leads to port " + strconv.Itoa(o.port) + " of the guest",
-			Hint: "give one of Config.Networks a Forward to it, or use guest.WithDial"}
+	if g.Runtime().Sockets[vm.ChannelStream0] != "" {
+		return func(ctx context.Context) (net.Conn, error) {
+			return m.Dial(ctx, inst.ID, "tcp", net.JoinHostPort("localhost", strconv.Itoa(o.port)))
+		}, nil
 	}
-	return func(ctx context.Context) (net.Conn, error) {
-		return m.Dial(ctx, inst.ID, "tcp", net.JoinHostPort("localhost", strconv.Itoa(o.port)))
-	}, nil
+	if card, ok := userCard(inst); ok {
+		return func(ctx context.Context) (net.Conn, error) { return forwardOnce(ctx, g, card, o.port) }, nil
+	}
+	return nil, &errors.Error{Kind: errors.ErrInvalidConfiguration, Msg: "no way leads to port " + strconv.Itoa(o.port) + " of the guest",
+		Hint: "give the VM a network of type user, or a forward to that port, or use guest.WithDial"}
 }

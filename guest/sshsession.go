@@ -1,8 +1,10 @@
 package guest
 
 import (
+	"bufio"
 	"context"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,7 +16,8 @@ import (
 )
 
 // session runs one program to its end. When ctx ends, or what takes its output fails, the
-// program is killed; OpenSSH does that since 7.9.
+// program is killed. OpenSSH has a request for that, which it refuses for root, so a second
+// session does it.
 func (w *sshWay) session(ctx context.Context, cmd Command) (exit, error) {
 	s, err := w.client.NewSession()
 	if err != nil {
@@ -28,22 +31,54 @@ func (w *sshWay) session(ctx context.Context, cmd Command) (exit, error) {
 	if err := s.Start(commandLine(agentArgs(cmd))); err != nil {
 		return exit{}, err
 	}
+	pid, stdout := readPID(pipes.stdout)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var copies sync.WaitGroup
-	copies.Go(func() { copyOutput(cmd.Stdout, pipes.stdout, cancel) })
+	copies.Go(func() { copyOutput(cmd.Stdout, stdout, cancel) })
 	copies.Go(func() { copyOutput(cmd.Stderr, pipes.stderr, cancel) })
 	go feed(ctx, pipes.stdin, cmd.Stdin, cancel) // ends with the Read that is under way, like os/exec's
+	killed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		_ = s.Signal(ssh.SIGKILL)
+		defer close(killed)
+		w.kill(pid)
 		_ = s.Close()
 	})
 	err = s.Wait()
 	copies.Wait()
 	if !stop() {
+		<-killed
 		return exit{}, context.Cause(ctx)
 	}
 	return exitOf(err)
+}
+
+// readPID takes the first line, which the program's shell wrote before it became the
+// program. Without one there was no such shell, and all is output.
+func readPID(stdout io.Reader) (pid string, rest io.Reader) {
+	in := bufio.NewReader(stdout)
+	line, err := in.ReadString('\n')
+	digits := strings.TrimSuffix(line, "\n")
+	if _, notNumber := strconv.ParseUint(digits, 10, 32); err != nil || notNumber != nil {
+		return "", io.MultiReader(strings.NewReader(line), in)
+	}
+	return digits, in
+}
+
+// kill ends the process group of a program: sshd makes one for each. Failure means that
+// the program has ended, or the connection, or that the user may not.
+func (w *sshWay) kill(pid string) {
+	if pid == "" {
+		return
+	}
+	s, err := w.client.NewSession()
+	if err == nil {
+		err = s.Run("kill -KILL -" + pid)
+		_ = s.Close()
+	}
+	if err != nil {
+		w.m.log.Debug("program in the guest not killed", "pid", pid, "error", err)
+	}
 }
 
 type sessionPipes struct {
@@ -146,11 +181,11 @@ func exitOf(err error) (exit, error) {
 }
 
 // commandLine is args for the user's shell, which ssh servers give commands to: each one in
-// single quotes, in which a shell finds nothing to replace. By exec the shell becomes the
-// program, so that signals reach that.
+// single quotes, in which a shell finds nothing to replace. The shell writes its PID, and
+// becomes the program.
 func commandLine(args []string) string {
 	var line strings.Builder
-	line.WriteString("exec")
+	line.WriteString("echo $$; exec")
 	for _, a := range args {
 		line.WriteString(" '" + strings.ReplaceAll(a, "'", `'\''`) + "'")
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // sshSessions is how many programs run at once on one connection. OpenSSH takes ten
-// (sshd_config(5), MaxSessions); more wait.
+// (sshd_config(5), MaxSessions); more wait. Two are for killing programs.
 const sshSessions = 8
 
 // sshWay is the way by an ssh server. Everything is done by programs: sh, cat, tar, and

@@ -10,7 +10,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -22,26 +21,24 @@ import (
 )
 
 func main() {
-	port := flag.Int("port", 2222, "port of this host that leads to the guest's ssh server")
-	flag.Parse()
-	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: debian [-port 2222] IMAGE.qcow2")
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: debian IMAGE.qcow2")
 		os.Exit(2)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
-	if err := run(ctx, flag.Arg(0), *port); err != nil {
+	if err := run(ctx, os.Args[1]); err != nil {
 		fmt.Fprintln(os.Stderr, "debian:", err)
 		os.Exit(1)
 	}
 }
 
 // config is a guest on the image whose user "dev" has this key.
-func config(image string, port int, key guest.SSHKey) vm.Config {
+func config(image string, key guest.SSHKey) vm.Config {
 	return vm.Config{
 		CPU: vm.CPU{Count: 2}, Memory: 512 * vm.MiB,
 		Disks:    []vm.Disk{{Base: image, Format: vm.FormatQcow2}},
-		Networks: []vm.Network{{Forwards: []vm.Forward{{Port: port, Guest: 22}}}},
+		Networks: []vm.Network{{Forwards: []vm.Forward{{Guest: 22}}}}, // from a free port of this host
 		CloudInit: &vm.CloudInit{
 			Hostname: "debian-example",
 			Users:    []vm.CloudUser{{Name: "dev", SSHKeys: []string{key.AuthorizedKey()}, Sudo: true}},
@@ -53,7 +50,7 @@ func config(image string, port int, key guest.SSHKey) vm.Config {
 	}
 }
 
-func run(ctx context.Context, image string, port int) (err error) {
+func run(ctx context.Context, image string) (err error) {
 	key, err := guest.NewSSHKey() // ends with this program
 	if err != nil {
 		return err
@@ -66,7 +63,7 @@ func run(ctx context.Context, image string, port int) (err error) {
 	fmt.Println("booting, and waiting until cloud-init has made the user and ssh lets us in")
 	login := []guest.SSHOption{guest.WithUser("dev"), guest.WithKey(key)}
 	begun := time.Now()
-	g, err := m.Run(ctx, config(image, port, key), vm.WaitFor(m.Guest.Until(guest.SSHReady(login...))))
+	g, err := m.Run(ctx, config(image, key), vm.WaitFor(m.Guest.Until(guest.SSHReady(login...))))
 	if err != nil {
 		return err
 	}

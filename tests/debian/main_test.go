@@ -2,7 +2,6 @@ package debian_test
 
 import (
 	"context"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,15 +40,11 @@ func image(t *testing.T) string {
 	return path
 }
 
-// config is a guest on the image, whose ssh server is to be had at a port of the host.
+// config is a guest on the image.
 func config(t *testing.T) vm.Config {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
 	return vm.Config{
-		CPU: vm.CPU{Count: 2}, Memory: 512 * vm.MiB, Disks: []vm.Disk{{Base: image(t)}},
-		Networks: []vm.Network{{Forwards: []vm.Forward{{Port: l.Addr().(*net.TCPAddr).Port, Guest: 22}}}},
+		CPU: vm.CPU{Count: 2}, Memory: 512 * vm.MiB, Disks: []vm.Disk{{Base: image(t)}}, Networks: []vm.Network{{}},
 		Timeouts: vm.Timeouts{Ready: vm.Duration(patience), Silence: vm.Duration(patience), Stop: vm.Duration(5 * time.Minute)},
 	}
 }
