@@ -37,6 +37,14 @@ func child(mode string) error {
 	switch mode {
 	case "run": // starts the VM, then stops it when told to
 		return childRun(ctx, m)
+	case "segment": // starts a guest on a segment
+		cfg := vm.Config{Name: victim, Lifetime: vm.Lifetime(os.Getenv(childLifetime)), Networks: []vm.Network{{Type: vm.NetworkSegment}}}
+		if _, err := m.Run(ctx, cfg); err != nil {
+			return err
+		}
+		fmt.Println("running")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		return m.Close()
 	case "race": // starts a VM that is there, and says who won
 		fmt.Println("ready")
 		if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {

@@ -233,14 +233,19 @@ func TestHotplugBeforeBoot(t *testing.T) {
 // configuration can go.
 func TestHotplugOnPC(t *testing.T) {
 	m := open(t, shortDir(t))
-	g, err := m.Run(t.Context(), vm.Config{Machine: "pc", Disks: []vm.Disk{{Size: vm.MiB}}})
+	g, err := m.Run(t.Context(), vm.Config{Machine: "pc", Disks: []vm.Disk{{Size: vm.MiB}}, RNG: &vm.RNG{}})
 	require.NoError(t, err)
 	disk := plugTest{device: qmp.Device{ID: "scratch", Disk: &qmp.Disk{Path: rawImage(t, 8<<20), Format: "raw"}}, seen: "test -b /dev/vdb"}
 	plugUseUnplug(t, g, disk)
 	require.NoError(t, g.RemoveDevice(t.Context(), "disk0"))
 	eventually(t, g, "test ! -b /dev/vda")
+	const noRNG = "! grep -q virtio /sys/class/misc/hw_random/rng_available"
+	eventually(t, g, "grep -q virtio /sys/class/misc/hw_random/rng_available")
+	require.NoError(t, g.RemoveDevice(t.Context(), vm.DeviceRNG))
+	eventually(t, g, noRNG)
 	_, err = g.Stop(t.Context(), vm.Force())
 	require.NoError(t, err)
 	require.NoError(t, g.Start(t.Context()))
 	eventually(t, g, "test ! -b /dev/vda")
+	eventually(t, g, noRNG)
 }

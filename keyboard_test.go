@@ -21,7 +21,8 @@ import (
 
 // screenGuest is a guest with a screen that shows a shell, and a tablet.
 var screenGuest = vm.Config{
-	Devices: []vm.Device{{Driver: "VGA"}, {Driver: "virtio-tablet-pci"}},
+	Display: vm.Display{Adapter: vm.AdapterStd},
+	Devices: []vm.Device{{Driver: "virtio-tablet-pci"}},
 	Boot:    vm.Boot{Cmdline: "console=tty0 console=ttyS0"},
 }
 

@@ -23,7 +23,7 @@ func ExampleMachine_Type() {
 	}
 	defer m.Close()
 	g, err := m.Run(ctx, vm.Config{
-		Devices: []vm.Device{{Driver: "VGA"}},
+		Display: vm.Display{Adapter: vm.AdapterStd},
 		Boot:    vm.Boot{Cmdline: "console=tty0 console=ttyS0"},
 	})
 	if err != nil {

@@ -11,12 +11,17 @@ type Problem struct {
 	Value   string // the value found, shortened; empty when it says nothing
 	Message string // what is wrong
 	Fix     string // what to write instead, or to do
+	Err     error  // the cause, which Message tells of; may be nil
 	File    string // the file it came from, if from a file
 	Line    int    // 1-based; 0 when unknown
-	Column  int    // 1-based; 0 when unknown
+	Column  int    // 1-based, in characters; 0 when unknown
+	// Nearest is the valid key or name that may have been meant; empty: none is near.
+	Nearest string
+	// Snippet is the line of the file with its number, and below it a caret at Column.
+	Snippet string
 }
 
-// String returns "file:line:column: field: message (fix)".
+// String returns "file:line:column: field: message (fix)", without the snippet.
 func (p Problem) String() string {
 	var b strings.Builder
 	if p.File != "" {
@@ -26,11 +31,14 @@ func (p Problem) String() string {
 		}
 		b.WriteString(": ")
 	}
-	b.WriteString(p.Field)
+	about := p.Field
 	if p.Value != "" {
-		b.WriteString(" " + quote(p.Value))
+		about = strings.TrimPrefix(about+" "+quote(p.Value), " ")
 	}
-	b.WriteString(": " + p.Message)
+	if about != "" {
+		b.WriteString(about + ": ")
+	}
+	b.WriteString(p.Message)
 	if p.Fix != "" {
 		b.WriteString(" (" + p.Fix + ")")
 	}
@@ -45,29 +53,47 @@ type ConfigError struct {
 	Problems []Problem
 }
 
-// Error has one problem a line.
+// Error has one problem a line, and below it the line of the file that it is about, where
+// that is known.
 func (e *ConfigError) Error() string {
 	head := sentence("configuration of VM", e.VM, "", nil, "")
 	if e.VM == "" {
 		head = "configuration"
 	}
+	var b strings.Builder
 	if len(e.Problems) == 1 {
-		return head + ": " + e.Problems[0].String()
+		b.WriteString(head + ": ")
+		e.Problems[0].write(&b, "  ")
+		return b.String()
 	}
-	lines := make([]string, 0, len(e.Problems)+1)
-	lines = append(lines, fmt.Sprintf("%s: %d problems", head, len(e.Problems)))
+	fmt.Fprintf(&b, "%s: %d problems", head, len(e.Problems))
 	for _, p := range e.Problems {
-		lines = append(lines, "  "+p.String())
+		b.WriteString("\n  ")
+		p.write(&b, "    ")
 	}
-	return strings.Join(lines, "\n")
+	return b.String()
 }
 
-// Unwrap returns the kind.
-func (e *ConfigError) Unwrap() error {
-	if e.Kind == nil {
-		return ErrConfigValidation
+func (p Problem) write(b *strings.Builder, indent string) {
+	b.WriteString(p.String())
+	if p.Snippet != "" {
+		b.WriteString("\n" + indent + strings.ReplaceAll(p.Snippet, "\n", "\n"+indent))
 	}
-	return e.Kind
+}
+
+// Unwrap returns the kind, and the causes of the problems.
+func (e *ConfigError) Unwrap() []error {
+	kind := e.Kind
+	if kind == nil {
+		kind = ErrConfigValidation
+	}
+	out := []error{kind}
+	for _, p := range e.Problems {
+		if p.Err != nil {
+			out = append(out, p.Err)
+		}
+	}
+	return out
 }
 
 // Has reports whether a problem of that field, or of a field below it, is listed.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"io"
 	"io/fs"
 	"strconv"
 	"sync"
@@ -16,6 +15,7 @@ import (
 // agentWay is the way by the QEMU guest agent (QEMU Guest Agent Protocol Reference).
 // What the agent's commands can't do is done by the guest's sh, mktemp, mv and tar.
 type agentWay struct {
+	scripts
 	m       *Manager
 	channel *agentChannel
 	ended   chan struct{}
@@ -23,7 +23,9 @@ type agentWay struct {
 }
 
 func newAgentWay(m *Manager, c *agentChannel) *agentWay {
-	return &agentWay{m: m, channel: c, ended: make(chan struct{})}
+	w := &agentWay{m: m, channel: c, ended: make(chan struct{})}
+	w.scripts = scripts{w.exec}
+	return w
 }
 
 func (w *agentWay) done() <-chan struct{} { return w.ended }
@@ -60,50 +62,6 @@ func (w *agentWay) reseed(ctx context.Context) error {
 	seed := make([]byte, 64)
 	rand.Read(seed) // never fails
 	return w.writeHandle(ctx, "/dev/urandom", bytes.NewReader(seed))
-}
-
-func (w *agentWay) isDir(ctx context.Context, path string) (bool, error) {
-	return w.test(ctx, `[ -d "$1" ]`, path)
-}
-
-const scriptExists = `[ -e "$1" ] || [ -L "$1" ]`
-
-func (w *agentWay) exists(ctx context.Context, path string) (bool, error) {
-	return w.test(ctx, scriptExists, path)
-}
-
-// test runs a script whose exit code is the answer.
-func (w *agentWay) test(ctx context.Context, script string, args ...string) (bool, error) {
-	end, _, err := w.shell(ctx, script, args...)
-	return end.code == 0, err
-}
-
-// shell runs a script, in which args are "$1", "$2" and so on: nothing of a user's
-// is ever part of the script's text. It returns what it wrote without the last newline.
-func (w *agentWay) shell(ctx context.Context, script string, args ...string) (exit, string, error) {
-	var out capture
-	cmd := Command{Args: append([]string{"sh", "-c", script, "sh"}, args...), Stdout: &out, Stderr: io.Discard}
-	end, err := w.exec(ctx, cmd)
-	text, _ := out.take()
-	return end, string(bytes.TrimSuffix(text, []byte("\n"))), err
-}
-
-// must is shell for a script that has to succeed.
-func (w *agentWay) must(ctx context.Context, what, script string, args ...string) (string, error) {
-	var stdout, stderr capture
-	cmd := Command{Args: append([]string{"sh", "-c", script, "sh"}, args...), Stdout: &stdout, Stderr: &stderr}
-	end, err := w.exec(ctx, cmd)
-	if err != nil {
-		return "", err
-	}
-	if end.code != 0 {
-		text, _ := stderr.take()
-		return "", &errors.Error{Kind: errors.ErrGuest, Err: &errors.CommandError{
-			Args: []string{what}, ExitCode: end.code, Signal: end.signal, Stderr: string(text),
-		}}
-	}
-	text, _ := stdout.take()
-	return string(bytes.TrimSuffix(text, []byte("\n"))), nil
 }
 
 // explain adds fs.ErrNotExist to the agent's refusal of a path that does not exist. The

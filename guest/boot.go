@@ -50,6 +50,8 @@ type Booter struct {
 	log      *slog.Logger
 	tscKHz   func() (int, bool)
 
+	descriptors []string // folders of firmware descriptors; nil: QEMU's
+
 	mu    sync.Mutex
 	inits map[string]string // built init programs by architecture
 }
@@ -73,6 +75,11 @@ func NewBooter(o BooterOptions) *Booter {
 func (b *Booter) ResolveBoot(ctx context.Context, cfg vm.Config) (vm.BootFiles, error) {
 	out := vm.BootFiles{Firmware: namedFirmware(cfg.Boot.Firmware)}
 	image := slices.ContainsFunc(cfg.Disks, func(d vm.Disk) bool { return d.Path != "" || d.Base != "" })
+	if wantsUEFI(cfg, image) {
+		if err := b.setUEFI(ctx, cfg, &out); err != nil {
+			return vm.BootFiles{}, err
+		}
+	}
 	if image && cfg.Boot.Kernel == "" && cfg.Boot.Initrd == "" {
 		return out, nil
 	}
@@ -91,12 +98,12 @@ func (b *Booter) ResolveBoot(ctx context.Context, cfg vm.Config) (vm.BootFiles, 
 	}
 	switch {
 	case cfg.Boot.Initrd == "none" || cfg.Boot.Initrd == "" && image:
-	case cfg.Boot.Initrd != "":
+	case cfg.Boot.Initrd != "" && cfg.Boot.Initrd != "auto":
 		out.Initrd, err = existing("boot.initrd", cfg.Boot.Initrd)
 	default:
 		out.Default = true
 		out.Initrd, err = b.initrd(ctx, cache, k, cfg)
-		if out.Firmware == "" && suitsQboot(cfg, k) {
+		if out.Firmware == "" && out.UEFI == nil && suitsQboot(cfg, k) {
 			out.Firmware = findQboot()
 		}
 	}
@@ -122,7 +129,7 @@ func (b *Booter) cache() (string, error) {
 // it (Linux, arch/x86/boot/video.c). That costs half a second, so only guests with such
 // an adapter pay it.
 func startFile(ctx context.Context, k kernel.Kernel, cfg vm.Config) (string, error) {
-	if k.Arch == "x86_64" && hasVGA(cfg) {
+	if k.Arch == "x86_64" && (hasVGA(cfg) || wantsUEFI(cfg, false)) { // a UEFI starts programs of its own format
 		return k.Path, nil
 	}
 	path, err := k.Vmlinux(ctx)
@@ -164,8 +171,17 @@ func (b *Booter) initrd(ctx context.Context, cache string, k kernel.Kernel, cfg 
 	}
 	return initramfs.Builder{
 		Init: init, Modules: k.Modules, Version: k.Version, Busybox: busybox,
-		Files: cfg.Boot.Files, CacheDir: cache,
+		Extra: modulesFor(cfg), Files: cfg.Boot.Files, CacheDir: cache,
 	}.Build(ctx)
+}
+
+// modulesFor are modules that only some guests need: every QEMU has an fw_cfg device, and
+// its driver would load in each guest.
+func modulesFor(cfg vm.Config) []string {
+	if len(cfg.FwCfg) > 0 || cfg.Ignition != "" {
+		return []string{"qemu_fw_cfg"}
+	}
+	return nil
 }
 
 // foreignBusybox returns the busybox that scripts/setup.sh got for another architecture:
@@ -187,6 +203,8 @@ func foreignBusybox(cache, arch string) string {
 // namedFirmware returns what QEMU's option -bios takes; empty: the machine's own.
 func namedFirmware(name string) string {
 	switch name {
+	case vm.FirmwareUEFI:
+		return "" // see setUEFI
 	case "bios":
 		return "bios-256k.bin"
 	case "qboot":
@@ -201,16 +219,21 @@ func namedFirmware(name string) string {
 
 // suitsQboot reports whether the guest can do without SeaBIOS: qboot does not run the
 // ROMs of devices, without which a VGA card has no text mode and shows nothing, so it is for guests that
-// have only the devices that maqet chooses. A microvm has it anyway.
+// have only the devices that maqet chooses, and no screen. Nor does it tell QEMU where the
+// guest's copy of the generation ID is. A microvm has it anyway.
 func suitsQboot(cfg vm.Config, k kernel.Kernel) bool {
-	return k.Arch == "x86_64" && len(cfg.Devices) == 0 && len(cfg.Args) == 0 &&
-		!strings.HasPrefix(cfg.Machine, "microvm")
+	return k.Arch == "x86_64" && len(cfg.Devices) == 0 && len(cfg.Args) == 0 && cfg.GenerationID == "" &&
+		cfg.Display.AdapterOn(k.Arch, cfg.Machine) == vm.AdapterNone && !strings.HasPrefix(cfg.Machine, "microvm")
 }
 
-// hasVGA reports whether the guest has an adapter with a text mode: one of QEMU's that
-// are VGA-compatible (QEMU's hw/display, docs/system/devices: "VGA"), secondary ones
-// and plain GPUs not among them.
+// hasVGA reports whether the guest, an x86 one, has an adapter with a text mode: one of
+// QEMU's that are VGA-compatible (QEMU's hw/display, docs/system/devices: "VGA"), secondary
+// ones and plain GPUs not among them. For ramfb SeaBIOS pretends to have one.
 func hasVGA(cfg vm.Config) bool {
+	adapter := cfg.Display.AdapterOn("x86_64", cfg.Machine)
+	if adapter != vm.AdapterNone && !strings.HasPrefix(cfg.Machine, "microvm") {
+		return true
+	}
 	return slices.ContainsFunc(cfg.Devices, func(d vm.Device) bool {
 		switch d.Driver {
 		case "VGA", "isa-vga", "cirrus-vga", "isa-cirrus-vga", "vmware-svga", "qxl-vga", "ati-vga",

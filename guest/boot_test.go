@@ -108,6 +108,10 @@ func TestFirmware(t *testing.T) {
 	require.False(t, suitsQboot(vm.Config{Machine: "microvm"}, x86))
 	require.False(t, suitsQboot(vm.Config{Devices: []vm.Device{{Driver: "VGA"}}}, x86))
 	require.False(t, suitsQboot(vm.Config{Args: []string{"-vga", "std"}}, x86))
+	require.False(t, suitsQboot(vm.Config{Display: vm.Display{Type: vm.DisplayVNC}}, x86))
+	require.False(t, suitsQboot(vm.Config{GenerationID: vm.GenerationIDAuto}, x86))
+	require.True(t, suitsQboot(vm.Config{RNG: &vm.RNG{}, Tablet: true, PVPanic: true, Watchdog: &vm.Watchdog{},
+		Display: vm.Display{Type: vm.DisplayVNC, Adapter: vm.AdapterNone}}, x86))
 	require.False(t, suitsQboot(vm.Config{}, kernel.Kernel{Arch: "aarch64"}))
 	require.Equal(t, "bios-256k.bin", namedFirmware("bios"))
 	require.Equal(t, "qboot.rom", filepath.Base(namedFirmware("qboot")))
@@ -123,6 +127,11 @@ func TestScreenNeedsFirmwareAndBzImage(t *testing.T) {
 	} {
 		require.Equal(t, vga, hasVGA(vm.Config{Devices: []vm.Device{{Driver: "virtio-rng-pci"}, {Driver: driver}}}), driver)
 	}
+	for _, d := range []vm.Display{{Type: vm.DisplayVNC}, {Type: vm.DisplaySpice}, {Adapter: vm.AdapterVirtio}, {Adapter: vm.AdapterRAMFB}} {
+		require.True(t, hasVGA(vm.Config{Display: d}), d)
+		require.False(t, hasVGA(vm.Config{Machine: "microvm", Display: d}), d)
+	}
+	require.False(t, hasVGA(vm.Config{Display: vm.Display{Type: vm.DisplayVNC, Adapter: vm.AdapterNone}}))
 	k := requireKernel(t)
 	for _, cfg := range []vm.Config{
 		{Boot: vm.Boot{Initrd: "none"}}, {Boot: vm.Boot{Initrd: "none"}, Devices: []vm.Device{{Driver: "VGA"}}},

@@ -57,14 +57,32 @@ func (c *call) end() {
 
 // do runs fn with the session of a guest and explains its error.
 func (m *Manager) do(ctx context.Context, op, ref string, fn func(ctx context.Context, w way) error) error {
-	c, err := m.begin(ctx, op, ref)
+	return m.at(ref).do(ctx, op, fn)
+}
+
+// entrance is how one guest is worked in: by the session that the manager has with it, or
+// by a way of the caller's own.
+type entrance struct {
+	m   *Manager
+	ref string
+	own way // nil: the manager's session
+}
+
+// at returns the entrance by the manager's session.
+func (m *Manager) at(ref string) entrance { return entrance{m: m, ref: ref} }
+
+// do runs fn with the way in and explains its error.
+func (e entrance) do(ctx context.Context, op string, fn func(ctx context.Context, w way) error) error {
+	c, err := e.m.begin(ctx, op, e.ref)
 	if err != nil {
 		return err
 	}
 	defer c.end()
-	w, err := m.enter(c)
-	if err != nil {
-		return c.explain(err)
+	w := e.own
+	if w == nil {
+		if w, err = e.m.enter(c); err != nil {
+			return c.explain(err)
+		}
 	}
 	return c.explain(fn(c.ctx, w))
 }

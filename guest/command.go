@@ -59,7 +59,11 @@ type Result struct {
 // When ctx ends, Exec returns within 100 ms with ctx's error and what was captured so
 // far, and the process in the guest is killed; its own children may go on.
 func (m *Manager) Exec(ctx context.Context, ref string, cmd Command) (Result, error) {
-	if err := cmd.check(ref); err != nil {
+	return m.at(ref).exec(ctx, cmd)
+}
+
+func (e entrance) exec(ctx context.Context, cmd Command) (Result, error) {
+	if err := cmd.check(e.ref); err != nil {
 		return Result{}, err
 	}
 	op := "run " + strconv.Quote(cmd.Args[0]) + " in VM"
@@ -73,7 +77,7 @@ func (m *Manager) Exec(ctx context.Context, ref string, cmd Command) (Result, er
 		run.Stderr = &stderr
 	}
 	var end exit
-	err := m.do(ctx, op, ref, func(ctx context.Context, w way) (err error) {
+	err := e.do(ctx, op, func(ctx context.Context, w way) (err error) {
 		end, err = w.exec(ctx, run)
 		return err
 	})
@@ -84,7 +88,7 @@ func (m *Manager) Exec(ctx context.Context, ref string, cmd Command) (Result, er
 	res.Truncated = res.Truncated || cut[0] || cut[1]
 	if err == nil && end.code != 0 {
 		err = &errors.CommandError{
-			VM: m.name(ref), Args: cmd.Args, ExitCode: end.code, Signal: end.signal,
+			VM: e.m.name(e.ref), Args: cmd.Args, ExitCode: end.code, Signal: end.signal,
 			Stderr: string(res.Stderr[max(0, len(res.Stderr)-stderrTail):]),
 		}
 	}

@@ -20,10 +20,7 @@ type Condition interface {
 }
 
 // Target is the guest that a Condition looks at.
-type Target struct {
-	m   *Manager
-	ref string
-}
+type Target struct{ entrance }
 
 // Ref is the VM's name or ID.
 func (t Target) Ref() string { return t.ref }
@@ -45,18 +42,22 @@ func (t Target) Live(ctx context.Context) (vm.Guest, error) { return t.m.machine
 // or falls silent. When ctx ends first the error is errors.ErrWaitTimeout (for a
 // deadline) and ctx's. Every error names the conditions that are still to come.
 func (m *Manager) Wait(ctx context.Context, ref string, conds ...Condition) error {
+	return m.at(ref).wait(ctx, conds)
+}
+
+func (e entrance) wait(ctx context.Context, conds []Condition) error {
 	const op = "wait for VM"
-	c, err := m.begin(ctx, op, ref)
+	c, err := e.m.begin(ctx, op, e.ref)
 	if err != nil {
 		return err
 	}
 	defer c.end()
 	conds = flatten(conds)
-	pending, err := waitAll(c.guard, Target{m, ref}, conds)
+	pending, err := waitAll(c.guard, Target{e}, conds)
 	if err == nil {
 		return nil
 	}
-	failure := &errors.Error{Kind: errors.KindOf(err), Op: op, VM: ref, Err: err}
+	failure := &errors.Error{Kind: errors.KindOf(err), Op: op, VM: e.ref, Err: err}
 	switch cause := context.Cause(c.guard); {
 	case ctx.Err() != nil:
 		failure.Kind, failure.Err = errors.ErrGuest, lastWords(ctx, err)

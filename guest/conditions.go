@@ -63,7 +63,7 @@ func FileExists(path string) Condition {
 			return err
 		}
 		return repeat(ctx, func(ctx context.Context) error {
-			return t.m.do(ctx, "look for "+path+" in VM", t.ref, func(ctx context.Context, w way) error {
+			return t.do(ctx, "look for "+path+" in VM", func(ctx context.Context, w way) error {
 				found, err := w.exists(ctx, name)
 				if err == nil && !found {
 					return notYet{&fs.PathError{Op: "find", Path: path, Err: fs.ErrNotExist}}
@@ -79,7 +79,7 @@ func FileExists(path string) Condition {
 func CommandSucceeds(args ...string) Condition {
 	return condition{fmt.Sprintf("command %q succeeds", args), func(ctx context.Context, t Target) error {
 		return repeat(ctx, func(ctx context.Context) error {
-			_, err := t.m.Exec(ctx, t.ref, Command{Args: args})
+			_, err := t.exec(ctx, Command{Args: args})
 			var failed *errors.CommandError
 			if errors.As(err, &failed) {
 				return notYet{err}
@@ -105,7 +105,7 @@ func PortOpen(port int) Condition {
 
 func listens(ctx context.Context, t Target, port uint16) error {
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		text, err := t.m.ReadFile(ctx, t.ref, table)
+		text, err := t.readFile(ctx, table)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // no IPv6
 			return err
 		}

@@ -25,17 +25,21 @@ import (
 // A copy that fails or is cancelled is removed from the guest again, unless it was
 // being merged into a folder that existed before.
 func (m *Manager) CopyTo(ctx context.Context, ref, hostPath, guestPath string) error {
+	return m.at(ref).copyTo(ctx, hostPath, guestPath)
+}
+
+func (e entrance) copyTo(ctx context.Context, hostPath, guestPath string) error {
 	op := "copy " + hostPath + " to " + guestPath + " in VM"
 	src, err := newSource(hostPath)
 	if err != nil {
-		return errors.Wrap(errors.ErrGuest, op, ref, err)
+		return errors.Wrap(errors.ErrGuest, op, e.ref, err)
 	}
 	guest, err := cleanGuestPath(guestPath)
 	if err != nil {
-		return errors.Wrap(errors.ErrGuest, op, ref, err)
+		return errors.Wrap(errors.ErrGuest, op, e.ref, err)
 	}
 	mustBeDir := strings.HasSuffix(guestPath, "/") && !src.isDir
-	return m.do(ctx, op, ref, func(ctx context.Context, w way) error {
+	return e.do(ctx, op, func(ctx context.Context, w way) error {
 		dir, name, err := placeInGuest(ctx, w, guest, src.name, mustBeDir)
 		if err != nil {
 			return err
@@ -48,7 +52,7 @@ func (m *Manager) CopyTo(ctx context.Context, ref, hostPath, guestPath string) e
 			func(ctx context.Context, to io.Writer) error { return pack(ctx, to, w.tarFormat(), src.path, name) },
 			func(ctx context.Context, from io.Reader) error { return w.putTree(ctx, dir, from) })
 		if err != nil && !existed {
-			m.discard(w, path.Join(dir, name))
+			e.m.discard(w, path.Join(dir, name))
 		}
 		return err
 	})
@@ -127,19 +131,23 @@ func placeInGuest(ctx context.Context, w way, guest, name string, mustBeDir bool
 // left out. Nothing the guest sends is ever written outside the target, through a link
 // or otherwise.
 func (m *Manager) CopyFrom(ctx context.Context, ref, guestPath, hostPath string) error {
+	return m.at(ref).copyFrom(ctx, guestPath, hostPath)
+}
+
+func (e entrance) copyFrom(ctx context.Context, guestPath, hostPath string) error {
 	op := "copy " + guestPath + " to the host from VM"
 	guest, err := cleanGuestPath(guestPath)
 	if err == nil && guest == "/" {
 		err = &fs.PathError{Op: "copy", Path: guest, Err: fs.ErrInvalid}
 	}
 	if err != nil {
-		return errors.Wrap(errors.ErrGuest, op, ref, err)
+		return errors.Wrap(errors.ErrGuest, op, e.ref, err)
 	}
 	target, err := placeOnHost(hostPath, path.Base(guest))
 	if err != nil {
-		return errors.Wrap(errors.ErrGuest, op, ref, err)
+		return errors.Wrap(errors.ErrGuest, op, e.ref, err)
 	}
-	return m.do(ctx, op, ref, func(ctx context.Context, w way) error {
+	return e.do(ctx, op, func(ctx context.Context, w way) error {
 		s, err := newStage(target)
 		if err != nil {
 			return err
@@ -182,7 +190,7 @@ func piped(ctx context.Context, write func(context.Context, io.Writer) error, re
 		w.CloseWithError(err)
 		wrote <- err
 	}()
-	readErr := read(ctx, r)
+	readErr := read(ctx, counted(ctx, r))
 	r.CloseWithError(readErr)
 	if readErr != nil {
 		cancel()

@@ -13,12 +13,16 @@ import (
 // before, such as those of /proc. A file that does not exist is fs.ErrNotExist. The
 // whole file is held in memory: CopyFrom is for large ones.
 func (m *Manager) ReadFile(ctx context.Context, ref, path string) ([]byte, error) {
+	return m.at(ref).readFile(ctx, path)
+}
+
+func (e entrance) readFile(ctx context.Context, path string) ([]byte, error) {
 	name, err := absGuestPath(path)
 	if err != nil {
-		return nil, errors.Wrap(errors.ErrGuest, "read a file in VM", ref, err)
+		return nil, errors.Wrap(errors.ErrGuest, "read a file in VM", e.ref, err)
 	}
 	var buf bytes.Buffer
-	err = m.do(ctx, "read "+path+" in VM", ref, func(ctx context.Context, w way) error {
+	err = e.do(ctx, "read "+path+" in VM", func(ctx context.Context, w way) error {
 		return w.readFile(ctx, name, &buf)
 	})
 	if err != nil {
@@ -32,11 +36,15 @@ func (m *Manager) ReadFile(ctx context.Context, ref, path string) ([]byte, error
 // Devices and files that can't be replaced, such as those of /proc, are written in
 // place. The folder must exist: otherwise fs.ErrNotExist.
 func (m *Manager) WriteFile(ctx context.Context, ref, path string, data []byte, perm fs.FileMode) error {
+	return m.at(ref).writeFile(ctx, path, data, perm)
+}
+
+func (e entrance) writeFile(ctx context.Context, path string, data []byte, perm fs.FileMode) error {
 	name, err := absGuestPath(path)
 	if err != nil {
-		return errors.Wrap(errors.ErrGuest, "write a file in VM", ref, err)
+		return errors.Wrap(errors.ErrGuest, "write a file in VM", e.ref, err)
 	}
-	return m.do(ctx, "write "+path+" in VM", ref, func(ctx context.Context, w way) error {
+	return e.do(ctx, "write "+path+" in VM", func(ctx context.Context, w way) error {
 		return w.writeFile(ctx, name, bytes.NewReader(data), perm)
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -170,3 +171,28 @@ func (hostOperations) Stat(path string) (wire.FileInfo, error) {
 
 func (hostOperations) Reseed([]byte) error     { return nil }
 func (hostOperations) SetTime(time.Time) error { return nil }
+
+func (hostOperations) Dial(ctx context.Context, address string, connected func() error, from *wire.In, to *wire.Out) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if err := connected(); err != nil {
+		return err
+	}
+	sent := make(chan error, 1)
+	go func() {
+		_, err := from.WriteTo(conn)
+		_ = conn.(*net.TCPConn).CloseWrite() // gone, perhaps
+		sent <- err
+	}()
+	if _, err = to.ReadFrom(conn); err == nil {
+		err = to.CloseWrite()
+	}
+	if err != nil {
+		conn.Close()
+	}
+	return errors.Join(err, <-sent)
+}

@@ -3,7 +3,6 @@ package guest
 import (
 	"context"
 	"encoding/json"
-	"strconv"
 	"time"
 
 	"github.com/maqet/maqet/errors"
@@ -19,13 +18,6 @@ type Info struct {
 	// AgentVersion is that of the agent, Commands what it can do.
 	AgentVersion string
 	Commands     []string
-}
-
-// Interface is one of a guest's network interfaces.
-type Interface struct {
-	Name      string
-	MAC       string
-	Addresses []string // in CIDR notation: "10.0.2.15/24"
 }
 
 // Ping returns when the guest's init or agent has answered.
@@ -136,22 +128,7 @@ func (i *Info) host(ctx context.Context, c *agentChannel) error {
 	return err
 }
 
-func (i *Info) network(ctx context.Context, c *agentChannel) error {
-	var reply []struct {
-		Name      string `json:"name"`
-		MAC       string `json:"hardware-address"`
-		Addresses []struct {
-			IP     string `json:"ip-address"`
-			Prefix int    `json:"prefix"`
-		} `json:"ip-addresses"`
-	}
-	err := c.call(ctx, "guest-network-get-interfaces", nil, &reply)
-	for _, nic := range reply {
-		have := Interface{Name: nic.Name, MAC: nic.MAC}
-		for _, a := range nic.Addresses {
-			have.Addresses = append(have.Addresses, a.IP+"/"+strconv.Itoa(a.Prefix))
-		}
-		i.Interfaces = append(i.Interfaces, have)
-	}
+func (i *Info) network(ctx context.Context, c *agentChannel) (err error) {
+	i.Interfaces, err = interfaces(ctx, c)
 	return err
 }

@@ -2,8 +2,12 @@ package guest
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/guest/wire"
@@ -19,8 +23,27 @@ type link struct {
 	agent  *agentChannel
 	turn   chan struct{} // has room for one: who put a token in opens the session
 
+	checking atomic.Bool // the session is being asked whether it still works
+
 	mu  sync.Mutex
 	way way // nil before it is opened
+	// hostKeys are those that the guest's ssh server has proved to have.
+	hostKeys []ssh.PublicKey
+}
+
+func (l *link) knownHostKeys() []ssh.PublicKey {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.hostKeys)
+}
+
+// setHostKeys keeps the key of a connection that was let in.
+func (l *link) setHostKeys(keys *hostKeys) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.hostKeys) == 0 {
+		l.hostKeys = []ssh.PublicKey{keys.seen}
+	}
 }
 
 // linkTo returns the link with g, and makes it when there is none.
@@ -51,15 +74,40 @@ func (m *Manager) tend(l *link) {
 			return
 		case <-l.guest.Done():
 			return
-		case _, ok := <-resets:
-			if !ok {
+		case ev, ok := <-resets:
+			switch {
+			case !ok:
 				resets = nil // QMP is lost; the guest's end will follow, or not
-				continue
+			case ev.Name == qmp.EventGap:
+				m.check(l)
+			default:
+				m.log.Debug("guest was reset, session dropped")
+				l.replace(nil)
 			}
-			m.log.Debug("guest was reset, session dropped")
-			l.replace(nil)
 		}
 	}
+}
+
+// checkLimit is how long a session may take to answer a ping before it is dropped.
+const checkLimit = 20 * time.Second
+
+// check drops, in the background, a session that does not answer: its guest may have been
+// reset while nobody listened for that. Where a QEMU has more clients than monitors each of
+// their turns begins with a gap, so one that does answer must go on.
+func (m *Manager) check(l *link) {
+	w := l.current()
+	if w == nil || !l.checking.CompareAndSwap(false, true) {
+		return
+	}
+	m.background(func(ctx context.Context) {
+		defer l.checking.Store(false)
+		ctx, cancel := context.WithTimeout(ctx, checkLimit)
+		defer cancel()
+		if err := w.ping(ctx); err != nil && l.current() == w {
+			m.log.Debug("guest does not answer, session dropped", "error", err)
+			l.replace(nil)
+		}
+	})
 }
 
 func (m *Manager) forget(l *link) {
@@ -185,7 +233,7 @@ func (m *Manager) open(ctx context.Context, l *link) (way, error) {
 			return nil, lost(err)
 		}
 		m.log.Debug("guest session opened", "channel", channel)
-		return &streamWay{session: session}, nil
+		return &streamWay{m: m, session: session}, nil
 	}
 	w := newAgentWay(m, l.agent)
 	if err := w.ping(ctx); err != nil {

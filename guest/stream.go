@@ -13,7 +13,10 @@ import (
 )
 
 // streamWay is the way by maqet's own init: package wire over a channel of its own.
-type streamWay struct{ session *wire.Session }
+type streamWay struct {
+	m       *Manager
+	session *wire.Session
+}
 
 func (w *streamWay) done() <-chan struct{} { return w.session.Done() }
 func (w *streamWay) close()                { _ = w.session.Close() }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"io/fs"
+	"net"
 	"time"
 )
 
@@ -31,6 +32,9 @@ type way interface {
 	// getTree packs what has that path, after following it if it is a symbolic link. The
 	// first entry is the file, or "./" for a folder, which then holds all others.
 	getTree(ctx context.Context, path string, w io.Writer) error
+	// dial connects to a TCP address inside; the connection outlives ctx. errNoDial where
+	// the way has no means to.
+	dial(ctx context.Context, address string) (net.Conn, error)
 	reseed(ctx context.Context) error
 	setTime(ctx context.Context, t time.Time) error
 	// done is closed when the way is of no more use.

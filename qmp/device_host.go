@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/imagelock"
 )
 
 // mayUse refuses the IDs that [WithReserved] names.
@@ -75,7 +76,7 @@ func (p plug) explain(d Device, err error) error {
 	switch {
 	case errors.Is(statErr, os.ErrNotExist):
 		e.Kind, e.Hint = errors.ErrImageNotFound, "correct device.disk.path"
-	case imageLocked(d.Disk.Path):
+	case imagelock.Open(d.Disk.Path):
 		e.Kind, e.Hint = errors.ErrImageInUse, "plug a copy or an overlay of it"
 	default:
 		e.Hint = "is device.disk.format right, and may QEMU open it?"

@@ -120,8 +120,10 @@ func (d Disk) serial(id string) string {
 	return d.Serial
 }
 
-// fileNode is the name of the node below a disk's.
-func fileNode(id string) string { return id + "-file" }
+// fileNode is the name of the node below a disk's, and limitNode of the one above, and of
+// its throttle group: a disk of vm.Config may have them.
+func fileNode(id string) string  { return id + "-file" }
+func limitNode(id string) string { return id + "-limit" }
 
 // nodes are the format's node with the file's inside: made, and removed, in one go.
 func (d Disk) nodes(id string) map[string]any {

@@ -99,8 +99,9 @@ func (p plug) has(ctx context.Context, option, name string) (bool, error) {
 func (p plug) clear(ctx context.Context, id string) (found bool, err error) {
 	var errs []error
 	for _, b := range []struct{ option, name string }{
-		{partBlockdev, id}, {partBlockdev, fileNode(id)}, // the second goes with the first, unless they were made apart
-		{partNetdev, id}, {partChardev, id}, {partObject, id},
+		// From the top: a node goes with the one above, unless they were made apart.
+		{partBlockdev, limitNode(id)}, {partBlockdev, id}, {partBlockdev, fileNode(id)},
+		{partNetdev, id}, {partChardev, id}, {partObject, id}, {partObject, limitNode(id)},
 	} {
 		had, err := p.drop(ctx, b.option, b.name)
 		found = found || had

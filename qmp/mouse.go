@@ -50,8 +50,8 @@ type MouseOptions struct {
 // use, but what two calls do at once is mixed.
 //
 // Positions are pixels of a screenshot, so they need a pointing device with absolute
-// coordinates that the guest's driver has taken into use: virtio-tablet-pci, or
-// usb-tablet. Where there is none, Move and Drag are errors.ErrQMPUnsupported; buttons
+// coordinates that the guest's driver has taken into use: vm.Config.Tablet, a USB one, or
+// the device virtio-tablet-pci. Where there is none, Move and Drag are errors.ErrQMPUnsupported; buttons
 // and the wheel work with any mouse. Other errors, and what happens when ctx ends, are
 // as for [Keyboard].
 type Mouse struct {
@@ -126,10 +126,10 @@ func (u Mouse) Scroll(ctx context.Context, x, y int) error {
 	if y < 0 {
 		vertical, y = wheelUp, -y
 	}
-	if err := u.press(ctx, vertical, y); err != nil {
+	if err := u.turn(ctx, vertical, y); err != nil {
 		return err
 	}
-	return u.press(ctx, horizontal, x)
+	return u.turn(ctx, horizontal, x)
 }
 
 func (u Mouse) clicks(ctx context.Context, b Button, times int) error {
@@ -139,12 +139,23 @@ func (u Mouse) clicks(ctx context.Context, b Button, times int) error {
 	if err := u.m.requireRunning(ctx, u.ref); err != nil {
 		return err
 	}
-	return u.press(ctx, b, times)
+	in, release := u.input(), []inputEvent{button(b, false)}
+	for range times {
+		// Apart: a USB tablet has one state for each command, the last.
+		err := in.send(ctx, []inputEvent{button(b, true)})
+		if err == nil {
+			err = in.send(ctx, release)
+		}
+		if err != nil {
+			return in.release(ctx, release, err)
+		}
+	}
+	return nil
 }
 
-// press presses and releases a button. Both are in one command, so that it can't stay
-// down.
-func (u Mouse) press(ctx context.Context, b Button, times int) error {
+// turn turns the wheel, which is a button that is pressed and released. Both are in one
+// command, so that it can't stay down.
+func (u Mouse) turn(ctx context.Context, b Button, times int) error {
 	for range times {
 		if err := u.input().send(ctx, []inputEvent{button(b, true), button(b, false)}); err != nil {
 			return err
@@ -209,7 +220,7 @@ func (u Mouse) requireAbsolute(ctx context.Context) error {
 	return &errors.Error{
 		Kind: errors.ErrQMPUnsupported, Op: "move the mouse", VM: u.m.label(u.ref),
 		Msg:  "no pointing device with absolute coordinates is in use",
-		Hint: `add a device "virtio-tablet-pci" or "usb-tablet", and wait until the guest has its driver`,
+		Hint: `set vm.Config.Tablet, or add the device "virtio-tablet-pci", and wait until the guest has its driver`,
 	}
 }
 

@@ -117,15 +117,21 @@ func (s *Schema) Events() []string { return slices.Sorted(maps.Keys(s.events)) }
 func (s *Schema) have(object string, paths []string) bool {
 	for _, path := range paths {
 		path, value, wantsValue := strings.Cut(path, "=")
-		at := []string{object}
-		for name := range strings.SplitSeq(path, ".") {
-			at = s.step(at, name)
-		}
+		at := s.reach(object, path)
 		if len(at) == 0 || wantsValue && !slices.ContainsFunc(at, func(t string) bool { return s.hasValue(t, value) }) {
 			return false
 		}
 	}
 	return true
+}
+
+// reach returns the types that the member at path, "data.path", has in object.
+func (s *Schema) reach(object, path string) []string {
+	at := []string{object}
+	for name := range strings.SplitSeq(path, ".") {
+		at = s.step(at, name)
+	}
+	return at
 }
 
 // step returns the types that the member called name has in any of the types.

@@ -86,7 +86,7 @@ func (m *Manager) screendump(ctx context.Context, ref string, o ScreenshotOption
 	if errors.Is(err, errors.ErrQMPCommand) && !m.hasScreen(ctx, ref) {
 		return nil, &errors.Error{
 			Kind: errors.ErrQMPUnsupported, Op: "take a screenshot", VM: m.label(ref), Msg: "it has no display",
-			Hint: `add a device such as "VGA"`, Err: err,
+			Hint: "set vm.Config.Display.Adapter", Err: err,
 		}
 	}
 	return data, err

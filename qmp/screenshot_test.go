@@ -143,7 +143,7 @@ func TestQEMUWithoutADisplay(t *testing.T) {
 	m := NewManager(oneVM{c})
 	_, err := m.Screenshot(t.Context(), "web")
 	require.ErrorIs(t, err, errors.ErrQMPUnsupported)
-	require.ErrorContains(t, err, "VGA")
+	require.ErrorContains(t, err, "Display.Adapter")
 	_, err = m.ScreenshotPNG(t.Context(), "web", ScreenshotOptions{})
 	require.ErrorIs(t, err, errors.ErrQMPUnsupported)
 	img, err := m.WaitScreen(t.Context(), "web", nil)

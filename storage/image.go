@@ -15,6 +15,8 @@ type Image struct {
 	Size int64 `json:"size"`
 	// Allocated is what the file takes on the host, in bytes.
 	Allocated int64 `json:"allocated"`
+	// Device is true for a block device of the host.
+	Device bool `json:"device,omitempty"`
 	// Base is the path of the image it is an overlay of, empty if of none.
 	Base string `json:"base,omitempty"`
 	// BaseFormat is the format of Base.

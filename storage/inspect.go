@@ -2,11 +2,11 @@ package storage
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -41,12 +41,15 @@ var magics = []struct{ bytes, format string }{
 	{"LUKS\xba\xbe", "luks"},
 }
 
-// Inspect checks that the image at path exists, has the stated format and can be
-// read, and returns what it is. It does not disturb a guest that uses the image.
+// Inspect checks that the image at path exists, has the stated format and can be read,
+// and so does every image below it, and returns what it is. It reads heads of files, and
+// does not disturb a guest that uses the image.
 //
-// A missing image, or one whose base is missing, is errors.ErrImageNotFound; another
-// format is a [*FormatError]; what is not a regular file, can't be read or is damaged
-// is errors.ErrStorage. Symbolic links are followed.
+// Errors are an [*ImageError]: a missing image, or one below it that is missing, is
+// errors.ErrImageNotFound; another format is a [*FormatError], too; what is neither a
+// regular file nor a block device, can't be read or is damaged is errors.ErrStorage. So is
+// a base whose format is not stated, because QEMU would guess it, and one that is no file.
+// Symbolic links are followed.
 func (m *Manager) Inspect(ctx context.Context, path, format string) (Image, error) {
 	img, err := m.inspect(ctx, path, format)
 	kind := errors.ErrStorage
@@ -57,55 +60,153 @@ func (m *Manager) Inspect(ctx context.Context, path, format string) (Image, erro
 }
 
 func (m *Manager) inspect(ctx context.Context, path, format string) (Image, error) {
-	if err := ctx.Err(); err != nil {
-		return Image{}, err
-	}
-	path, err := absolute(path)
-	if err == nil {
-		err = checkFormat(format)
-	}
+	layers, err := walk(ctx, path, format)
 	if err != nil {
 		return Image{}, err
 	}
-	img, err := examine(path, format)
-	if err != nil || format == FormatRaw {
-		return img, err
-	}
-	return m.inspectQcow2(ctx, img)
+	return layers[0].Image, nil
 }
 
-// examine looks at the file itself. O_NONBLOCK keeps a FIFO from hanging it.
-func examine(path, format string) (Image, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Image{}, &errors.Error{Kind: errors.ErrImageNotFound, Err: err}
-	}
+// layer is an image of a chain, with its head if it is a qcow2.
+type layer struct {
+	Image
+	head qcow2
+}
+
+// maxChain is how many images can lie over each other.
+const maxChain = 200
+
+// walk looks at an image and those below it, the topmost first.
+func walk(ctx context.Context, path, format string) (layers []layer, err error) {
+	path, err = absolute(path)
 	if err != nil {
-		return Image{}, err
+		return nil, &ImageError{Kind: errors.ErrStorage, Path: path, Msg: "can't be looked at: " + err.Error(), Err: err}
+	}
+	if err := checkFormat(format); err != nil {
+		return nil, &ImageError{Kind: errors.ErrStorage, Path: path, Msg: "can't be looked at: " + err.Error(), Err: err}
+	}
+	var chain []string
+	for path != "" {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		chain = append(chain, path)
+		l, fault := examine(path, format)
+		if fault == nil && (len(chain) > maxChain || slices.Contains(chain[:len(chain)-1], path)) {
+			fault = &ImageError{Kind: errors.ErrStorage, Msg: "is below itself, or below too many others",
+				Fix: `give it the right base with "qemu-img rebase -u"`}
+		}
+		if fault != nil {
+			return nil, fault.at(chain)
+		}
+		layers = append(layers, l)
+		path, format = l.Base, l.BaseFormat
+	}
+	return layers, nil
+}
+
+// at completes the error for the last image of a chain.
+func (e *ImageError) at(chain []string) *ImageError {
+	e.Path, e.Chain = chain[len(chain)-1], slices.Clone(chain)
+	return e
+}
+
+// examine looks at one file. O_NONBLOCK keeps a FIFO from hanging it.
+func examine(path, format string) (layer, *ImageError) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return layer{}, unopened("read", err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return Image{}, err
-	}
-	if !info.Mode().IsRegular() {
-		return Image{}, errors.New("it is " + describe(info.Mode()))
+	img, fault := measure(f)
+	if fault != nil {
+		return layer{}, fault
 	}
 	found, err := magic(f)
 	if err != nil {
-		return Image{}, err
+		return layer{}, unopened("read", err)
 	}
 	if found != format {
-		return Image{}, &FormatError{Path: path, Stated: format, Found: found}
+		cause := &FormatError{Path: path, Stated: format, Found: found}
+		return layer{}, &ImageError{Kind: errors.ErrStorage, Err: cause,
+			Msg: fmt.Sprintf("is stated to be %s, but its first bytes say %s", format, found), Fix: "state that format, or convert it"}
 	}
-	return Image{Path: path, Format: format, Size: info.Size(), Allocated: allocated(info)}, nil
+	img.Path, img.Format = path, format
+	if format == FormatRaw {
+		return layer{Image: img}, nil
+	}
+	return withHead(img, f)
+}
+
+// unopened is an image that can't be read, or written.
+func unopened(how string, err error) *ImageError {
+	why := err
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		why = path.Err // the rest is said anyway
+	}
+	e := &ImageError{Kind: errors.ErrStorage, Msg: fmt.Sprintf("can't be %s: %v", how, why), Err: err}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		e.Kind, e.Msg, e.Fix = errors.ErrImageNotFound, "does not exist", "correct the path, or bring the image back"
+	case errors.Is(err, fs.ErrPermission):
+		e.Fix = "give this user the right to"
+	}
+	return e
+}
+
+// measure returns the sizes of a regular file or block device.
+func measure(f *os.File) (Image, *ImageError) {
+	info, err := f.Stat()
+	if err != nil {
+		return Image{}, unopened("read", err)
+	}
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
+		return Image{Size: info.Size(), Allocated: allocated(info)}, nil
+	case mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0:
+		size, err := f.Seek(0, io.SeekEnd)
+		if err != nil {
+			return Image{}, unopened("read", err)
+		}
+		return Image{Size: size, Allocated: size, Device: true}, nil
+	default:
+		return Image{}, &ImageError{Kind: errors.ErrStorage, Msg: "is " + describe(mode), Fix: "give the path of an image"}
+	}
+}
+
+// withHead completes a qcow2 image.
+func withHead(img Image, f *os.File) (layer, *ImageError) {
+	head, err := readQcow2(f)
+	if err != nil {
+		return layer{}, &ImageError{Kind: errors.ErrStorage, Msg: err.Error(), Fix: `see what "qemu-img check" makes of it`, Err: err}
+	}
+	img.Size = head.size
+	img.BaseFormat = head.format
+	if img.Base, err = head.base(img.Path); err != nil {
+		return layer{}, &ImageError{Kind: errors.ErrStorage, Msg: fmt.Sprintf("has a base, %q, that %v", head.backing, err),
+			Fix: `copy it into one image with "qemu-img convert"`}
+	}
+	if img.Base == "" {
+		img.BaseFormat = ""
+		return layer{img, head}, nil
+	}
+	if err := checkFormat(img.BaseFormat); err != nil {
+		e := &ImageError{Kind: errors.ErrStorage, Msg: fmt.Sprintf("has a base, %q, whose %v", head.backing, err),
+			Fix: `copy it into one image with "qemu-img convert"`}
+		if head.format == "" {
+			e.Msg = fmt.Sprintf("has a base, %q, and does not say which format that has", head.backing)
+			e.Fix = "say it with \"qemu-img rebase -u -f qcow2 -F FORMAT -b BASE IMAGE\""
+		}
+		return layer{}, e
+	}
+	return layer{img, head}, nil
 }
 
 // magic returns what the first bytes of r say about its format.
-func magic(r io.Reader) (string, error) {
+func magic(r io.ReaderAt) (string, error) {
 	head := make([]byte, 8)
-	n, err := io.ReadFull(r, head)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+	n, err := r.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
 		return "", err
 	}
 	for _, m := range magics {
@@ -114,35 +215,4 @@ func magic(r io.Reader) (string, error) {
 		}
 	}
 	return FormatRaw, nil
-}
-
-// imageInfo is the part of "qemu-img info --output=json" that is used (QEMU QMP
-// Reference Manual, ImageInfo).
-type imageInfo struct {
-	VirtualSize   int64  `json:"virtual-size"`
-	ActualSize    int64  `json:"actual-size"`
-	Backing       string `json:"backing-filename"`
-	FullBacking   string `json:"full-backing-filename"`
-	BackingFormat string `json:"backing-filename-format"`
-}
-
-// inspectQcow2 completes img. -U reads the image also while a guest writes to it.
-func (m *Manager) inspectQcow2(ctx context.Context, img Image) (Image, error) {
-	out, err := m.runner.Run(ctx, "info", "--output=json", "-U", "-f", FormatQcow2, "--", img.Path)
-	if err != nil {
-		return Image{}, err
-	}
-	var info imageInfo
-	if err := json.Unmarshal(out, &info); err != nil {
-		return Image{}, fmt.Errorf("what qemu-img says of it can't be read: %w", err)
-	}
-	img.Size, img.Allocated = info.VirtualSize, info.ActualSize
-	img.Base, img.BaseFormat = info.Backing, info.BackingFormat
-	if strings.HasPrefix(info.FullBacking, "/") { // else another protocol than plain files
-		img.Base = info.FullBacking
-		if _, err := os.Stat(img.Base); errors.Is(err, fs.ErrNotExist) {
-			return Image{}, &errors.Error{Kind: errors.ErrImageNotFound, Op: "find its base", Err: err}
-		}
-	}
-	return img, nil
 }

@@ -99,9 +99,12 @@ type Images interface {
 	// Overlay makes a qcow2 image whose unwritten parts are those of a base image,
 	// which is never written.
 	Overlay(ctx context.Context, spec storage.OverlaySpec) (storage.Image, error)
-	// Inspect checks that an image exists, has the stated format and can be read, and
-	// returns what it is.
-	Inspect(ctx context.Context, path, format string) (storage.Image, error)
+	// Usable checks that an image, and every one below it, exists, has the stated format,
+	// can be read, or written if write is true, and is used by nobody who minds. It returns
+	// them, the topmost first. Errors are a *storage.ImageError.
+	Usable(ctx context.Context, path, format string, write bool) ([]storage.Image, error)
+	// ISO makes a CD image. errors.ErrImageCreation; an existing file is never overwritten.
+	ISO(ctx context.Context, spec storage.ISOSpec) (storage.Image, error)
 	// Delete removes an image that this manager made; one that is already gone is no
 	// error, any other file is refused.
 	Delete(ctx context.Context, path string) error
@@ -133,6 +136,13 @@ type Guest interface {
 	// Release lets go of a guest without stopping it: connections are closed,
 	// goroutines end. After Done it only waits for them.
 	Release() error
+}
+
+// HelperWatcher is a [Guest] that has helpers, and notices when one ends.
+type HelperWatcher interface {
+	// LostHelpers tells each helper that ended before the guest did, with its Exit. It is
+	// never closed.
+	LostHelpers() <-chan Helper
 }
 
 // Channels of a guest, by the name [Guest].Dial takes.

@@ -75,7 +75,11 @@ func (r Runtime) clone() Runtime {
 	for name, list := range r.Forwards {
 		r.Forwards[name] = slices.Clone(list)
 	}
+	r.Captures = maps.Clone(r.Captures)
 	r.Helpers = slices.Clone(r.Helpers)
+	for i, h := range r.Helpers {
+		r.Helpers[i].Exit = clonePointer(h.Exit)
+	}
 	r.Disks = slices.Clone(r.Disks)
 	r.Exit = clonePointer(r.Exit)
 	return r

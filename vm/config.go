@@ -1,6 +1,9 @@
 package vm
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Config says what a VM is. The zero Config is a working VM: the default guest
 // (a small Linux with maqet's own init) on the kernel that is found, one CPU,
@@ -60,18 +63,20 @@ type Config struct {
 	TPM      *TPM      `json:"tpm,omitempty" yaml:"tpm,omitempty"`
 	Vsock    *Vsock    `json:"vsock,omitempty" yaml:"vsock,omitempty"`
 	// PVPanic adds QEMU's panic device, by which a kernel tells that it panicked without
-	// printing it.
+	// printing it: the VM is Failed, ReasonGuestPanic. A panic on the console is seen without.
 	PVPanic bool `json:"pvpanic,omitempty" yaml:"pvpanic,omitempty"`
 	// Tablet adds a USB tablet: a pointer with absolute positions, for qmp.Mouse and VNC.
+	// Debian's cloud kernel has no USB; see [Device].
 	Tablet bool `json:"tablet,omitempty" yaml:"tablet,omitempty"`
 	// GenerationID gives the guest a VM generation ID: a UUID, or "auto" for a new one at
 	// each start. A kernel that knows it reseeds its random generator when it changes.
+	// Machines q35 and pc of x86_64 only.
 	GenerationID string `json:"generation_id,omitempty" yaml:"generation_id,omitempty"`
 
 	// CloudInit is what cloud-init in the guest does at its first boot.
 	CloudInit *CloudInit `json:"cloud_init,omitempty" yaml:"cloud_init,omitempty"`
 	// Ignition is the path of an Ignition configuration, handed to the guest as the fw_cfg
-	// blob "opt/com.coreos/config".
+	// blob "opt/com.coreos/config", where Ignition looks for it on all three architectures.
 	Ignition string  `json:"ignition,omitempty" yaml:"ignition,omitempty"`
 	FwCfg    []FwCfg `json:"fw_cfg,omitempty" yaml:"fw_cfg,omitempty"`
 	SMBIOS   SMBIOS  `json:"smbios,omitzero" yaml:"smbios,omitempty"`
@@ -114,21 +119,24 @@ type Boot struct {
 	// Image, plain or compressed, for the others; "auto" finds one as described at package
 	// guest/kernel.
 	Kernel string `json:"kernel,omitempty" yaml:"kernel,omitempty"`
-	// Initrd is the path of an initial RAM disk. Empty, with a kernel and no disk
-	// that holds an image: the default guest's; "none": none.
+	// Initrd is the path of an initial RAM disk; "auto": the default guest's; "none": none.
+	// Empty: "auto", and "none" where a disk holds an image.
 	Initrd string `json:"initrd,omitempty" yaml:"initrd,omitempty"`
 	// Cmdline is appended to the kernel command line that maqet generates; an
 	// argument given here replaces a generated one of the same key.
 	Cmdline string `json:"cmdline,omitempty" yaml:"cmdline,omitempty"`
-	// Firmware is "bios" (SeaBIOS), "qboot", "uefi" (found by QEMU's firmware descriptors)
-	// or the path of a firmware image. Empty: what boots this kernel fastest; for a disk
+	// Firmware is "bios" (SeaBIOS), "qboot", "uefi" (found by QEMU's firmware descriptors,
+	// see its docs/interop/firmware.json) or the path of a firmware image. Empty: what boots this kernel fastest; for a disk
 	// what the machine has by itself, SeaBIOS on x86 and UEFI elsewhere.
 	Firmware string `json:"firmware,omitempty" yaml:"firmware,omitempty"`
 	// SecureBoot makes Firmware "uefi" one that starts only what is signed, with the keys
-	// of its vendor enrolled.
+	// of its vendor enrolled. It is for what comes from disks: edk2 of 2022 also starts a
+	// Kernel, which the host hands it, that it can't verify.
 	SecureBoot bool `json:"secure_boot,omitempty" yaml:"secure_boot,omitempty"`
 	// NVRAM is the path of the variables that a UEFI starts out with; each VM has a copy of
-	// its own, which is kept as Disk.Keep says by default. Empty: the firmware's own template.
+	// its own, which is kept as Disk.Keep says by default, and deleted with the VM. It must
+	// have the size of the firmware's own template, which Empty means. Another template
+	// makes another copy; the former one is there again with the former template.
 	NVRAM string `json:"nvram,omitempty" yaml:"nvram,omitempty"`
 	// Modules is a folder that holds lib/modules/VERSION for Kernel. Empty: beside the
 	// kernel, then the root folder. Only the default guest's initrd needs it.
@@ -172,8 +180,11 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil
 // UnmarshalText reads Go's form.
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a time: write a number and a unit, such as 30s or 1m30s", text)
+	}
 	*d = Duration(v)
-	return err
+	return nil
 }
 
 // Lifetime says what happens to a guest when the process that started it ends.

@@ -26,7 +26,7 @@ func TestTenMistakes(t *testing.T) {
 		Disks:    []vm.Disk{{Path: "a.qcow2", Base: "b.qcow2"}, {Name: "disk0", Path: "c"}},
 		Networks: []vm.Network{{MAC: "01:00:00:00:00:00", Forwards: []vm.Forward{{Port: 70000, Guest: 22}}}},
 		Devices:  []vm.Device{{Driver: "virtio-rng-pci,id=x"}},
-		Shares:   []vm.Share{{Path: "/srv"}},
+		Shares:   []vm.Share{{Path: "/srv", Type: "smb"}},
 		Timeouts: vm.Timeouts{Stop: -1},
 	}
 	err := cfg.Validate()
@@ -35,7 +35,7 @@ func TestTenMistakes(t *testing.T) {
 	require.ErrorIs(t, err, errors.ErrConfigValidation)
 	for _, field := range []string{"name", "arch", "accel", "memory", "lifetime", "cpu.count", "boot.cmdline",
 		"boot.files[etc/motd]", "disks[0]", "disks[1].name", "disks[1].format", "networks[0].mac",
-		"networks[0].forwards[0].port", "devices[0].driver", "shares[0]", "timeouts.stop"} {
+		"networks[0].forwards[0].port", "devices[0].driver", "shares[0].type", "timeouts.stop"} {
 		require.True(t, ce.Has(field), "%s in:\n%v", field, err)
 	}
 	for _, p := range ce.Problems {
@@ -91,35 +91,6 @@ func TestNames(t *testing.T) {
 	for _, name := range []string{"..", "../x", "a/b", "-x", ".x", "a,b", "a=b", "a b", "a\nb", "a\n", "a\x00", "ü",
 		strings.Repeat("x", 300), strings.Repeat("x", 64), "0190c6a2-7b4e-7cc0-a6ab-3f2a1d1e5c11"} {
 		require.ErrorIs(t, vm.Config{Name: name}.Validate(), errors.ErrConfigValidation, "%q", name)
-	}
-}
-
-func TestDiskRules(t *testing.T) {
-	for name, c := range map[string]struct {
-		disk vm.Disk
-		ok   bool
-	}{
-		"new":                   {vm.Disk{Size: vm.GiB}, true},
-		"in place":              {vm.Disk{Path: "a.qcow2"}, true},
-		"overlay":               {vm.Disk{Base: "a.img"}, true},
-		"larger overlay":        {vm.Disk{Base: "a.img", Size: vm.GiB}, true},
-		"iso":                   {vm.Disk{Path: "a.ISO", ReadOnly: true}, true},
-		"stated format":         {vm.Disk{Path: "/dev/vg/x", Format: "raw"}, true},
-		"nothing":               {vm.Disk{}, false},
-		"odd size":              {vm.Disk{Size: 1000}, false},
-		"negative":              {vm.Disk{Size: -512}, false},
-		"size in place":         {vm.Disk{Path: "a.img", Size: vm.GiB}, false},
-		"unknown format":        {vm.Disk{Path: "a"}, false},
-		"wrong format":          {vm.Disk{Path: "a", Format: "vmdk"}, false},
-		"read-only and new":     {vm.Disk{Size: vm.GiB, ReadOnly: true}, false},
-		"long serial":           {vm.Disk{Size: vm.GiB, Serial: strings.Repeat("x", 21)}, false},
-		"serial with a newline": {vm.Disk{Size: vm.GiB, Serial: "a\nb"}, false},
-		"interface":             {vm.Disk{Size: vm.GiB, Interface: "ide"}, false},
-		"name with a comma":     {vm.Disk{Size: vm.GiB, Name: "a,b"}, false},
-		"path with a newline":   {vm.Disk{Path: "a\n.img"}, false},
-	} {
-		err := vm.Config{Disks: []vm.Disk{c.disk}}.Validate()
-		require.Equal(t, c.ok, err == nil, "%s: %v", name, err)
 	}
 }
 

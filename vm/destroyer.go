@@ -129,7 +129,8 @@ func (d *destroyer) clear(ctx context.Context, inst Instance) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(backend.Clean(ctx, inst), d.m.images.release(ctx, inst.Runtime.Disks))
+	return errors.Join(backend.Clean(ctx, inst), d.m.images.release(ctx, inst.Runtime.Disks),
+		d.m.images.unseed(ctx, inst.ID), d.m.state.release(inst))
 }
 
 // kill ends a guest whose start failed, at once, and clears away what it left.
@@ -195,7 +196,7 @@ func (d *destroyer) removeLocked(ctx context.Context, inst Instance, o removeOpt
 	if o.deleteImages || inst.Config.lifetime() == Ephemeral {
 		drop = d.m.images.erase(ctx, inst)
 	}
-	if drop != nil {
+	if drop = errors.Join(drop, d.m.images.unseed(ctx, inst.ID), d.m.state.erase(inst)); drop != nil {
 		return errors.Wrap(errors.ErrVMLifecycle, "remove VM", inst.Name, drop)
 	}
 	err = d.m.states.remove(ctx, inst)

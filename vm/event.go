@@ -8,7 +8,7 @@ type Event struct {
 	ID     string
 	Name   string
 	From   State // empty when the VM was added
-	To     State // empty when the VM was removed
+	To     State // empty when the VM was removed; From, when only the Reason is new
 	Reason string
 	// Dropped is how many earlier events this watcher lost because it did not read;
 	// Get and List have the present truth.

@@ -34,6 +34,11 @@ func evidence(live *liveGuest) proof {
 	}
 	rt := live.guest.Runtime()
 	p.stderr, p.console = lastOf(rt.Stderr), lastOf(rt.Console)
+	for _, h := range rt.Helpers {
+		if text := lastOf(h.Log); text != "" {
+			p.stderr += "[" + h.Name + "]\n" + text
+		}
+	}
 	return p
 }
 

@@ -64,7 +64,7 @@ func (b *fakeBackend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest,
 	self, err := proc.Self()
 	require.NoError(b.t, err)
 	g := &fakeGuest{
-		b: b, id: spec.ID, spec: spec, client: qmp.NewClient(), done: make(chan struct{}),
+		b: b, id: spec.ID, spec: spec, client: qmp.NewClient(), done: make(chan struct{}), lost: make(chan vm.Helper, 1),
 		runtime: vm.Runtime{Process: vm.Process(self), Backend: "process", Accel: "tcg", Args: []string{"qemu"},
 			Console: filepath.Join(b.dir, spec.ID+".console"), Stderr: filepath.Join(b.dir, spec.ID+".stderr"), Disks: spec.Images},
 	}
@@ -127,7 +127,8 @@ type fakeGuest struct {
 	spec    vm.LaunchSpec
 	client  *qmp.Client
 	runtime vm.Runtime
-	shared  *fakeGuest // the first one, for those that were attached later
+	lost    chan vm.Helper // helpers that ended
+	shared  *fakeGuest     // the first one, for those that were attached later
 
 	mu      sync.Mutex
 	conns   []net.Conn
@@ -280,6 +281,8 @@ func (g *fakeGuest) Ladder() []vm.StopStep {
 	}
 }
 
+func (g *fakeGuest) LostHelpers() <-chan vm.Helper { return g.lost }
+
 func (g *fakeGuest) Done() <-chan struct{} { return g.done }
 
 func (g *fakeGuest) Exit() errors.ExitStatus {
@@ -307,16 +310,18 @@ func (g *fakeGuest) Release() error {
 // fakeBooter boots nothing; fakeImages makes no images.
 type fakeBooter struct {
 	resolve func(ctx context.Context) error
+	files   vm.BootFiles
 }
 
 func (b *fakeBooter) ResolveBoot(ctx context.Context, _ vm.Config) (vm.BootFiles, error) {
-	return vm.BootFiles{}, call(ctx, b.resolve)
+	return b.files, call(ctx, b.resolve)
 }
 
 type fakeImages struct {
 	mu      sync.Mutex
 	present map[string]bool
 	fail    string // path ending for which Create fails
+	isos    []storage.ISOSpec
 }
 
 func (f *fakeImages) Create(_ context.Context, s storage.CreateSpec) (storage.Image, error) {
@@ -339,13 +344,20 @@ func (f *fakeImages) Overlay(ctx context.Context, s storage.OverlaySpec) (storag
 	return f.Create(ctx, storage.CreateSpec{Path: s.Path, Format: storage.FormatQcow2})
 }
 
-func (f *fakeImages) Inspect(_ context.Context, path, format string) (storage.Image, error) {
+func (f *fakeImages) ISO(ctx context.Context, s storage.ISOSpec) (storage.Image, error) {
+	f.mu.Lock()
+	f.isos = append(f.isos, s)
+	f.mu.Unlock()
+	return f.Create(ctx, storage.CreateSpec{Path: s.Path, Format: storage.FormatRaw})
+}
+
+func (f *fakeImages) Usable(_ context.Context, path, format string, _ bool) ([]storage.Image, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.present[path] {
-		return storage.Image{}, errors.ErrImageNotFound
+		return nil, &storage.ImageError{Kind: errors.ErrImageNotFound, Path: path, Msg: "does not exist", Fix: "bring the image back"}
 	}
-	return storage.Image{Path: path, Format: format}, nil
+	return []storage.Image{{Path: path, Format: format}}, nil
 }
 
 func (f *fakeImages) Delete(_ context.Context, path string) error {

@@ -24,6 +24,7 @@ func TestGuestEndsByItself(t *testing.T) {
 	}{
 		{"poweroff", `{"guest":true,"reason":"guest-shutdown"}`, errors.ExitStatus{Known: true}, vm.Stopped, "guest-shutdown"},
 		{"quit by hand", `{"guest":false,"reason":"host-qmp-quit"}`, errors.ExitStatus{Known: true}, vm.Stopped, "host-qmp-quit"},
+		{"panic that QEMU tells of", `{"guest":true,"reason":"guest-panic"}`, errors.ExitStatus{Known: true}, vm.Failed, "guest-panic"},
 		{"killed", "", errors.ExitStatus{Known: true, Signal: "SIGKILL"}, vm.Failed, "qemu-exited: signal SIGKILL"},
 		{"crashed", "", errors.ExitStatus{Known: true, Code: 1}, vm.Failed, "qemu-exited: exit status 1"},
 	} {
@@ -31,6 +32,9 @@ func TestGuestEndsByItself(t *testing.T) {
 			b := newBench(t)
 			inst := b.start(t, vm.Config{Disks: []vm.Disk{{Size: vm.MiB}}})
 			g := b.backend.guest(inst.ID)
+			if c.reason == vm.ReasonGuestPanic {
+				g.event("GUEST_PANICKED", `{"action":"poweroff"}`)
+			}
 			if c.event != "" {
 				g.event("SHUTDOWN", c.event)
 			}
@@ -49,6 +53,41 @@ func TestGuestEndsByItself(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
+}
+
+// TestWatchdog: what the guest's watchdog did is the reason of the state that it led to, and
+// of no later one.
+func TestWatchdog(t *testing.T) {
+	t.Run("poweroff", func(t *testing.T) {
+		b := newBench(t)
+		inst := b.start(t, vm.Config{})
+		g := b.backend.guest(inst.ID)
+		g.event("WATCHDOG", `{"action":"poweroff"}`)
+		g.end(errors.ExitStatus{Known: true})
+		now := b.await(t, inst.ID)
+		require.Equal(t, vm.Failed, now.State)
+		require.Equal(t, vm.ReasonWatchdog, now.Reason)
+	})
+	t.Run("pause", func(t *testing.T) {
+		b := newBench(t)
+		inst := b.start(t, vm.Config{})
+		g := b.backend.guest(inst.ID)
+		for _, reason := range []string{vm.ReasonWatchdog, vm.ReasonPaused} {
+			if reason == vm.ReasonWatchdog {
+				g.event("WATCHDOG", `{"action":"pause"}`)
+			}
+			g.event("STOP", `{}`)
+			now, err := b.Wait(t.Context(), inst.ID, vm.Paused)
+			require.NoError(t, err)
+			require.Equal(t, reason, now.Reason)
+			g.event("RESUME", `{}`)
+			_, err = b.Wait(t.Context(), inst.ID, vm.Running)
+			require.NoError(t, err)
+		}
+		g.event("WATCHDOG", `{"action":"reset"}`)
+		g.end(errors.ExitStatus{Known: true, Code: 1})
+		require.Equal(t, "qemu-exited: exit status 1", b.await(t, inst.ID).Reason)
+	})
 }
 
 func TestPanicWhileRunning(t *testing.T) {

@@ -30,6 +30,7 @@ type seen struct {
 	version int64
 	name    string
 	state   State
+	reason  string
 }
 
 type watcher struct {
@@ -56,7 +57,7 @@ func (h *hub) watch(ctx context.Context, done func()) (<-chan Event, error) {
 	h.mu.Unlock()
 	list, err := h.store.List(ctx, Filter{})
 	for _, inst := range list {
-		w.known[inst.ID] = seen{inst.Version, inst.Name, inst.State}
+		w.known[inst.ID] = seen{inst.Version, inst.Name, inst.State, inst.Reason}
 	}
 	w.mu.Unlock()
 	if err != nil {
@@ -133,8 +134,8 @@ func (w *watcher) note(inst Instance) {
 	if w.buried[inst.ID] || ok && was.version >= inst.Version {
 		return
 	}
-	w.known[inst.ID] = seen{inst.Version, inst.Name, inst.State}
-	if ok && was.state == inst.State {
+	w.known[inst.ID] = seen{inst.Version, inst.Name, inst.State, inst.Reason}
+	if ok && was.state == inst.State && was.reason == inst.Reason {
 		return
 	}
 	w.push(Event{Time: inst.Changed, ID: inst.ID, Name: inst.Name, From: was.state, To: inst.State, Reason: inst.Reason})

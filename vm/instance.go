@@ -81,6 +81,8 @@ type Runtime struct {
 	// Forwards are those of Config.Networks, by the card's name, with the ports that
 	// were chosen on the host.
 	Forwards map[string][]Forward `json:"forwards,omitempty"`
+	// Captures are the files that get the packets of Config.Networks, by the card's name.
+	Captures map[string]string `json:"captures,omitempty"`
 	// Helpers are programs that run for the guest beside QEMU, and end with it.
 	Helpers []Helper `json:"helpers,omitempty"`
 	// Disks are the images the guest uses, in the order of Config.Disks; of disks in
@@ -90,18 +92,25 @@ type Runtime struct {
 	Exit *errors.ExitStatus `json:"exit,omitempty"`
 }
 
-// Helper is a program that runs for a guest beside QEMU, such as virtiofsd.
+// Helper is a program that runs for a guest beside QEMU, such as virtiofsd. A start whose
+// helper ends fails. One that ends later leaves the guest running without what it gave: a
+// share that hangs, a network that is silent. Then Exit is set, and Instance.Reason says so.
 type Helper struct {
 	Name    string  `json:"name"` // the program, and for what: "virtiofsd share0"
 	Process Process `json:"process"`
 	Log     string  `json:"log,omitempty"` // file with what it printed
+	// Exit says how it ended before its guest did; nil while it runs, and when it ended
+	// with the guest.
+	Exit *errors.ExitStatus `json:"exit,omitempty"`
 }
 
 // Image is a disk image that is ready for use.
 type Image struct {
 	Name   string `json:"name"` // the disk's name
-	Path   string `json:"path"`
+	Path   string `json:"path"` // empty: there is none, in an empty CD-ROM drive
 	Format string `json:"format"`
+	// Device is true when Path is a block device of the host.
+	Device bool `json:"device,omitempty"`
 	// Ephemeral images are deleted when the guest has stopped; the manager made them.
 	Ephemeral bool `json:"ephemeral,omitempty"`
 	// Owned images were made by the manager: deleted with the VM when that is asked.

@@ -180,13 +180,24 @@ func (s *start) images(ctx context.Context) (func(context.Context) error, error)
 	if err := s.backend.Clean(ctx, s.inst); err != nil {
 		return nil, err
 	}
-	images, undo, err := s.m.images.prepare(ctx, s.inst)
+	images, undoImages, err := s.m.images.prepare(ctx, s.inst)
 	if err != nil {
 		return nil, err
 	}
-	s.spec = LaunchSpec{ID: s.inst.ID, Config: s.inst.Config, Boot: boot, Images: images,
-		Plugged: s.inst.Plugged, Unplugged: s.inst.Unplugged}
-	return undo, nil
+	undo := func(ctx context.Context) error {
+		return errors.Join(s.m.images.unseed(ctx, s.inst.ID), undoImages(ctx))
+	}
+	seed, err := s.m.images.seed(ctx, s.inst)
+	if err != nil {
+		return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+	}
+	nvram, undoState, err := s.m.state.prepare(ctx, s.inst, boot.UEFI)
+	if err != nil {
+		return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+	}
+	s.spec = LaunchSpec{ID: s.inst.ID, Config: s.inst.Config, Boot: boot, Images: images, Seed: seed,
+		NVRAM: nvram, StateDir: s.m.state.path(s.inst.ID), Plugged: s.inst.Plugged, Unplugged: s.inst.Unplugged}
+	return func(ctx context.Context) error { return errors.Join(undoState(ctx), undo(ctx)) }, nil
 }
 
 func (s *start) launch(ctx context.Context) (func(context.Context) error, error) {
@@ -210,7 +221,23 @@ func (s *start) handshake(ctx context.Context) (func(context.Context) error, err
 	defer cancel()
 	ctx, stop := s.live.guard(ctx)
 	defer stop()
-	return nil, causeOf(ctx, s.live.guest.Connect(ctx))
+	if err := s.live.guest.Connect(ctx); err != nil {
+		return nil, causeOf(ctx, err)
+	}
+	return nil, causeOf(ctx, s.learn(ctx))
+}
+
+// learn records what only a QEMU that answers knows.
+func (s *start) learn(ctx context.Context) error {
+	rt := s.live.guest.Runtime()
+	if len(rt.Terminals) == 0 && len(rt.Forwards) == 0 {
+		return nil
+	}
+	next, err := s.m.states.amend(ctx, s.inst, func(i *Instance) { i.Runtime = rt })
+	if err == nil {
+		s.inst = next
+	}
+	return err
 }
 
 func (s *start) resume(ctx context.Context) (func(context.Context) error, error) {

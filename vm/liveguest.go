@@ -2,7 +2,6 @@ package vm
 
 import (
 	"context"
-	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,13 +11,6 @@ import (
 	"github.com/maqet/maqet/internal/tail"
 	"github.com/maqet/maqet/qmp"
 )
-
-// panicPattern is the line that Linux prints when it panics (kernel/panic.c), at the
-// beginning of a line, so that a guest that prints a log of another is not taken for one.
-var panicPattern = regexp.MustCompile(`(?m)^(?:\[[ \d.]+\] ?)?Kernel panic - not syncing.*`)
-
-// panicGrace is how long a guest that panicked may go on printing what it has to say.
-const panicGrace = 200 * time.Millisecond
 
 // liveGuest watches one guest and keeps its record true.
 type liveGuest struct {
@@ -43,6 +35,8 @@ type liveGuest struct {
 	cause  error         // why it is given up, if it is
 	doomed chan struct{} // closed when cause is set
 	why    string        // what QEMU said of its shutdown
+	panic  string        // what was seen of the guest's panic
+	barked string        // what its watchdog did last, and nothing has followed from yet
 
 	panicOnce sync.Once
 	told      chan struct{} // closed when QEMU's last events have been read
@@ -64,6 +58,9 @@ func (g *liveGuest) watch() {
 	sub := g.guest.QMP().Subscribe()
 	if path := g.guest.Runtime().Console; path != "" {
 		g.wg.Go(func() { g.listen(path) })
+	}
+	if w, ok := g.guest.(HelperWatcher); ok {
+		g.wg.Go(func() { g.attend(w.LostHelpers()) })
 	}
 	g.m.live.watching.Go(func() {
 		g.follow(sub)
@@ -131,7 +128,7 @@ func (g *liveGuest) drain(events <-chan qmp.Event) {
 func (g *liveGuest) event(ev qmp.Event) {
 	switch ev.Name {
 	case "STOP":
-		g.shift(Running, Paused, ReasonPaused)
+		g.shift(Running, Paused, g.pauseReason())
 	case "RESUME":
 		g.shift(Paused, Running, ReasonResumed)
 	case "SHUTDOWN":
@@ -146,6 +143,9 @@ func (g *liveGuest) event(ev qmp.Event) {
 		}
 	case "GUEST_PANICKED":
 		g.panicked("QEMU reports a panic of the guest: " + string(ev.Data))
+	case "WATCHDOG":
+		g.sign()
+		g.watchdog(ev)
 	case "VSERPORT_CHANGE":
 		g.sign()
 		var data struct {
@@ -207,39 +207,6 @@ func (g *liveGuest) listen(path string) {
 	}
 }
 
-// panicked gives the guest up: QEMU is ended after a moment in which the guest may
-// print the rest of its last words.
-func (g *liveGuest) panicked(line string) {
-	g.panicOnce.Do(func() { g.wg.Go(func() { g.giveUp(line) }) })
-}
-
-func (g *liveGuest) giveUp(line string) {
-	timer := time.NewTimer(panicGrace)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-g.ctx.Done():
-	case <-g.guest.Done():
-	}
-	g.mourn(line)
-	if g.ctx.Err() == nil {
-		strike(g.ctx, g.guest)
-	}
-}
-
-func (g *liveGuest) mourn(line string) {
-	g.doom(&errors.GuestError{Kind: errors.ErrGuestPanic, VM: g.name, Msg: strings.TrimSpace(line),
-		Console: lastOf(g.guest.Runtime().Console)})
-}
-
-// lastLook finds a panic that ended the guest before listen read of it: a kernel with
-// panic=-1 on its command line resets at once, and QEMU may end with that.
-func (g *liveGuest) lastLook() {
-	if line := panicPattern.FindString(lastOf(g.guest.Runtime().Console)); line != "" {
-		g.mourn(line)
-	}
-}
-
 // doom records why the guest is given up; the first reason counts.
 func (g *liveGuest) doom(cause error) {
 	g.mu.Lock()
@@ -289,6 +256,8 @@ func (g *liveGuest) epitaph() (State, string) {
 		return Failed, ReasonGuestPanic
 	case g.why == ReasonGuestShutdown:
 		return Stopped, ReasonGuestShutdown
+	case g.why == "" && g.barked == WatchdogPoweroff:
+		return Failed, ReasonWatchdog
 	case g.why != "" && exit.Signal == "":
 		return Stopped, g.why // "host-qmp-quit", "host-signal", "guest-reset", ...
 	default:

@@ -19,8 +19,8 @@ type Options struct {
 	Images   Images             // required
 	Booter   Booter             // required
 	Backends map[string]Backend // at least one; "process" is the one an empty Config.Backend means
-	// Dir holds the lock files (Dir/locks) and the images that are made (Dir/images).
-	// It is created with mode 0700. Required.
+	// Dir holds the lock files (Dir/locks), the images that are made (Dir/images), and UEFI
+	// variables and TPM secrets (Dir/state). It is created with mode 0700. Required.
 	Dir    string
 	Logger *slog.Logger // nil: nothing is logged
 }
@@ -39,6 +39,7 @@ type Manager struct {
 	locks  locks
 	live   *liveSet
 	images *imageKeeper
+	state  *stateKeeper
 
 	creator   *creator
 	lifecycle *lifecycle
@@ -78,7 +79,8 @@ func NewManager(o Options) (*Manager, error) {
 		store: o.Store, booter: o.Booter, backends: o.Backends, log: o.Logger,
 		self:   Process(self),
 		locks:  locks{dir: filepath.Join(o.Dir, "locks")},
-		images: &imageKeeper{images: o.Images, dir: filepath.Join(o.Dir, "images")},
+		images: &imageKeeper{images: o.Images, store: o.Store, dir: filepath.Join(o.Dir, "images")},
+		state:  &stateKeeper{dir: filepath.Join(o.Dir, "state")},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background()) // the Manager's life, ended by Close
 	m.states = newStateMachine(o.Store)

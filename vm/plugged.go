@@ -150,6 +150,7 @@ func (g *liveGuest) lookForDevices(inst Instance) {
 	for i, d := range inst.Config.Devices {
 		ids = append(ids, d.IDAt(i))
 	}
+	ids = append(ids, inst.Config.hardware()...)
 	if len(ids) == 0 {
 		return
 	}
@@ -162,13 +163,38 @@ func (g *liveGuest) lookForDevices(inst Instance) {
 	})
 }
 
+// unplugged reports whether a device of the configuration was removed while the VM ran.
+func (i Instance) unplugged(id string) bool { return slices.Contains(i.Unplugged, id) }
+
 func withoutDevice(list []qmp.Device, id string) []qmp.Device {
 	return slices.DeleteFunc(slices.Clone(list), func(d qmp.Device) bool { return d.ID == id })
+}
+
+// hardware returns the IDs of the devices that have fields of their own and can be taken
+// out of a guest whose machine lets go of them.
+func (c Config) hardware() (ids []string) {
+	for id, has := range map[string]bool{
+		DeviceRNG: c.RNG != nil, DeviceBalloon: c.Balloon != nil, DeviceWatchdog: c.Watchdog != nil,
+		DeviceTablet: c.Tablet, DeviceVsock: c.Vsock != nil,
+	} {
+		if has {
+			ids = append(ids, id)
+		}
+	}
+	for i, s := range c.Serials {
+		if s.Kind() == SerialVirtio {
+			ids = append(ids, s.NameAt(i))
+		}
+	}
+	return ids
 }
 
 // hasDevice reports whether the configuration has a device, disk or network card of that
 // name.
 func (c Config) hasDevice(id string) bool {
+	if slices.Contains(c.hardware(), id) {
+		return true
+	}
 	for i, d := range c.Devices {
 		if d.IDAt(i) == id {
 			return true

@@ -55,7 +55,7 @@ func ParseSize(s string) (Size, error) {
 	}
 	b := f * float64(factor)
 	if b != math.Trunc(b) {
-		return 0, fmt.Errorf("size %q is not a whole number of bytes", s)
+		return 0, fmt.Errorf("size %q is not a whole number of bytes: write a unit, such as 512M", s)
 	}
 	if b >= math.MaxInt64 {
 		return 0, fmt.Errorf("size %q is too large", s)

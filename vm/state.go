@@ -53,10 +53,12 @@ const (
 	ReasonGuestShutdown = "guest-shutdown" // the guest powered itself off
 	ReasonGuestReset    = "guest-reset"    // the guest reset itself where that ends QEMU
 	ReasonGuestPanic    = "guest-panic"
+	ReasonWatchdog      = "watchdog" // the guest's watchdog expired, whose action is to pause or to end QEMU
 	ReasonStopRequested = "stop-requested"
-	ReasonStopped       = "stopped"     // "stopped: STEP", by Stop
-	ReasonQEMUExited    = "qemu-exited" // "qemu-exited: STATUS"
-	ReasonOwnerDied     = "owner-died"  // the process that started an ephemeral guest ended
+	ReasonStopped       = "stopped"      // "stopped: STEP", by Stop
+	ReasonQEMUExited    = "qemu-exited"  // "qemu-exited: STATUS"
+	ReasonHelperEnded   = "helper-ended" // "helper-ended: NAME: STATUS", of a guest that goes on without
+	ReasonOwnerDied     = "owner-died"   // the process that started an ephemeral guest ended
 	ReasonHostRebooted  = "host-rebooted"
 	ReasonVanished      = "vanished" // recorded as live, but nothing of it runs
 )

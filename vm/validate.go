@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -33,11 +34,14 @@ func (c Config) Validate() error {
 	v.memory(c.Memory)
 	v.headroom(c)
 	v.boot(c.Boot)
+	v.firmware(c)
 	v.disks(c.Disks)
 	v.networks(c.Networks)
+	v.bootOrder(c)
 	v.shares(c.Shares)
 	v.devices(c)
 	v.hardware(c)
+	v.tpm(c.TPM)
 	v.serials(c.Serials)
 	v.display(c.Display)
 	v.cloudInit(c.CloudInit)
@@ -64,13 +68,18 @@ func (v *validator) oneOf(field, value string, allowed ...string) {
 	}
 }
 
-// text refuses what no option of QEMU and no file name can hold.
+// text refuses what no option of QEMU, or no file of a person's, holds: what is not UTF-8
+// would be another text in JSON.
 func (v *validator) text(field, value string) bool {
-	if strings.ContainsAny(value, "\x00\n\r") {
+	switch {
+	case strings.ContainsAny(value, "\x00\n\r"):
 		v.add(field, value, "has a line break or a NUL character", "remove it")
-		return false
+	case !utf8.ValidString(value):
+		v.add(field, value, "is not UTF-8", "write it in UTF-8, or rename the file")
+	default:
+		return true
 	}
-	return true
+	return false
 }
 
 func (v *validator) identity(c Config) {

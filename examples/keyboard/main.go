@@ -31,7 +31,7 @@ func run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, m.Close()) }() // whatever happens, nothing is left
 	fmt.Println("booting Linux with a VGA adapter, and its console on the screen")
 	g, err := m.Run(ctx, vm.Config{
-		Devices: []vm.Device{{Driver: "VGA"}},
+		Display: vm.Display{Adapter: vm.AdapterStd},
 		Boot:    vm.Boot{Cmdline: "console=tty0 console=ttyS0"},
 	})
 	if err != nil {

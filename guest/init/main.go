@@ -71,9 +71,14 @@ func run() error {
 	mods.readRules()
 	mods.loadForDevices("/sys", firstBuses("/sys"))
 	mountRest()
+	mountVariables(mods)
+	if err := mountShares(mods); err != nil {
+		return err
+	}
 	onlineMemory("/sys")
 	upLoopback()
-	configureNIC()
+	nets := newNetworks("/sys", params["maqet.net"])
+	nets.configure()
 
 	reaper := newReaper()
 	go reaper.run()
@@ -98,7 +103,7 @@ func run() error {
 		case e.action == "add" && e.subsystem == "input":
 			power.watchButtons()
 		case e.action == "add" && e.subsystem == "net":
-			configureNIC()
+			nets.configure()
 		case e.action == "add" && (e.subsystem == "cpu" || e.subsystem == "memory"):
 			online("/sys" + e.path)
 		}

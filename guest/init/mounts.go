@@ -41,12 +41,16 @@ func mountRest() {
 
 // kernelParams are the KEY=VALUE words of the kernel's command line.
 func kernelParams() map[string]string {
-	text, _ := os.ReadFile("/proc/cmdline")
 	params := map[string]string{}
-	for word := range strings.FieldsSeq(string(text)) {
+	for _, word := range kernelWords() {
 		if key, value, ok := strings.Cut(word, "="); ok {
 			params[key] = value
 		}
 	}
 	return params
+}
+
+func kernelWords() []string {
+	text, _ := os.ReadFile("/proc/cmdline")
+	return strings.Fields(string(text))
 }

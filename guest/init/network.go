@@ -2,8 +2,8 @@ package main
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"os"
-	"strings"
 	"syscall"
 	"unsafe"
 )
@@ -57,62 +57,38 @@ func linkUp(fd int, name string) error {
 // upLoopback brings lo up; the kernel gives it its addresses.
 func upLoopback() { withSocket(func(fd int) error { return linkUp(fd, "lo") }) }
 
-// What QEMU's user-mode network gives its only guest, whatever DHCP would say.
-var (
-	userNetAddr    = [4]byte{10, 0, 2, 15}
-	userNetMask    = [4]byte{255, 255, 255, 0}
-	userNetGateway = [4]byte{10, 0, 2, 2}
-)
-
-const userNetResolver = "nameserver 10.0.2.3\n"
-
-// configureNIC sets the first network card up for QEMU's user-mode network,
-// unless it is up. The guest has no DHCP client: that answer is always the same.
-func configureNIC() {
-	name := firstNIC()
-	if name == "" {
-		return
-	}
-	err := withSocket(func(fd int) error {
-		for _, step := range []struct {
-			request uintptr
-			ip      [4]byte
-		}{{syscall.SIOCSIFADDR, userNetAddr}, {syscall.SIOCSIFNETMASK, userNetMask}} {
-			r := newIfreq(name)
-			r.setIPv4(step.ip)
-			if err := ioctl(fd, step.request, unsafe.Pointer(r)); err != nil {
-				return err
+// setUp gives a card what the plan says, and brings it up.
+func setUp(name string, plan cardPlan) error {
+	return withSocket(func(fd int) error {
+		if plan.address.IsValid() {
+			mask := netip.PrefixFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), plan.address.Bits()).Masked().Addr()
+			for _, step := range []struct {
+				request uintptr
+				ip      netip.Addr
+			}{{syscall.SIOCSIFADDR, plan.address.Addr()}, {syscall.SIOCSIFNETMASK, mask}} {
+				r := newIfreq(name)
+				r.setIPv4(step.ip.As4())
+				if err := ioctl(fd, step.request, unsafe.Pointer(r)); err != nil {
+					return err
+				}
 			}
 		}
 		if err := linkUp(fd, name); err != nil {
 			return err
 		}
-		return addDefaultRoute(fd, userNetGateway)
+		if plan.gateway.IsValid() {
+			return addDefaultRoute(fd, plan.gateway.As4())
+		}
+		return nil
 	})
-	if err != nil {
-		say("network card " + name + ": " + err.Error())
-		return
-	}
-	if _, err := os.Stat("/etc/resolv.conf"); err != nil {
-		os.MkdirAll("/etc", 0o755)
-		os.WriteFile("/etc/resolv.conf", []byte(userNetResolver), 0o644)
-	}
 }
 
-// firstNIC returns the first card that is down.
-func firstNIC() string {
-	entries, _ := os.ReadDir("/sys/class/net")
-	for _, e := range entries {
-		dir := "/sys/class/net/" + e.Name()
-		if _, err := os.Stat(dir + "/device"); err != nil {
-			continue // not hardware
-		}
-		if strings.TrimSpace(readSmall(dir+"/operstate")) == "down" {
-			return e.Name()
-		}
-		return ""
+// setResolver makes a name server known, unless one is.
+func setResolver(server netip.Addr) {
+	if _, err := os.Stat("/etc/resolv.conf"); err != nil && server.IsValid() {
+		os.MkdirAll("/etc", 0o755)
+		os.WriteFile("/etc/resolv.conf", []byte("nameserver "+server.String()+"\n"), 0o644)
 	}
-	return ""
 }
 
 // rtentry is struct rtentry of <linux/route.h> on 64 bit.

@@ -80,3 +80,27 @@ func findPorts() map[string]string {
 	}
 	return ports
 }
+
+// portLinks is where programs look for ports by name; elsewhere udev makes the links
+// (systemd, rules.d/50-udev-default.rules).
+const portLinks = "/dev/virtio-ports"
+
+// linkPorts makes dir have a link with the name of each port, and none of ports that are
+// gone.
+func linkPorts(dir string, ports map[string]string) {
+	if len(ports) > 0 {
+		os.MkdirAll(dir, 0o755)
+	}
+	links, _ := os.ReadDir(dir)
+	for _, link := range links {
+		path := dir + "/" + link.Name()
+		if target, _ := os.Readlink(path); target != ports[link.Name()] {
+			os.Remove(path)
+		}
+	}
+	for name, target := range ports {
+		if !strings.Contains(name, "/") {
+			os.Symlink(target, dir+"/"+name) // fails where it is already
+		}
+	}
+}

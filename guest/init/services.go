@@ -23,7 +23,9 @@ type services struct {
 // serveNewPorts starts serving the ports that have appeared. It has one caller
 // at a time.
 func (s *services) serveNewPorts() {
-	for name, path := range findPorts() {
+	ports := findPorts()
+	linkPorts(portLinks, ports)
+	for name, path := range ports {
 		serve := s.servePort(name)
 		if serve == nil || s.served[path] {
 			continue

@@ -5,6 +5,7 @@ package initramfs
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
@@ -19,7 +20,7 @@ import (
 
 // layout is part of the cache key: it changes when the same Builder gives another
 // archive than before.
-const layout = "initramfs 1"
+const layout = "initramfs 2"
 
 // Builder says what goes into an initial RAM disk. It is a value that Build does not
 // change; it is safe to build several at once.
@@ -61,7 +62,7 @@ func (b Builder) Build(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return cache.File(ctx, artifact.Recipe{
-		Key:    layout + string(key),
+		Key:    fmt.Sprint(layout, required, onDemand, string(key)),
 		Suffix: ".cpio",
 		Make: func(ctx context.Context, w io.Writer, inputs *artifact.Inputs) error {
 			return b.write(ctx, w, inputs)

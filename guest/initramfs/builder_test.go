@@ -91,6 +91,7 @@ func TestModulesAndTheirOrder(t *testing.T) {
 			require.Equal(t, []string{
 				"virtio:d00000002v* " + dir + "virtio_blk.ko " + dir + "virtio_ring.ko " + dir + "virtio.ko " + dir + "virtio-rng.ko",
 				"virtio:d00000004v* " + dir + "virtio-rng.ko " + dir + "virtio_ring.ko " + dir + "virtio.ko",
+				"fs-extra " + dir + "extra.ko",
 				"platform:extra " + dir + "extra.ko",
 			}, strings.Split(strings.TrimSpace(got["etc/maqet/modules.alias"].text), "\n"))
 			require.Equal(t, string(fakeModule("depends=")), got[dir[1:]+"virtio_ring.ko"].text, "uncompressed")

@@ -27,13 +27,16 @@ var required = []string{"virtio_pci", "virtio_console"}
 var onDemand = []string{
 	"virtio_mmio",                                 // microvm
 	"virtio_blk", "virtio_scsi", "nvme", "sd_mod", // disks
-	"sr_mod", "ahci", // CDs, the default disk of q35
+	"sr_mod", "ahci", // CDs, the SATA disks of q35
+	"ata_piix",                // the IDE disks of pc
+	"xhci_pci", "usb_storage", // USB sticks
 	"virtio_net", "e1000", "e1000e", "af_packet", // network
 	"virtio_balloon", "virtio_mem", "virtio_rng", "virtio_input", "virtio_pmem",
 	"button", "gpio_keys", "evdev", // power button
+	"xhci_pci", "usbhid", "hid_generic", // USB tablet
 	"pvpanic_pci", "pvpanic_mmio", "i6300esb", "vmgenid",
 	"virtiofs", "9pnet_virtio", "9p", "vmw_vsock_virtio_transport",
-	"ext4", "crc32c_generic", "overlay", "loop", "isofs", "squashfs",
+	"ext4", "crc32c_generic", "overlay", "loop", "isofs", "squashfs", "efivarfs",
 }
 
 // addModules adds the modules and the files that list them.
@@ -100,8 +103,9 @@ func (b Builder) listAliases(x *index, name string, out *strings.Builder) error 
 		paths = append(paths, b.guestPath(m))
 	}
 	for _, alias := range driver.aliases {
-		// Names of devices on a bus have a colon; "fs-ext4" and the like are for modprobe.
-		if strings.Contains(alias, ":") && !strings.ContainsAny(alias, " \n") {
+		// Names of devices on a bus have a colon, those of file systems "fs-". Others are for
+		// modprobe.
+		if (strings.Contains(alias, ":") || strings.HasPrefix(alias, "fs-")) && !strings.ContainsAny(alias, " \n") {
 			out.WriteString(alias + " " + strings.Join(paths, " ") + "\n")
 		}
 	}

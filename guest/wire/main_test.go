@@ -62,6 +62,24 @@ func (f *fakeOps) SetTime(t time.Time) error {
 	return nil
 }
 
+// Dial echoes what comes; nobody listens on port 1.
+func (f *fakeOps) Dial(ctx context.Context, address string, connected func() error, from *In, to *Out) error {
+	if address == "127.0.0.1:1" {
+		return syscall.ECONNREFUSED
+	}
+	if address == "192.0.2.1:1" { // nobody answers
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	if err := connected(); err != nil {
+		return err
+	}
+	if _, err := to.ReadFrom(from); err != nil {
+		return err
+	}
+	return to.CloseWrite()
+}
+
 // socketPair returns the two ends of a unix stream socket.
 func socketPair(t testing.TB) (host, guest net.Conn) {
 	t.Helper()

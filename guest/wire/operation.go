@@ -21,11 +21,13 @@ const (
 	opStat
 	opReseed
 	opSetTime
+	opDial
 )
 
 var operationNames = [...]string{
 	opPing: "ping", opExec: "exec", opReadFile: "read file", opWriteFile: "write file", opPutTree: "put tree",
 	opGetTree: "get tree", opStat: "stat", opReseed: "reseed", opSetTime: "set time",
+	opDial: "dial",
 }
 
 func (o operation) String() string {

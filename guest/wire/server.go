@@ -29,6 +29,9 @@ type Operations interface {
 	Stat(path string) (FileInfo, error)
 	Reseed(seed []byte) error
 	SetTime(t time.Time) error
+	// Dial connects to a TCP address, "IP:PORT", calls connected, and passes bytes on until
+	// both sides have ended their direction.
+	Dial(ctx context.Context, address string, connected func() error, from *In, to *Out) error
 }
 
 // Serve answers hosts on conn, one session after another, until conn fails or
@@ -178,6 +181,11 @@ func (s *server) perform(st *stream, op operation, d *decoder) (reply []byte, er
 	case opSetTime:
 		t := d.time()
 		run = func() error { return s.ops.SetTime(t) }
+	case opDial:
+		address := d.string()
+		run = func() error {
+			return s.ops.Dial(st.ctx, address, func() error { return st.out[1].CloseWrite() }, in, out)
+		}
 	default:
 		return nil, fmt.Errorf("the guest does not know %s", op)
 	}

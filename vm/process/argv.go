@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/maqet/maqet/errors"
 )
@@ -25,12 +26,13 @@ type argument struct {
 // that each declares into. All others are unique.
 var repeatable = map[string]string{
 	"device": "device", "netdev": "netdev", "chardev": "chardev", "object": "object",
-	"blockdev": "node", "drive": "node", "mon": "mon",
+	"blockdev": "node", "drive": "node", "mon": "mon", "fw_cfg": "fw_cfg", "smbios": "smbios",
+	"global": "global",
 }
 
 // synonyms lists options that do what another one does: given with it, they collide.
 var synonyms = map[string]string{
-	"M": "machine", "enable-kvm": "accel", "no-kvm": "accel", "nographic": "display",
+	"M": "machine", "enable-kvm": "accel", "no-kvm": "accel", "nographic": "display", "watchdog-action": "action",
 }
 
 // refused lists options that would take QEMU out of this package's hands.
@@ -75,10 +77,39 @@ type props map[string]any
 // sorted, so that equal configurations have equal command lines.
 func inJSON(option, id, field string, p props) (argument, error) {
 	b, err := json.Marshal(p)
+	if err == nil {
+		err = expressible(map[string]any(p))
+	}
 	if err != nil {
 		return argument{}, fmt.Errorf("-%s %s: %w", option, id, err)
 	}
 	return argument{option: option, value: string(b), id: id, field: field}, nil
+}
+
+// expressible refuses texts that would be other ones in QEMU: Go's JSON replaces what is
+// not UTF-8, and QEMU's takes a NUL for two other bytes.
+func expressible(v any) error {
+	switch v := v.(type) {
+	case string:
+		if !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
+			return fmt.Errorf("%q is not UTF-8, or has a NUL character", v)
+		}
+	case props:
+		return expressible(map[string]any(v))
+	case map[string]any:
+		for key, value := range v {
+			if err := errors.Join(expressible(key), expressible(value)); err != nil {
+				return err
+			}
+		}
+	case []any:
+		for _, value := range v {
+			if err := expressible(value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // argv renders arguments.

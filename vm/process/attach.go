@@ -19,14 +19,21 @@ import (
 // while a pidfd holds it, so that it can't be swapped for another.
 func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (vm.Guest, error) {
 	rt := inst.Runtime
+	var cards []card // whose ports are not recorded
 	if rt.Process.PID == 0 {
-		rt = b.search(inst)
+		rt, cards = b.search(inst), cardsOf(inst.Config, inst.Unplugged)
 	}
-	p, err := hold(rt.Process, inst.ID)
+	p, err := hold(rt, inst.ID)
 	if err != nil {
 		return nil, errors.Wrap(errors.ErrVMNotRunning, "attach to VM", inst.Name, err)
 	}
 	g := newGuest(b, inst.Name, rt, p)
+	g.cards = cards
+	ports := portsOf(rt.Args)
+	if err := b.segments.join(ports); err != nil {
+		return nil, errors.Join(errors.Wrap(errors.ErrBackend, "join the segments of VM", inst.Name, err), g.Release())
+	}
+	g.ports = ports
 	if err := g.Connect(ctx); err != nil {
 		gone := g.proc.gone()
 		err = errors.Join(err, g.Release())
@@ -39,7 +46,8 @@ func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (vm.Guest, error
 }
 
 // hold opens a process and makes sure that it is the QEMU of this VM.
-func hold(id vm.Process, uuid string) (*process, error) {
+func hold(rt vm.Runtime, uuid string) (*process, error) {
+	id := rt.Process
 	if id.PID == 0 {
 		return nil, errors.New("no process of it is known")
 	}
@@ -54,7 +62,7 @@ func hold(id vm.Process, uuid string) (*process, error) {
 	if err != nil {
 		return nil, errors.Join(err, handle.Close())
 	}
-	return watch(handle), nil
+	return watch(handle, holdHelpers(rt.Helpers)...), nil
 }
 
 func hasUUID(args []string, uuid string) bool {
@@ -111,6 +119,11 @@ func (b *Backend) reconstruct(inst vm.Instance, id vm.Process, args []string) vm
 	for _, ch := range allChannels {
 		if path := socketPath(f.dir, ch); exists(path) {
 			rt.Sockets[ch] = path
+		}
+	}
+	for name, path := range ownSockets(inst.Config, f.dir) {
+		if exists(path) {
+			rt.Sockets[name] = path
 		}
 	}
 	if !inst.Config.Console.Disabled {

@@ -44,10 +44,13 @@ type Options struct {
 // Backend runs guests as child processes. It implements vm.Backend and is safe for
 // concurrent use.
 type Backend struct {
-	opts   Options
-	log    *slog.Logger
-	prober *prober
-	kvm    func() error // nil: KVM can run guests here; asked once
+	opts      Options
+	log       *slog.Logger
+	prober    *prober
+	virtiofsd *virtiofsdFinder
+	kvm       func() error // nil: KVM can run guests here; asked once
+
+	segments *segments
 
 	// forks starts what must end with this process, and does end with the thread that
 	// forked it.
@@ -92,8 +95,10 @@ func New(o Options) (*Backend, error) {
 			return nil, errors.Wrap(errors.ErrInvalidConfiguration, "create process backend", "", err)
 		}
 	}
-	b := &Backend{opts: o, log: o.Logger, children: map[*process]child{}, kvm: sync.OnceValue(checkKVM)}
-	b.prober = newProber(filepath.Join(o.CacheDir, "qemu"), func(cmd *exec.Cmd) error { return b.forks.run(cmd.Start) })
+	b := &Backend{opts: o, log: o.Logger, segments: newSegments(o.Logger), children: map[*process]child{}, kvm: sync.OnceValue(checkKVM)}
+	start := func(cmd *exec.Cmd) error { return b.forks.run(cmd.Start) }
+	b.virtiofsd = newVirtiofsdFinder(start)
+	b.prober = newProber(filepath.Join(o.CacheDir, "qemu"), start)
 	return b, nil
 }
 
@@ -203,7 +208,7 @@ func (b *Backend) Close() error {
 		errs = append(errs, p.close())
 	}
 	b.forks.stop()
-	return errors.Join(errs...)
+	return errors.Join(append(errs, b.segments.close())...)
 }
 
 // launching registers a launch, which Close waits for; done ends it.

@@ -14,7 +14,7 @@ import (
 // Clean implements vm.Backend. The record's folder counts besides the one that this
 // backend would use now: they differ when the runtime folder was changed.
 func (b *Backend) Clean(_ context.Context, inst vm.Instance) error {
-	err := b.removeSockets(b.vmDir(inst.ID))
+	err := errors.Join(dismiss(holdHelpers(inst.Runtime.Helpers)), b.removeSockets(b.vmDir(inst.ID)))
 	if recorded := inst.Runtime.Dir; recorded != "" && recorded != b.vmDir(inst.ID) {
 		err = errors.Join(err, b.removeSockets(recorded))
 	}
@@ -24,12 +24,12 @@ func (b *Backend) Clean(_ context.Context, inst vm.Instance) error {
 // removeSockets removes what this package made in a VM's runtime folder, and the
 // folder if nothing else is in it.
 func (b *Backend) removeSockets(dir string) error {
-	var names []string
-	for _, ch := range allChannels {
+	names := []string{linkSocket}
+	for _, ch := range socketNames() {
 		socket := filepath.Base(socketPath(dir, ch))
 		names = append(names, socket, filepath.Base(lockPath(socket)))
 	}
-	return removeFrom(dir, names)
+	return errors.Join(removePorts(dir), removeFrom(dir, append(names, blobNames(dir)...)))
 }
 
 // Erase implements vm.Backend.
@@ -45,7 +45,16 @@ func (b *Backend) Erase(ctx context.Context, inst vm.Instance) error {
 	return err
 }
 
-func removeLogs(dir string) error { return removeFrom(dir, []string{consoleLog, stderrLog}) }
+func removeLogs(dir string) error {
+	names := []string{consoleLog, stderrLog}
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if isHelperLog(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	return errors.Join(ignore(err, fs.ErrNotExist), removeFrom(dir, names))
+}
 
 // removeFrom removes these files of a folder, then the folder. A file of somebody else
 // in it stays, and so does the folder then.

@@ -22,7 +22,8 @@
 //
 // The backend makes the guest's sockets, and QEMU inherits them listening, so that
 // nobody ever waits for one to appear: four QMP monitors, and one socket each for the
-// first serial port, the agent and the streams of maqet's own init. QEMU serves one
+// first serial port, the agent, the streams of maqet's own init, and those further serial
+// ports that are to have one here. A display's socket QEMU makes itself. QEMU serves one
 // client a socket, so a client holds the lock file beside it; the lock ends with the
 // connection, or with the client's process. Three processes keep a monitor each;
 // those that come later share the fourth in turns, and miss the events between theirs.

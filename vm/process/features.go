@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,7 +26,7 @@ import (
 const probeTimeout = 15 * time.Second
 
 // probeSchema changes with the meaning of what is remembered.
-const probeSchema = 2
+const probeSchema = 3
 
 // features is what a QEMU binary says it can do.
 type features struct {
@@ -35,6 +36,8 @@ type features struct {
 	Aliases  map[string]string // "q35" -> "pc-q35-7.2"
 	KVM      bool              // built with KVM; not that the host has it
 	Sandbox  bool              // has -sandbox
+	AIO      []string          // what the option "aio" of block nodes takes
+	Devices  []string          // what -device takes, sorted
 }
 
 // probed is what is remembered of a binary, with what tells that it is still the same.
@@ -180,9 +183,15 @@ func query(ctx context.Context, conn net.Conn) (features, error) {
 	var target struct{ Arch string }
 	var kvm struct{ Present bool }
 	var options []struct{ Option string }
-	for command, into := range map[string]any{"query-machines": &machines, "query-target": &target,
-		"query-kvm": &kvm, "query-command-line-options": &options} {
-		raw, err := client.Execute(ctx, command, nil)
+	var devices []struct{ Name string }
+	var schema []schemaEnum
+	for command, into := range map[string]any{"query-machines": &machines, "query-target": &target, "query-kvm": &kvm,
+		"query-command-line-options": &options, "query-qmp-schema": &schema, "qom-list-types": &devices} {
+		var args any
+		if command == "qom-list-types" {
+			args = map[string]any{"implements": "device", "abstract": false}
+		}
+		raw, err := client.Execute(ctx, command, args)
 		if err != nil {
 			return f, err
 		}
@@ -197,10 +206,39 @@ func query(ctx context.Context, conn net.Conn) (features, error) {
 		}
 	}
 	f.Arch, f.KVM = target.Arch, kvm.Present
+	for _, d := range devices {
+		f.Devices = append(f.Devices, d.Name)
+	}
+	slices.Sort(f.Devices)
 	for _, o := range options {
 		f.Sandbox = f.Sandbox || o.Option == "sandbox"
 	}
+	f.AIO = aioOf(schema)
 	return f, nil
+}
+
+// schemaEnum is an enumeration in QEMU's description of its QMP (QEMU QMP Reference
+// Manual, SchemaInfoEnum).
+type schemaEnum struct {
+	Values  []string                // until QEMU 6.1; deprecated since
+	Members []struct{ Name string } // from 6.2
+}
+
+// aioOf returns the values of BlockdevAioOptions. The description hides the names of
+// types, so it is known by two of them.
+func aioOf(schema []schemaEnum) []string {
+	for _, e := range schema {
+		values := e.Values
+		if len(values) == 0 {
+			for _, m := range e.Members {
+				values = append(values, m.Name)
+			}
+		}
+		if slices.Contains(values, "threads") && slices.Contains(values, "native") {
+			return values
+		}
+	}
+	return nil
 }
 
 // socketPair returns two connected sockets: one to use, one for a child.

@@ -22,15 +22,18 @@ import (
 type guest struct {
 	b       *Backend
 	name    string
-	runtime vm.Runtime
 	proc    *process
 	control *control
+	display served // what Connect has to make secure
 
 	life    context.Context // ends with the process, and with Release
 	release context.CancelCauseFunc
 
-	mu    sync.Mutex
-	conns map[*channel]struct{} // those that are open, the control channel's among them
+	mu      sync.Mutex
+	runtime vm.Runtime            // but for Forwards and Terminals it never changes
+	cards   []card                // what Connect has still to set up
+	ports   []string              // of its cards, on segments that this process has joined for it
+	conns   map[*channel]struct{} // those that are open, the control channel's among them
 }
 
 var _ vm.Guest = (*guest)(nil)
@@ -58,8 +61,15 @@ func binaryOf(pid int) string {
 
 // Runtime implements vm.Guest.
 func (g *guest) Runtime() vm.Runtime {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	rt := g.runtime
 	rt.Args, rt.Disks, rt.Sockets = slices.Clone(rt.Args), slices.Clone(rt.Disks), maps.Clone(rt.Sockets)
+	rt.Helpers, rt.Captures, rt.Terminals = slices.Clone(rt.Helpers), maps.Clone(rt.Captures), maps.Clone(rt.Terminals)
+	rt.Forwards = maps.Clone(rt.Forwards)
+	for name, list := range rt.Forwards {
+		rt.Forwards[name] = slices.Clone(list)
+	}
 	return rt
 }
 
@@ -68,6 +78,9 @@ func (g *guest) QMP() qmp.Conn { return g.control }
 
 // Done implements vm.Guest.
 func (g *guest) Done() <-chan struct{} { return g.proc.done() }
+
+// LostHelpers implements vm.HelperWatcher.
+func (g *guest) LostHelpers() <-chan vm.Helper { return g.proc.lost }
 
 // Exit implements vm.Guest.
 func (g *guest) Exit() errors.ExitStatus {
@@ -94,6 +107,11 @@ func (g *guest) cause() error {
 	if last := lastLine(g.runtime.Stderr); last != "" {
 		text += ": " + last
 	}
+	for _, h := range g.proc.helpers {
+		if what := h.failure(); what != "" {
+			text += "; " + what
+		}
+	}
 	return errors.New(text)
 }
 
@@ -107,9 +125,31 @@ func lastLine(path string) string {
 }
 
 // Connect implements vm.Guest. QEMU greets before its devices exist; they do when Connect
-// returns.
+// returns, and its display asks for the password.
 func (g *guest) Connect(ctx context.Context) error {
-	return errors.Wrap(errors.ErrQMPConnection, "connect to QEMU", g.name, g.control.connect(ctx))
+	err := g.control.connect(ctx)
+	if err == nil {
+		err = g.settle(ctx)
+	}
+	return errors.Wrap(errors.ErrQMPConnection, "connect to QEMU", g.name, err)
+}
+
+// settle does what needs QEMU's devices, and learns what only QEMU knows.
+func (g *guest) settle(ctx context.Context) error {
+	if err := g.secureDisplay(ctx); err != nil {
+		return err
+	}
+	if err := g.setUpCards(ctx); err != nil {
+		return err
+	}
+	terminals, err := g.terminalsOf(ctx, g.runtime.Args)
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.runtime.Terminals = terminals
+	return nil
 }
 
 // Continue implements vm.Guest.
@@ -123,10 +163,11 @@ func (g *guest) Release() error {
 	g.release(net.ErrClosed)
 	errs := []error{g.control.Close()}
 	g.mu.Lock()
-	conns := slices.Collect(maps.Keys(g.conns))
+	conns, ports := slices.Collect(maps.Keys(g.conns)), g.ports
+	g.ports = nil
 	g.mu.Unlock()
 	for _, c := range conns {
 		errs = append(errs, c.Close())
 	}
-	return errors.Join(append(errs, g.b.letGo(g.proc))...)
+	return errors.Join(append(errs, g.b.letGo(g.proc), g.b.segments.leave(ports))...)
 }

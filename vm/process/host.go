@@ -22,6 +22,13 @@ type hostFacts struct {
 	machine string // the versioned name: an alias means another machine in another QEMU
 	accel   string
 	sandbox bool
+	// virtiofsd is looked for only where a share may need it.
+	virtiofsd virtiofsd
+	aio       []string // ways to do input and output on files that QEMU has: "threads", ...
+	devices   []string // what -device takes, sorted; nil: not known
+	vsock     error    // why the host can't serve vsock; nil: it can, or nobody asked
+	spice     error    // why this QEMU has no spice; nil: it has, or nobody asked
+	swtpm     string   // its path; empty: there is none, or none is needed
 }
 
 // microvm reports whether the machine is QEMU's microvm, which has no PCI bus: its
@@ -31,7 +38,7 @@ func (h hostFacts) microvm() bool { return h.machine == "microvm" }
 // pcie reports whether the machine is one whose root bus is PCI Express, which takes no
 // devices while it runs.
 func (h hostFacts) pcie() bool {
-	return strings.HasPrefix(h.machine, "pc-q35-") || h.virt()
+	return h.machine == "q35" || strings.HasPrefix(h.machine, "pc-q35-") || h.virt()
 }
 
 // virt reports whether the machine is QEMU's virt, which aarch64 has in versions and
@@ -57,7 +64,15 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 	if err != nil {
 		return h, err
 	}
-	h.sandbox = f.Sandbox
+	h.sandbox, h.aio, h.devices = f.Sandbox, f.AIO, f.Devices
+	if cfg.Vsock != nil {
+		h.vsock = checkVsock()
+	}
+	if cfg.Display.Type == vm.DisplaySpice {
+		if h.spice, err = b.prober.spice(ctx, h.binary); err != nil {
+			return h, err
+		}
+	}
 	if f.Arch != h.arch {
 		return h, &errors.ConfigError{VM: cfg.Name, Problems: []errors.Problem{{Field: "arch", Value: h.arch,
 			Message: h.binary + " emulates " + f.Arch, Fix: "set arch to that, or binary (or MAQET_QEMU) to another QEMU"}}}
@@ -70,6 +85,12 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 	if h.machine, err = machineOf(wanted, f); err != nil {
 		problems = append(problems, errors.Problem{Field: "machine", Value: wanted, Message: err.Error(),
 			Fix: "use one that " + h.binary + " -machine help lists"})
+	}
+	if slices.ContainsFunc(cfg.Shares, func(s vm.Share) bool { return s.Type != vm.Share9p }) {
+		h.virtiofsd = b.virtiofsd.find(ctx)
+	}
+	if cfg.TPM != nil {
+		h.swtpm = findSwtpm()
 	}
 	why := b.kvmProblem(h.arch, f)
 	switch {

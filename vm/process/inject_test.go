@@ -1,159 +1,179 @@
 package process
 
 import (
-	"encoding/binary"
+	"cmp"
 	"fmt"
-	"os"
+	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/maqet/maqet/storage"
+	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/vm"
 )
 
-// nasty are texts that end a value, or begin something else, in one of the languages
-// that a path or name passes through on its way into QEMU.
-var nasty = map[string]string{
-	"comma":     "a,b",
-	"option":    ",id=evil,readonly=on",
-	"commas":    "a,,b,",
-	"equals":    "file=x",
-	"quotes":    `a"b'c`,
-	"JSON":      `","driver":"null-co","x":"`,
-	"spaces":    " a  b ",
-	"unicode":   "über ☃",
-	"dash":      "-S",
-	"dashes":    "--daemonize",
-	"backslash": `a\b\n`,
-	"percent":   "100%s%n",
-	"shell":     "$(id)`id`;id",
-	"protocol":  "nbd:unix:x",
-	"json:":     `json:{"driver":"null-co"}`,
-	"colon":     "a:b",
-	"newline":   "a\nb",
-	"wildcard":  "*?[a]#!~",
-}
-
-// fakeKernel is a file that QEMU takes for a Linux kernel (Linux,
-// Documentation/arch/x86/boot.rst). It never runs.
-func fakeKernel(t *testing.T, path string) {
-	t.Helper()
-	image := make([]byte, 8192)
-	image[0x1f1] = 4 // sectors of set-up code
-	copy(image[0x202:], "HdrS")
-	binary.LittleEndian.PutUint16(image[0x206:], 0x0206) // protocol
-	image[0x211] = 1                                     // loaded high
-	binary.LittleEndian.PutUint32(image[0x22c:], 0x37ffffff)
-	binary.LittleEndian.PutUint32(image[0x238:], 2047) // longest command line
-	require.NoError(t, os.WriteFile(path, image, 0o600))
-}
-
-// TestNothingInjects asks a running QEMU what it made of nasty texts in each place that
-// a user's text can reach.
-func TestNothingInjects(t *testing.T) {
-	h := newHouse(t)
-	for name, text := range nasty {
-		t.Run(name, func(t *testing.T) { injection(t, h.dir, text, text) })
+// TestTextsAreData puts every nasty text into every field of a Config that holds text, found
+// by reflection. Each is refused by a problem that names the field, or the arguments differ
+// from those of a plain text by nothing but the text, whole, where the plain one was.
+func TestTextsAreData(t *testing.T) {
+	needQEMU(t) // for a link to it
+	dir := t.TempDir()
+	effects := map[string]bool{}
+	for n, f := range textFields() {
+		t.Run(f.path, func(t *testing.T) {
+			exception, _ := withoutReason(f.path)
+			for m, name := range slices.Sorted(maps.Keys(nasty)) {
+				effect, err := tryText(t, f, filepath.Join(dir, fmt.Sprint(n, "-", m)), nasty[name])
+				effects[exception] = effects[exception] || effect
+				if err != nil {
+					t.Errorf("%s, %q: %v", name, nasty[name], err)
+				}
+			}
+		})
 	}
-	t.Run("300 characters", func(t *testing.T) {
-		injection(t, h.dir, strings.Repeat("n", 300), strings.Repeat("d", 150)+"/"+strings.Repeat("f", 150))
-	})
-}
-
-// injection puts text into every field, and file into every path.
-func injection(t *testing.T, dir, text, file string) {
-	root := filepath.Join(dir, "files", strings.ReplaceAll(t.Name(), "/", "-"))
-	in := func(folder string) string {
-		path := filepath.Join(root, folder, file)
-		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
-		return path
-	}
-	b, err := New(Options{RuntimeDir: filepath.Join(dir, "run"), LogDir: in("logs"), CacheDir: probes})
-	require.NoError(t, err)
-	h := &house{t: t, b: b, dir: dir}
-	t.Cleanup(func() { require.NoError(t, b.Close()) })
-
-	serial := text[:min(20, len(text))]
-	spec := specOf(vm.Config{
-		Name: text,
-		Devices: []vm.Device{{ID: "port", Driver: "virtserialport",
-			Props: map[string]any{"name": text, "bus": "virtio-serial.0", "nr": 20}}},
-		Disks: []vm.Disk{{Path: in("raw"), Serial: serial}, {Base: in("base"), Serial: serial, Interface: "nvme"}},
-	})
-	spec.Boot = vm.BootFiles{Kernel: in("kernel"), Initrd: in("initrd"), Firmware: in("firmware"), Cmdline: []string{text}}
-	fakeKernel(t, spec.Boot.Kernel)
-	require.NoError(t, os.WriteFile(spec.Boot.Initrd, make([]byte, 512), 0o600))
-	require.NoError(t, os.WriteFile(spec.Boot.Firmware, make([]byte, 64<<10), 0o600))
-	for _, path := range []string{in("raw"), in("base")} {
-		require.NoError(t, os.WriteFile(path, make([]byte, 1<<20), 0o600))
-	}
-	images, err := storage.NewManager(storage.Options{Root: filepath.Join(root, "images")})
-	require.NoError(t, err)
-	overlay := filepath.Join(root, "images", file)
-	_, err = images.Overlay(t.Context(), storage.OverlaySpec{Path: overlay, Base: in("base"), BaseFormat: "raw"})
-	require.NoError(t, err)
-	spec.Images = []vm.Image{{Name: "disk0", Path: in("raw"), Format: "raw"}, {Name: "disk1", Path: overlay, Format: "qcow2"}}
-	before := filesBelow(t, dir)
-
-	g := h.launch(spec)
-	require.NoError(t, g.Connect(t.Context()), "%q", g.runtime.Args)
-	requireTaken(t, g, spec, text, serial)
-
-	logs := []string{filepath.Dir(g.runtime.Stderr), g.runtime.Console, g.runtime.Stderr}
-	for _, path := range filesBelow(t, dir) {
-		if strings.HasPrefix(path, g.runtime.Dir) || slices.Contains(logs, path) || slices.Contains(before, path) {
-			continue
+	for name, reason := range without {
+		if effects[name] {
+			t.Errorf("%s (%s) gets into QEMU's arguments now: delete its exception in without, and give it a site if it needs one", name, reason)
 		}
-		t.Errorf("a file that nobody asked for: %q", path)
 	}
-	open, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", g.runtime.Process.PID))
-	require.NoError(t, err)
-	require.True(t, slices.ContainsFunc(open, func(fd string) bool {
-		target, err := os.Readlink(fd)
-		return err == nil && target == g.runtime.Console
-	}), "the console's log is not open")
 }
 
-// requireTaken asks QEMU for each value.
-func requireTaken(t *testing.T, g *guest, spec vm.LaunchSpec, text, serial string) {
+// tryText tries one text in one field. effect is true when it gets into the arguments.
+func tryText(t *testing.T, f textField, dir, text string) (effect bool, err error) {
 	t.Helper()
-	require.Equal(t, text, ask[struct{ Name string }](t, g, "query-name", nil).Name)
-	require.Equal(t, spec.ID, ask[struct{ UUID string }](t, g, "query-uuid", nil).UUID)
-	property := func(path, name string) string {
-		return ask[string](t, g, "qom-get", map[string]string{"path": path, "property": name})
+	name, _ := withoutReason(f.path)
+	nastyPlan, value, refusal := planWith(t, f, dir, text)
+	if refusal != nil {
+		return false, namesField(refusal, f)
 	}
-	require.Equal(t, spec.Boot.Kernel, property("/machine", "kernel"))
-	require.Equal(t, spec.Boot.Initrd, property("/machine", "initrd"))
-	require.Equal(t, spec.Boot.Firmware, property("/machine", "firmware"))
-	require.Equal(t, "console=ttyS0 "+text, property("/machine", "append"))
-	require.Equal(t, text, property("/machine/peripheral/port", "name"))
-	require.Equal(t, serial, property("/machine/peripheral/disk0", "serial"))
-	require.Equal(t, serial, property("/machine/peripheral/disk1", "serial"))
+	plain := sites[f.path].plain
+	if plain == "" {
+		plain = "plain"
+	}
+	plainPlan, from, refusal := planWith(t, f, dir, plain)
+	switch {
+	case refusal != nil && name == "":
+		return false, fmt.Errorf("%q is accepted, and %q is refused: %w", value, from, refusal)
+	case refusal != nil:
+		return false, nil
+	}
+	if slices.Equal(argv(nastyPlan.args), argv(plainPlan.args)) {
+		if name == "" {
+			return false, errors.New("the text gets nowhere: give it a site, or a reason in without")
+		}
+		return false, nil
+	}
+	return true, sameBut(plainPlan.args, nastyPlan.args, from, value)
+}
 
-	nodes := map[string]string{}
-	var files []string
-	for _, n := range ask[[]struct {
-		NodeName string `json:"node-name"`
-		File     string `json:"file"`
-		ReadOnly bool   `json:"ro"`
-		Driver   string `json:"drv"`
-	}](t, g, "query-named-block-nodes", nil) {
-		nodes[n.NodeName] = n.File
-		files = append(files, n.File)
-		require.Contains(t, []string{"file", "raw", "qcow2"}, n.Driver)
+// planWith builds the arguments of a Config that has the text in one field.
+func planWith(t *testing.T, f textField, dir, text string) (plan *builder, value string, refusal error) {
+	t.Helper()
+	s := sites[f.path]
+	value = s.value(dir, text)
+	s.place(t, value)
+	var cfg vm.Config
+	f.set(&cfg, s.item, value)
+	if s.rest != nil {
+		s.rest(&cfg)
 	}
-	require.Equal(t, spec.Images[0].Path, nodes["file0"])
-	require.Equal(t, spec.Images[1].Path, nodes["file1"])
-	require.Contains(t, files, spec.Config.Disks[1].Base, "the base below the overlay")
+	fill(&cfg)
+	if err := cfg.Validate(); err != nil {
+		return nil, value, err
+	}
+	plan, err := build(specFrom(cfg), facts, paths)
+	return plan, value, err
+}
 
-	var channels []string
-	for _, c := range ask[[]struct{ Label string }](t, g, "query-chardev", nil) {
-		channels = append(channels, c.Label)
+// fill completes what a Config has for the sake of one text.
+func fill(cfg *vm.Config) {
+	cfg.Name = cmp.Or(cfg.Name, "vm") // else a random one
+	for i := range cfg.Disks {
+		if d := &cfg.Disks[i]; !d.HasImage() && d.Size == 0 {
+			d.Size = vm.MiB
+		}
 	}
-	slices.Sort(channels)
-	require.Equal(t, []string{"agent", "console", "qmp0", "qmp1", "qmp2", "qmp3"}, channels)
+	for i := range cfg.Devices {
+		if cfg.Devices[i].Driver == "" {
+			cfg.Devices[i].Driver = "virtio-rng-pci"
+		}
+	}
+}
+
+// specFrom is what a Manager makes of a Config, without looking for anything.
+func specFrom(cfg vm.Config) vm.LaunchSpec {
+	spec := specOf(cfg)
+	spec.ID = fixedID
+	spec.Boot = vm.BootFiles{Kernel: cfg.Boot.Kernel, Initrd: cfg.Boot.Initrd, Firmware: cfg.Boot.Firmware}
+	if cfg.Boot.Cmdline != "" {
+		spec.Boot.Cmdline = []string{cfg.Boot.Cmdline}
+	}
+	for i, d := range cfg.Disks {
+		img := vm.Image{Name: d.NameAt(i), Path: d.Path + d.Base, Format: vm.FormatRaw}
+		if img.Path == "" {
+			img.Path = "/images/" + strconv.Itoa(i)
+		}
+		spec.Images = append(spec.Images, img)
+	}
+	return spec
+}
+
+// namesField returns nil if the error is a problem of the field, or of what it is part of.
+func namesField(err error, f textField) error {
+	var bad *errors.ConfigError
+	if !errors.As(err, &bad) {
+		return fmt.Errorf("refused by something else than a problem: %w", err)
+	}
+	want := f.parent(sites[f.path].item)
+	for _, p := range bad.Problems {
+		if bad.Has(want) || strings.HasPrefix(want, p.Field+".") || strings.HasPrefix(want, p.Field+"[") || strings.HasPrefix(p.Field, want) {
+			return nil
+		}
+	}
+	return fmt.Errorf("no problem names %s: %w", want, err)
+}
+
+// TestTextFields: the fields are found, at any depth.
+func TestTextFields(t *testing.T) {
+	var found []string
+	for _, f := range textFields() {
+		found = append(found, f.path)
+		var cfg vm.Config
+		f.set(&cfg, 2, "text")
+		require.NotEqual(t, vm.Config{}, cfg, f.path)
+	}
+	for _, path := range []string{"name", "disks[].path", "networks[].forwards[].host", "devices[].props{key}", "devices[].props{value}",
+		"labels{key}", "cloud_init.users[].ssh_keys[]", "cloud_init.run[][]", "rng.source", "lifetime"} {
+		require.Contains(t, found, path)
+	}
+	for path := range sites {
+		require.Contains(t, found, path, "a site of no field")
+	}
+	for name := range without {
+		require.True(t, slices.ContainsFunc(found, func(path string) bool { n, _ := withoutReason(path); return n == name }), "an exception of no field: %s", name)
+	}
+}
+
+// TestSameBut: the comparison sees an injection.
+func TestSameBut(t *testing.T) {
+	json := func(text string) argument {
+		return argument{option: "device", value: `{"driver":"x","serial":"` + text + `"}`}
+	}
+	whole := func(text string) argument { return plain("kernel", "/k/"+text, "") }
+	pair := func(text string) argument {
+		return argument{option: "chardev", value: "file,id=x,path=" + text}
+	}
+	for _, form := range []func(string) argument{json, whole, pair} {
+		require.NoError(t, sameBut([]argument{form("plain")}, []argument{form("other")}, "plain", "other"))
+		require.Error(t, sameBut([]argument{form("plain")}, []argument{form("oth")}, "plain", "other"))
+		require.Error(t, sameBut([]argument{form("plain")}, []argument{form("other"), flag("S")}, "plain", "other"))
+	}
+	require.NoError(t, sameBut([]argument{pair("plain")}, []argument{pair("a,,b")}, "plain", "a,b"))
+	require.Error(t, sameBut([]argument{pair("plain")}, []argument{pair("a,b=c")}, "plain", "a,b=c"))
+	require.Error(t, sameBut([]argument{pair("plain")}, []argument{pair("a,append=on")}, "plain", "a,append=on"))
+	require.Error(t, sameBut([]argument{json("plain")}, []argument{json(`","x":"`)}, "plain", `","x":"`))
 }

@@ -38,26 +38,52 @@ func (b *Backend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest, err
 	if err != nil {
 		return nil, err
 	}
+	g, err := b.launch(ctx, plan)
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// launch starts what build planned.
+func (b *Backend) launch(ctx context.Context, plan *builder) (*guest, error) {
+	spec, host, f := plan.spec, plan.host, plan.files
+	ports := portsOf(plan.commandLine())
+	err := checkForwards(ctx, plan.cards())
+	if err == nil {
+		err = b.segments.join(ports)
+	}
+	if err != nil {
+		return nil, errors.Wrap(errors.ErrVMStart, "set up the network", spec.Config.Name, err)
+	}
 	p, err := b.spawn(ctx, plan, f)
 	if err != nil {
+		err = errors.Join(err, plan.removeCaptures(), b.segments.leave(ports))
 		return nil, errors.Wrap(errors.ErrVMStart, "launch "+host.binary, spec.Config.Name, err)
 	}
 	rt := vm.Runtime{
 		Process: p.identity(), Backend: Name, Accel: host.accel, Machine: host.machine,
 		Args: plan.commandLine(), Dir: f.dir, Stderr: f.stderr, Sockets: map[string]string{}, Disks: spec.Images,
+		Captures: plan.captures,
 	}
-	for _, ch := range plan.channels {
+	for _, ch := range plan.channels() {
 		rt.Sockets[ch] = socketPath(f.dir, ch)
 	}
+	for _, h := range p.helpers {
+		rt.Helpers = append(rt.Helpers, h.record())
+	}
+	nameSockets(rt.Sockets, spec.Config, f.dir)
 	if !spec.Config.Console.Disabled {
 		rt.Console = f.console
 	}
 	b.log.DebugContext(ctx, "QEMU launched", "vm", spec.Config.Name, "pid", rt.Process.PID, "args", rt.Args)
-	return newGuest(b, spec.Config.Name, rt, p), nil
+	g := newGuest(b, spec.Config.Name, rt, p)
+	g.display, g.ports, g.cards = plan.served, ports, plan.cards()
+	return g, nil
 }
 
-// spawn makes the folders, the logs and the sockets, and executes QEMU. When it fails
-// nothing that it made is left.
+// spawn makes the folders, the logs and the sockets, and executes the helpers and QEMU.
+// When it fails nothing that it made is left.
 func (b *Backend) spawn(ctx context.Context, plan *builder, f files) (p *process, err error) {
 	done, err := b.launching()
 	if err != nil {
@@ -70,19 +96,26 @@ func (b *Backend) spawn(ctx context.Context, plan *builder, f files) (p *process
 	if err := ownDir(f.dir); err != nil {
 		return nil, err
 	}
-	sockets, err := listen(f.dir, plan.channels)
+	sockets, err := listen(f.dir, plan.channels())
 	if err != nil { // perhaps the sockets of a guest that lives are in the way
 		return nil, errors.Join(err, removeFrom(f.dir, nil))
 	}
+	c := crew{b: b, ephemeral: plan.ephemeral()}
 	logs, err := openLogs(f)
+	var made []string
 	if err == nil {
-		fds := logs.stdio()
-		for _, s := range sockets {
-			fds = append(fds, s.file.Fd())
-		}
-		p, err = b.fork(plan, fds)
+		made, err = makeOutputs(plan.outputs)
 	}
-	err = errors.Join(err, closeListeners(sockets), logs.close())
+	if err == nil {
+		err = writeBlobs(plan.blobTexts)
+	}
+	if err == nil {
+		var fds []uintptr
+		if fds, err = c.equip(ctx, plan.inherited, sockets, f); err == nil {
+			p, err = b.fork(plan, append(logs.stdio(), fds...), c.helpers)
+		}
+	}
+	err = errors.Join(err, closeListeners(sockets), c.close(), logs.close())
 	if err == nil {
 		return p, nil
 	}
@@ -90,16 +123,28 @@ func (b *Backend) spawn(ctx context.Context, plan *builder, f files) (p *process
 		_ = p.signal(unix.SIGKILL) // an error means that it is gone
 		<-p.done()
 		err = errors.Join(err, b.letGo(p))
+	} else {
+		err = errors.Join(c.lastWords(err), dismiss(c.helpers))
 	}
-	return nil, errors.Join(err, b.removeSockets(f.dir), removeLogs(f.logDir))
+	return nil, errors.Join(err, b.removeSockets(f.dir), removeLogs(f.logDir), removeOutputs(made))
 }
 
-// fork executes QEMU in a session of its own, so that Ctrl-C at the terminal reaches
-// the owner only, which decides what becomes of its guests.
-func (b *Backend) fork(plan *builder, fds []uintptr) (*process, error) {
-	args := plan.commandLine()
+// fork executes QEMU and watches it together with its helpers.
+func (b *Backend) fork(plan *builder, fds []uintptr, helpers []*helper) (*process, error) {
+	handle, err := b.execute(plan.commandLine(), fds, plan.ephemeral())
+	if err != nil {
+		return nil, err
+	}
+	p := watch(handle, helpers...)
+	b.keep(p, child{ephemeral: plan.ephemeral(), dir: plan.files.dir})
+	return p, nil
+}
+
+// execute starts a program in a session of its own, so that Ctrl-C at the terminal reaches
+// the owner only, which decides what becomes of its guests. What is ephemeral ends with
+// this process.
+func (b *Backend) execute(args []string, fds []uintptr, ephemeral bool) (*proc.Handle, error) {
 	attr := &syscall.ProcAttr{Env: os.Environ(), Files: fds, Sys: &syscall.SysProcAttr{Setsid: true}}
-	ephemeral := plan.spec.Config.Lifetime != vm.Persistent
 	var pid int
 	exec := func() (err error) { pid, err = syscall.ForkExec(args[0], args, attr); return err }
 	var err error
@@ -118,9 +163,7 @@ func (b *Backend) fork(plan *builder, fds []uintptr) (*process, error) {
 		_, waitErr := unix.Wait4(pid, nil, 0, nil)
 		return nil, errors.Join(err, os.NewSyscallError("wait4", waitErr))
 	}
-	p := watch(handle)
-	b.keep(p, child{ephemeral: ephemeral, dir: plan.files.dir})
-	return p, nil
+	return handle, nil
 }
 
 // logs are the files that QEMU writes to, and what it reads as its stdin.

@@ -1,7 +1,6 @@
 package process
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -35,13 +34,7 @@ func (b *builder) serialBackend(d qmp.Device, field string) {
 	pairs := []string{"", "null", "id", d.ID}
 	switch {
 	case d.Serial.Socket != "":
-		// Building arguments takes no context, because it waits for nothing: a socket of this
-		// host answers at once, or refuses.
-		ctx, cancel := context.WithTimeout(context.Background(), socketTime)
-		defer cancel()
-		if err := d.Serial.Takes(ctx); err != nil {
-			b.problem(field+".serial.socket", d.Serial.Socket, "can't be used: "+err.Error(), "remove what is there, or the device "+d.ID)
-		}
+		b.takesSocket(field+".serial.socket", d.Serial.Socket, "remove what is there, or the device "+d.ID)
 		pairs = []string{"", "socket", "id", d.ID, "path", d.Serial.Socket, "server", "on", "wait", "off"}
 	case d.Serial.File != "":
 		pairs = []string{"", "file", "id", d.ID, "path", d.Serial.File, "append", "on"}

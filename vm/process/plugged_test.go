@@ -32,7 +32,12 @@ var recorded = []qmp.Device{
 // golden compares a command line with a file in testdata; see TestArgv.
 func golden(t *testing.T, name string, spec vm.LaunchSpec) {
 	t.Helper()
-	plan, err := build(spec, facts, paths)
+	goldenOn(t, name, spec, facts)
+}
+
+func goldenOn(t *testing.T, name string, spec vm.LaunchSpec, host hostFacts) {
+	t.Helper()
+	plan, err := build(spec, host, paths)
 	require.NoError(t, err)
 	got := strings.ReplaceAll(strings.Join(plan.commandLine(), "\n"), "\n-", "\n\n-") + "\n"
 	file := filepath.Join("testdata", name+".golden")

@@ -15,7 +15,7 @@ import (
 // errEnded is why what waits for something of a guest stops waiting.
 var errEnded = errors.New("its QEMU has ended")
 
-// process is a QEMU that is watched until it ends or is let go. Its methods are safe
+// process is a QEMU, or a helper of one, that is watched until it ends or is let go. Its methods are safe
 // for concurrent use.
 type process struct {
 	handle *proc.Handle
@@ -24,17 +24,27 @@ type process struct {
 	ended context.Context
 	exit  errors.ExitStatus // set before ended is done
 	wg    sync.WaitGroup
+	// helpers run for it and are gone before ended is done; those that end before it does
+	// are told to lost.
+	helpers   []*helper
+	lost      chan vm.Helper
+	attending sync.WaitGroup
 }
 
-// watch begins to watch the process of handle and owns handle from now on.
-func watch(handle *proc.Handle) *process {
+// watch begins to watch the process of handle and owns handle, and the helpers, from now
+// on. When the process ends it ends them.
+func watch(handle *proc.Handle, helpers ...*helper) *process {
 	ended, end := context.WithCancelCause(context.Background())
-	p := &process{handle: handle, ended: ended}
+	p := &process{handle: handle, ended: ended, helpers: helpers, lost: make(chan vm.Helper, len(helpers))}
+	for _, h := range helpers {
+		p.attending.Go(func() { p.attend(h) })
+	}
 	p.wg.Go(func() {
 		if p.handle.Wait(context.Background()) != nil {
 			return // let go
 		}
 		p.exit = exitStatus(p.handle.Reap())
+		_ = dismiss(p.helpers) // what did not end can only be looked for again, by Clean
 		end(errEnded)
 		_ = p.handle.Close() // of no more use; who was let go while it ran is not asked to
 	})
@@ -63,12 +73,16 @@ func (p *process) signal(sig unix.Signal) error {
 	return err
 }
 
-// close lets go of the process without ending it, and waits for the goroutine that
-// watched it.
+// close lets go of the process and its helpers without ending them, and waits for the
+// goroutines that watched them.
 func (p *process) close() error {
-	err := p.handle.Close()
+	errs := []error{p.handle.Close()}
 	p.wg.Wait()
-	return err
+	for _, h := range p.helpers {
+		errs = append(errs, h.close())
+	}
+	p.attending.Wait()
+	return errors.Join(errs...)
 }
 
 func (p *process) done() <-chan struct{} { return p.ended.Done() }

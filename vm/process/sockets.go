@@ -28,14 +28,33 @@ const virtioSerial = "virtio-serial"
 var allChannels = []string{
 	monitorName(0), monitorName(1), monitorName(2), monitorName(3),
 	vm.ChannelConsole, vm.ChannelAgent, vm.ChannelStream0, vm.ChannelStream1,
+	vm.DisplayVNC, vm.DisplaySpice,
+}
+
+// ownIDs are the IDs of what this backend adds to guests that need it, besides channels and
+// ports.
+var ownIDs = []string{
+	virtioSerial, scsiController, sataController, usbController, // what other devices are on
+	nodeCode, nodeNVRAM, // the flash memory of a UEFI
+	seedID,
 }
 
 // Reserved reports whether a device, a character device or a port of this backend's own
-// has that ID in its guests: the channels, the bus of the virtio ports, and the hot-plug
-// ports. A guest whose agent's channel is unplugged can't be reached any more.
+// has that ID in its guests: the channels, the controllers of virtio ports, disks and USB
+// devices, the hot-plug ports, the seed of cloud-init, and the flash memory of a UEFI. A
+// guest whose agent's channel is unplugged can't be reached any more.
 func Reserved(id string) bool {
 	_, port := portNumber(id)
-	return port || id == virtioSerial || slices.Contains(allChannels, id)
+	return port || slices.Contains(ownIDs, id) || slices.Contains(allChannels, id)
+}
+
+// socketNames are the names of all sockets that a VM's folder can have.
+func socketNames() []string {
+	names := slices.Clone(allChannels)
+	for i := range vm.MaxSerials {
+		names = append(names, serialSocket(i))
+	}
+	return names
 }
 
 func monitorName(i int) string { return fmt.Sprintf("qmp%d", i) }
@@ -53,7 +72,7 @@ func lockPath(socket string) string { return strings.TrimSuffix(socket, ".sock")
 
 // checkSocketPaths refuses a folder that is too deep for sockets.
 func checkSocketPaths(dir string) error {
-	for _, ch := range allChannels {
+	for _, ch := range socketNames() {
 		path := socketPath(dir, ch)
 		if len(path) > maxSocketPath {
 			return &errors.Error{Kind: errors.ErrInvalidConfiguration, Op: "place sockets",

@@ -30,15 +30,16 @@ type builder struct {
 
 	args     []argument
 	problems []errors.Problem
-	channels []string // in the order of their descriptors
+	// inherited are QEMU's descriptors from firstFD upward.
+	inherited []inherited
+	outputs   []string          // files that QEMU appends to, besides the console's
+	captures  map[string]string // files that were made for packets, by the card's name
+	blobTexts []blob            // files to make
+	served    served
 }
 
-// firstFD is the descriptor of the first inherited socket in QEMU, after stdin, stdout
-// and stderr.
-const firstFD = 3
-
-// build returns the arguments and the channels whose sockets QEMU inherits, from
-// descriptor firstFD upward. What is wrong comes as *errors.ConfigError.
+// build returns the arguments and what QEMU inherits. What is wrong comes as
+// *errors.ConfigError.
 func build(spec vm.LaunchSpec, host hostFacts, f files) (*builder, error) {
 	b := &builder{spec: spec, host: host, files: f}
 	b.identity()
@@ -52,6 +53,7 @@ func build(spec vm.LaunchSpec, host hostFacts, f files) (*builder, error) {
 	b.networks()
 	b.shares()
 	b.hardware()
+	b.tpm()
 	b.serials()
 	b.display()
 	b.seed()
@@ -98,11 +100,12 @@ func (b *builder) machine() {
 	cfg := b.spec.Config
 	memory := cmp.Or(cfg.Memory, vm.DefaultMemory)
 	machine := []string{"", b.host.machine}
-	if cfg.Template {
+	if cfg.Template || b.needsSharedMemory() {
 		machine = append(machine, "memory-backend", "mem")
-		b.json("object", "mem", "template", props{
+		b.json("object", "mem", "memory", props{
 			"qom-type": "memory-backend-memfd", "id": "mem", "size": int64(memory), "share": true})
 	}
+	machine = append(machine, b.flash()...)
 	if b.host.arch == "aarch64" && b.host.virt() {
 		machine = append(machine, "gic-version", gicVersion(b.host))
 	}
@@ -213,10 +216,14 @@ func (b *builder) boot() {
 		b.add(plain("initrd", boot.Initrd, "boot.initrd"))
 	}
 	cmdline := boot.Cmdline
+	if address := b.addresses(); address != "" && boot.Default {
+		cmdline = slices.Concat([]string{address}, cmdline)
+	}
 	if !b.spec.Config.Console.Disabled && !slices.ContainsFunc(cmdline, func(a string) bool { return strings.HasPrefix(a, "console=") }) {
 		// In front: what follows "--" is for init.
 		cmdline = slices.Concat([]string{"console=" + consoleDevice(b.host.arch)}, cmdline)
 	}
+	cmdline = slices.Concat(b.shareArgs(), cmdline)
 	b.add(plain("append", strings.Join(cmdline, " "), "boot.cmdline"))
 }
 
@@ -226,6 +233,11 @@ func readable(path string) error {
 	if !strings.ContainsRune(path, '/') {
 		return nil
 	}
+	return regularFile(path)
+}
+
+// regularFile reports why QEMU could not read a file.
+func regularFile(path string) error {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
 		err = errors.New("is not a regular file")
@@ -247,10 +259,15 @@ func consoleDevice(arch string) string {
 // chardev adds a socket that QEMU inherits listening. It is not waited for: the guest
 // runs whether somebody is connected or not.
 func (b *builder) chardev(channel string, more ...string) {
-	fd := strconv.Itoa(firstFD + len(b.channels))
-	b.channels = append(b.channels, channel)
-	pairs := append([]string{"", "socket", "id", channel, "fd", fd, "server", "on", "wait", "off"}, more...)
-	b.add(keyed("chardev", channel, "channel "+channel, pairs...))
+	b.listening(channel, channel, "channel "+channel, more...)
+}
+
+// listening adds a character device that is a socket of the VM's own folder, which QEMU
+// inherits.
+func (b *builder) listening(id, socket, field string, more ...string) {
+	fd := b.inherit(inherited{channel: socket})
+	pairs := append([]string{"", "socket", "id", id, "fd", fd, "server", "on", "wait", "off"}, more...)
+	b.add(keyed("chardev", id, field, pairs...))
 }
 
 func (b *builder) monitors() {
@@ -276,6 +293,7 @@ const (
 	agentPort   = "org.qemu.guest_agent.0"
 	streamPort0 = "org.maqet.stream.0"
 	streamPort1 = "org.maqet.stream.1"
+	ownPorts    = "org.maqet." // what names of this project's own begin with
 )
 
 // serialPorts are the virtio ports of the agent and, where maqet's own init is at the
@@ -291,10 +309,10 @@ func (b *builder) serialPorts() {
 	if len(ports) == 0 {
 		return
 	}
-	b.json("device", virtioSerial, "agent", props{"driver": b.virtio("serial"), "id": virtioSerial})
+	bus := b.virtioSerialBus("agent")
 	for _, p := range ports {
 		b.chardev(p[0])
-		b.json("device", p[0], "agent", props{"driver": "virtserialport", "bus": virtioSerial + ".0",
+		b.json("device", p[0], "agent", props{"driver": "virtserialport", "bus": bus,
 			"id": p[0], "chardev": p[0], "name": p[1]})
 	}
 }

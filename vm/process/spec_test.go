@@ -119,7 +119,7 @@ func TestCollisions(t *testing.T) {
 		{"-daemonize"}, {"--daemonize"}, {"-runas", "nobody"}, {"-run-with", "user=nobody"},
 		{"-device", "virtio-rng-pci,id=net0"}, {"-device", `{"driver":"virtio-rng-pci","id":"agent"}`}, {"-netdev", "user,id=net0"},
 		{"-chardev", "null,id=qmp0"}, {"-object", "rng-random,id=mem"}, {"-blockdev", "driver=null-co,node-name=disk0"},
-		{"-blockdev", `{"driver":"null-co","node-name":"file0"}`}, {"-drive", "id=disk0"},
+		{"-blockdev", `{"driver":"null-co","node-name":"disk0-file"}`}, {"-drive", "id=disk0"},
 		{"-device", "virtio-rng-pci,id=x", "-device", "virtio-rng-pci,id=x"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/maqet/maqet/errors"
+)
+
+// failure is an error as --json prints it.
+type failure struct {
+	Kind     string          `json:"kind"` // see kindOf
+	ExitCode int             `json:"exit_code"`
+	Message  string          `json:"message"`
+	Hint     string          `json:"hint,omitempty"`
+	VM       string          `json:"vm,omitempty"`
+	Problems []failedProblem `json:"problems,omitempty"` // of a configuration
+	Start    *failedStart    `json:"start,omitempty"`
+}
+
+type failedProblem struct {
+	Field   string `json:"field,omitempty"`
+	Value   string `json:"value,omitempty"`
+	Message string `json:"message"`
+	Fix     string `json:"fix,omitempty"`
+	File    string `json:"file,omitempty"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+}
+
+// failedStart is the evidence of a start that failed.
+type failedStart struct {
+	Step    string   `json:"step"`
+	Args    []string `json:"args,omitempty"`
+	Exit    string   `json:"exit,omitempty"`
+	Stderr  string   `json:"stderr,omitempty"`
+	Console string   `json:"console,omitempty"`
+}
+
+// finish prints err, if there is something to say, and returns the exit code.
+func (a *app) finish(cmd *cobra.Command, err error) int {
+	code := exitCode(cmd, err)
+	if err == nil || isA[*guestExit](err) {
+		return code
+	}
+	if !a.json {
+		fmt.Fprintln(a.err, "maqetctl:", err)
+		return code
+	}
+	data, _ := json.Marshal(map[string]failure{"error": describe(err, code)}) // of texts and numbers: can't fail
+	fmt.Fprintf(a.err, "%s\n", data)
+	return code
+}
+
+func describe(err error, code int) failure {
+	f := failure{Kind: kindOf(err), ExitCode: code, Message: err.Error()}
+	var general *errors.Error
+	if errors.As(err, &general) {
+		f.VM, f.Hint = general.VM, general.Hint
+	}
+	var state *errors.TransitionError
+	if errors.As(err, &state) {
+		f.VM, f.Hint = state.VM, state.Hint
+	}
+	var config *errors.ConfigError
+	if errors.As(err, &config) {
+		f.VM = config.VM
+		for _, p := range config.Problems {
+			f.Problems = append(f.Problems, failedProblem(p))
+		}
+	}
+	var start *errors.StartError
+	if errors.As(err, &start) {
+		f.VM = start.VM
+		f.Start = &failedStart{Step: start.Step, Args: start.Args, Stderr: start.Stderr, Console: start.Console}
+		if start.Exit != nil {
+			f.Start.Exit = start.Exit.String()
+		}
+	}
+	return f
+}
+
+// kindOf names the sort of failure: the name of a kind of package errors, or Usage,
+// Denied, Interrupted, Timeout, NotFound, Exists, or Failure for what is none of these.
+func kindOf(err error) string {
+	switch exitOf(err) {
+	case exitInterrupted:
+		return "Interrupted"
+	case exitUsage:
+		return "Usage"
+	}
+	if isA[*deniedError](err) {
+		return "Denied"
+	}
+	kind := errors.KindOf(err)
+	var start *errors.StartError
+	if errors.As(err, &start) { // why says more than that
+		if why := errors.KindOf(start.Err); why != nil {
+			kind = why
+		}
+	}
+	if kind != nil && kind != errors.ErrMaqet {
+		return kind.Name()
+	}
+	switch exitOf(err) {
+	case exitTimeout:
+		return "Timeout"
+	case exitNotFound:
+		return "NotFound"
+	case exitExists:
+		return "Exists"
+	}
+	return "Failure"
+}
+
+// asksForJSON reports whether --json is among the arguments, for when they could not be
+// read.
+func asksForJSON(args []string) bool {
+	if end := slices.Index(args, "--"); end >= 0 {
+		args = args[:end]
+	}
+	return slices.Contains(args, "--json") || slices.Contains(args, "--json=true")
+}

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestRun runs a VM for one command, with a bar on the terminal while it starts.
+func TestRun(t *testing.T) {
+	c := newTool(t)
+	s := c.atTerminal(t, "run", "-n", "once", "--", "sh", "-c", "echo in the guest; exit 3")
+	s.shows("once")
+	s.shows("ready ")
+	s.shows("in the guest")
+	require.Equal(t, 3, s.proc.wait().code)
+	require.Empty(t, c.run("ls", "-q").ok(t))
+	c.requireNothingLeft()
+}
+
+// TestRunInterrupted leaves nothing, whenever it is interrupted.
+func TestRunInterrupted(t *testing.T) {
+	c := newTool(t)
+	watch := c.begin(nil, "watch", "--json")
+	p := c.begin(nil, "run", "-n", "once")
+	watch.said(`"to":"starting"`)
+	p.interrupt()
+	require.Equal(t, exitInterrupted, p.wait().code)
+	watch.said(`"reason":"`)
+	watch.interrupt()
+	watch.wait()
+	require.Empty(t, c.run("ls", "-q").ok(t))
+	c.requireNothingLeft()
+}

@@ -1,0 +1,158 @@
+package guest
+
+import (
+	"context"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+
+	"github.com/maqet/maqet/errors"
+)
+
+// session runs one program to its end. When ctx ends, or what takes its output fails, the
+// program is killed; OpenSSH does that since 7.9.
+func (w *sshWay) session(ctx context.Context, cmd Command) (exit, error) {
+	s, err := w.client.NewSession()
+	if err != nil {
+		return exit{}, err
+	}
+	defer func() { _ = s.Close() }() // an error means that it has ended
+	pipes, err := openPipes(s)
+	if err != nil {
+		return exit{}, err
+	}
+	if err := s.Start(commandLine(agentArgs(cmd))); err != nil {
+		return exit{}, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var copies sync.WaitGroup
+	copies.Go(func() { copyOutput(cmd.Stdout, pipes.stdout, cancel) })
+	copies.Go(func() { copyOutput(cmd.Stderr, pipes.stderr, cancel) })
+	go feed(ctx, pipes.stdin, cmd.Stdin, cancel) // ends with the Read that is under way, like os/exec's
+	stop := context.AfterFunc(ctx, func() {
+		_ = s.Signal(ssh.SIGKILL)
+		_ = s.Close()
+	})
+	err = s.Wait()
+	copies.Wait()
+	if !stop() {
+		return exit{}, context.Cause(ctx)
+	}
+	return exitOf(err)
+}
+
+type sessionPipes struct {
+	stdin          io.WriteCloser
+	stdout, stderr io.Reader
+}
+
+func openPipes(s *ssh.Session) (p sessionPipes, err error) {
+	if p.stdin, err = s.StdinPipe(); err != nil {
+		return p, err
+	}
+	if p.stdout, err = s.StdoutPipe(); err != nil {
+		return p, err
+	}
+	p.stderr, err = s.StderrPipe()
+	return p, err
+}
+
+// copyOutput copies until the program has ended. An error of the pipe is its end.
+func copyOutput(to io.Writer, from io.Reader, fail context.CancelCauseFunc) {
+	out := &failing{to: to, fail: fail}
+	_, _ = io.Copy(out, from)
+	_, _ = io.Copy(io.Discard, from) // so that the program is not held up until it is killed
+}
+
+// failing reports the error of a writer, as opposed to that of what it is fed from.
+type failing struct {
+	to   io.Writer
+	fail context.CancelCauseFunc
+}
+
+func (f *failing) Write(p []byte) (int, error) {
+	n, err := f.to.Write(p)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		f.fail(err)
+	}
+	return n, err
+}
+
+// feed copies the input. One that can't be read is not the end of the input: the program
+// must not take it for that.
+func feed(ctx context.Context, to io.WriteCloser, from io.Reader, fail context.CancelCauseFunc) {
+	if from != nil {
+		in := &observed{from: contextReader{ctx, from}}
+		_, _ = io.Copy(to, in) // a program that reads no more has ended, or will tell
+		if in.err != nil {
+			fail(in.err)
+			return
+		}
+	}
+	_ = to.Close()
+}
+
+// observed keeps the error of a reader.
+type observed struct {
+	from io.Reader
+	err  error
+}
+
+func (o *observed) Read(p []byte) (int, error) {
+	n, err := o.from.Read(p)
+	if err != nil && err != io.EOF {
+		o.err = err
+	}
+	return n, err
+}
+
+// gate lets nothing through once it is shut: a call that was cancelled has returned, and
+// its writers are the caller's again. A Write that is under way then is not waited for.
+type gate struct {
+	to   io.Writer
+	shut atomic.Bool
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	if g.shut.Load() {
+		return len(p), nil
+	}
+	return g.to.Write(p)
+}
+
+// exitOf is how a program ended, of what Session.Wait says.
+func exitOf(err error) (exit, error) {
+	var ended *ssh.ExitError
+	var missing *ssh.ExitMissingError
+	switch {
+	case err == nil:
+		return exit{}, nil
+	case errors.As(err, &ended) && ended.Signal() != "":
+		return exit{code: -1, signal: int(unix.SignalNum("SIG" + ended.Signal()))}, nil
+	case errors.As(err, &ended):
+		return exit{code: ended.ExitStatus()}, nil
+	case errors.As(err, &missing):
+		return exit{}, lost(err)
+	}
+	return exit{}, err
+}
+
+// commandLine is args for the user's shell, which ssh servers give commands to: each one in
+// single quotes, in which a shell finds nothing to replace. By exec the shell becomes the
+// program, so that signals reach that.
+func commandLine(args []string) string {
+	var line strings.Builder
+	line.WriteString("exec")
+	for _, a := range args {
+		line.WriteString(" '" + strings.ReplaceAll(a, "'", `'\''`) + "'")
+	}
+	return line.String()
+}

@@ -1,0 +1,184 @@
+package vm
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/storage"
+)
+
+// imageCheck looks at all images that a start needs, before any is made, and collects
+// what is wrong with them.
+type imageCheck struct {
+	*imageKeeper
+	inst     Instance
+	problems []errors.Problem
+	uses     []imageUse
+}
+
+// imageUse is a file that a disk needs: its image, or one below it.
+type imageUse struct {
+	disk  int    // whose; plugged disks count on
+	field string // of the disk's image
+	path  string
+	write bool
+	info  os.FileInfo // nil: it can't be told from other paths of the same file
+}
+
+// plannedImage is the image of a disk, which may have to be made yet.
+type plannedImage struct {
+	Image
+	missing bool
+}
+
+// check returns an image for each of the configuration's disks, in order. What is wrong
+// with those that are there comes as *errors.ConfigError.
+func (k *imageKeeper) check(ctx context.Context, inst Instance) ([]plannedImage, error) {
+	c := &imageCheck{imageKeeper: k, inst: inst}
+	plan := make([]plannedImage, len(inst.Config.Disks))
+	for i, d := range inst.Config.Disks {
+		plan[i].Name = d.NameAt(i)
+		if inst.unplugged(d.NameAt(i)) || d.emptyTray() { // its image may be gone, and is not needed
+			continue
+		}
+		if err := c.disk(ctx, i, d, &plan[i]); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.plugged(ctx); err != nil {
+		return nil, err
+	}
+	c.shared()
+	if len(c.problems) > 0 {
+		return nil, &errors.ConfigError{Kind: errors.ErrInvalidConfiguration, VM: inst.Name, Problems: c.problems}
+	}
+	return plan, nil
+}
+
+// disk checks what is there of one disk.
+func (c *imageCheck) disk(ctx context.Context, i int, d Disk, img *plannedImage) error {
+	field := fmt.Sprintf("disks[%d]", i)
+	switch {
+	case d.Path != "":
+		field += ".path"
+	case d.Base != "":
+		field += ".base"
+	}
+	if d.inPlace() {
+		layers, err := c.image(ctx, i, field, "", d.Path+d.Base, d.ImageFormat(), !d.IsReadOnly())
+		if len(layers) > 0 {
+			img.Path, img.Format, img.Device = layers[0].Path, layers[0].Format, layers[0].Device
+		}
+		return err
+	}
+	img.Path, img.Format, img.Owned = c.pathOf(c.inst.ID, img.Name), FormatQcow2, true
+	if img.Ephemeral = !d.keeps(c.inst.Config.lifetime()); !img.Ephemeral {
+		layers, err := c.images.Usable(ctx, img.Path, FormatQcow2, true)
+		if err == nil || !isMissing(err, img.Path) {
+			return c.found(ctx, i, field, "", img.Path, true, layers, err)
+		}
+	}
+	img.missing = true
+	if d.Base == "" {
+		return nil
+	}
+	_, err := c.image(ctx, i, field, "", d.Base, d.ImageFormat(), false)
+	return err
+}
+
+// plugged checks the images of disks that were plugged while the VM ran. QEMU would find
+// a missing one as well, but end without saying what to do.
+func (c *imageCheck) plugged(ctx context.Context) error {
+	for i, d := range c.inst.Plugged {
+		if d.Disk == nil {
+			continue
+		}
+		_, err := c.image(ctx, len(c.inst.Config.Disks)+i, fmt.Sprintf("plugged[%d].disk.path", i),
+			"or take disk "+d.ID+" out with qmp.Manager.RemoveDevice", d.Disk.Path, d.Disk.Format, !d.Disk.ReadOnly)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// image checks an image that has to be there. An error is one of the check itself.
+func (c *imageCheck) image(ctx context.Context, disk int, field, otherwise, path, format string, write bool) ([]storage.Image, error) {
+	layers, err := c.images.Usable(ctx, path, format, write)
+	return layers, c.found(ctx, disk, field, otherwise, path, write, layers, err)
+}
+
+// found notes what Usable said of an image.
+func (c *imageCheck) found(ctx context.Context, disk int, field, otherwise, path string, write bool, layers []storage.Image, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		p := errors.Problem{Field: field, Value: path, Message: err.Error(), Err: err}
+		var bad *storage.ImageError
+		if errors.As(err, &bad) {
+			p.Message, p.Fix = bad.Problem(func(pid int) string { return c.nameOf(ctx, pid) }), bad.Fix
+			if len(bad.Chain) > 1 {
+				p.Message = fmt.Sprintf("stands on %q, which %s", bad.Path, p.Message)
+			}
+		}
+		if otherwise != "" {
+			p.Fix += ", " + otherwise
+		}
+		c.problems = append(c.problems, p)
+		return nil
+	}
+	for i, l := range layers {
+		use := imageUse{disk: disk, field: field, path: l.Path, write: write && i == 0}
+		if use.info, err = os.Stat(l.Path); err != nil {
+			use.info = nil
+		}
+		c.uses = append(c.uses, use)
+	}
+	return nil
+}
+
+// shared finds files that one disk writes and another one needs, too.
+func (c *imageCheck) shared() {
+	for i, b := range c.uses {
+		for _, a := range c.uses[:i] {
+			if a.disk == b.disk || !a.write && !b.write || !a.same(b) {
+				continue
+			}
+			c.problems = append(c.problems, errors.Problem{Field: b.field, Value: b.path,
+				Message: "is also used by " + a.field + ", and one of them writes to it",
+				Fix:     "give each disk an image of its own, or an overlay (base instead of path)"})
+			break
+		}
+	}
+}
+
+func (u imageUse) same(o imageUse) bool {
+	return u.path == o.path || u.info != nil && o.info != nil && os.SameFile(u.info, o.info)
+}
+
+// nameOf says which VM a process is, "" if it is none of ours.
+func (c *imageCheck) nameOf(ctx context.Context, pid int) string {
+	list, err := c.store.List(ctx, Filter{})
+	if err != nil {
+		return ""
+	}
+	for _, inst := range list {
+		if inst.State.Live() && inst.Runtime.Process.PID == pid {
+			return fmt.Sprintf("VM %q", inst.Name)
+		}
+	}
+	return ""
+}
+
+// isMissing reports whether err says that there is no image at path itself. One whose base
+// is gone is there.
+func isMissing(err error, path string) bool {
+	if !errors.Is(err, errors.ErrImageNotFound) {
+		return false
+	}
+	var bad *storage.ImageError
+	return !errors.As(err, &bad) || bad.Path == path
+}

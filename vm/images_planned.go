@@ -1,0 +1,23 @@
+package vm
+
+import "path/filepath"
+
+// PlannedImages returns the images that a start of the VM with this ID would use, one for
+// each of Disks, without looking at or making any. dir is the folder of the images that the
+// manager makes.
+func (c Config) PlannedImages(dir, id string) []Image {
+	images := make([]Image, 0, len(c.Disks))
+	for i, d := range c.Disks {
+		img := Image{Name: d.NameAt(i)}
+		switch {
+		case d.inPlace():
+			img.Path, img.Format = d.Path+d.Base, d.ImageFormat()
+		case d.Base == "" && d.Media == MediaCDROM: // an empty tray
+		default:
+			img.Path, img.Format = filepath.Join(dir, id, img.Name+".qcow2"), FormatQcow2
+			img.Owned, img.Ephemeral = true, !d.keeps(c.lifetime())
+		}
+		images = append(images, img)
+	}
+	return images
+}
