@@ -16,7 +16,7 @@ TOOL = $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 MODULES = $(patsubst %/go.mod,%,$(wildcard */go.mod examples/*/go.mod))
 EXAMPLES = $(filter examples/%,$(MODULES))
 # Package and target of what make fuzz runs.
-FUZZ = ./qmp:FuzzParse ./qmp:FuzzFrames ./qmp:FuzzClient ./qmp:FuzzAgent ./vm:FuzzLoadConfig ./storage:FuzzQcow2
+FUZZ = ./qmp:FuzzParse ./qmp:FuzzFrames ./qmp:FuzzClient ./qmp:FuzzAgent ./vm:FuzzLoadConfig ./storage:FuzzQcow2 ./internal/segment:FuzzFrames
 
 .PHONY: help setup quickstart test fuzz bench lint lint-module generate clean
 help: ## list the targets
@@ -38,7 +38,7 @@ test: ## run every test with -race; a missing tool or kernel is a failure
 	@$(MAKE) --no-print-directory fuzz
 
 # Minimizing what is new takes longer than looking for it, so it is kept short.
-fuzz: ## fuzz the QMP client, the agent's dialect, configuration files and images
+fuzz: ## fuzz the QMP client, the agent's dialect, configuration files, images and frames
 	@set -e; for f in $(FUZZ); do pkg=$${f%:*}; name=$${f#*:}; \
 		echo "$(GO) test $$pkg -run '^$$' -fuzz '^$$name\$$' -fuzztime $(FUZZTIME)"; \
 		out=$$($(GO) test "$$pkg" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -parallel=1 -fuzzminimizetime 20x 2>&1) || \

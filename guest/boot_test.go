@@ -88,6 +88,19 @@ func TestInitrdChoices(t *testing.T) {
 	require.ErrorIs(t, err, errors.ErrInvalidConfiguration)
 }
 
+func TestBusyboxOfAnotherArchitecture(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	cache := t.TempDir()
+	require.Equal(t, "none", foreignBusybox(cache, "riscv64"))
+	for _, dir := range []string{filepath.Join(os.Getenv("XDG_CACHE_HOME"), "maqet"), cache} {
+		path := filepath.Join(dir, "tools/busybox/riscv64/busybox")
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(t, os.WriteFile(path, nil, 0o700))
+		require.Equal(t, path, foreignBusybox(cache, "riscv64"), "one's own comes before the user's")
+		require.Equal(t, "none", foreignBusybox(cache, "aarch64"))
+	}
+}
+
 func TestFirmware(t *testing.T) {
 	x86 := kernel.Kernel{Arch: "x86_64"}
 	require.True(t, suitsQboot(vm.Config{}, x86))

@@ -59,7 +59,8 @@ missing() {
 
 # mirrors prints what apt on this host has for the suite, or Debian's own servers.
 mirrors() {
-	local line list
+	local list
+	# shellcheck disable=SC2016 # apt fills it in
 	list=$(apt-get indextargets --format '$(SITE) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' 2>/dev/null |
 		sort -u | sed -nE "s/^([^ ]+) ($suite|$suite-updates|$suite-security) main\$/deb \\1 \\2 main/p") || true
 	case $list in
@@ -85,6 +86,7 @@ root_tree() {
 	local include
 	include=$(IFS=,; echo "${packages[*]}")
 	# The essential packages' hook makes /usr merged, as the installer does.
+	# shellcheck disable=SC2016 # the hooks' shell fills it in
 	mmdebstrap --quiet --variant=essential --architectures=amd64 --include="$include" \
 		--aptopt="$tmp/apt.conf" --aptopt='Apt::Install-Recommends "false"' \
 		--dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \

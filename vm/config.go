@@ -15,10 +15,12 @@ type Config struct {
 	// letters, digits, '.', '_' and '-'; it can't look like an ID (a UUID). Empty:
 	// "vm-" and the first eight digits of the ID.
 	Name string `json:"name,omitempty" yaml:"name,omitempty"`
-	// Arch is the guest's architecture by QEMU's name: "x86_64". Empty: the host's.
+	// Arch is the guest's architecture by QEMU's name: "x86_64", "aarch64" or "riscv64".
+	// Empty: the host's. Others than the host's are emulated (TCG), and need their QEMU and
+	// kernel; scripts/setup.sh --arch gets both.
 	Arch string `json:"arch,omitempty" yaml:"arch,omitempty"`
 	// Machine is QEMU's machine type. Empty: the architecture's default ("q35" for
-	// x86_64). An alias is resolved to the versioned name when the VM starts.
+	// x86_64, "virt" for the others). An alias is resolved to the versioned name when the VM starts.
 	Machine string `json:"machine,omitempty" yaml:"machine,omitempty"`
 	// Accel is "auto" (the default), "kvm" or "tcg". With auto, KVM is used where it
 	// can really run a guest; else TCG, and every default time-out is scaled up.
@@ -96,14 +98,15 @@ type Config struct {
 // CPU is the virtual processor. QEMU manual, "CPU models" and -smp.
 type CPU struct {
 	Count int `json:"count,omitempty" yaml:"count,omitempty"` // Empty: the product of the topology, 1 if there is none.
-	// Model is QEMU's name. Empty: "host" under KVM, "max" under TCG, on x86 without the
-	// string instructions that TCG emulates byte by byte.
+	// Model is QEMU's name. Empty: "host" under KVM. Under TCG "max" without what TCG is slow
+	// at (x86_64: fast string instructions, aarch64: pointer authentication), for riscv64
+	// "rv64".
 	Model   string `json:"model,omitempty" yaml:"model,omitempty"`
 	Sockets int    `json:"sockets,omitempty" yaml:"sockets,omitempty"`
 	Cores   int    `json:"cores,omitempty" yaml:"cores,omitempty"`
 	Threads int    `json:"threads,omitempty" yaml:"threads,omitempty"`
 	// Max is how many there can be after plugging more (qmp.CPU), a multiple of Cores x
-	// Threads; Sockets grows with it. Empty: no more than Count.
+	// Threads; Sockets grows with it. Empty: no more than Count. Machine virt takes none.
 	Max int `json:"max,omitempty" yaml:"max,omitempty"`
 }
 
@@ -112,8 +115,9 @@ type CPU struct {
 // With everything empty, and no disk that holds an image (Path or Base), the
 // default guest boots. With such a disk, the firmware boots from it.
 type Boot struct {
-	// Kernel is the path of a kernel: a bzImage or an uncompressed vmlinux; "auto"
-	// finds one as described at package guest/kernel.
+	// Kernel is the path of a kernel: a bzImage or an uncompressed vmlinux for x86_64, an
+	// Image, plain or compressed, for the others; "auto" finds one as described at package
+	// guest/kernel.
 	Kernel string `json:"kernel,omitempty" yaml:"kernel,omitempty"`
 	// Initrd is the path of an initial RAM disk; "auto": the default guest's; "none": none.
 	// Empty: "auto", and "none" where a disk holds an image.

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -54,6 +55,40 @@ func TestFindOrder(t *testing.T) {
 	require.Equal(t, named, find())
 	o.Path = installed
 	require.Equal(t, installed, find())
+}
+
+// TestFindForAnotherArchitecture: Debian's kernel for riscv64 is called vmlinux, and the
+// one that MAQET_KERNEL names is for guests like the host.
+func TestFindForAnotherArchitecture(t *testing.T) {
+	o := options(t)
+	o.Arch = archRISCV
+	if HostArch() == o.Arch {
+		o.Arch = archARM64
+	}
+	t.Setenv(EnvKernel, write(t, filepath.Join(t.TempDir(), "k"), bzImage("6.1.0", make([]byte, 20))))
+	_, err := Find(t.Context(), o)
+	require.ErrorIs(t, err, errors.ErrKernelNotFound)
+	require.ErrorContains(t, err, "scripts/setup.sh --arch "+o.Arch)
+
+	root := filepath.Join(o.CacheDir, "kernels", o.Arch, "6.12.0")
+	want := write(t, filepath.Join(root, "boot/vmlinux-6.12.0"), image(map[string]string{archRISCV: magicRISCV, archARM64: magicARM64}[o.Arch], "6.12.0"))
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "usr/lib/modules/6.12.0"), 0o700))
+	k, err := Find(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, want, k.Path)
+	require.Equal(t, filepath.Join(root, "usr/lib/modules/6.12.0"), k.Modules)
+
+	t.Setenv(EnvKernel, want)
+	require.NoError(t, os.RemoveAll(filepath.Join(o.CacheDir, "kernels")))
+	_, err = Find(t.Context(), o)
+	require.ErrorIs(t, err, errors.ErrKernelNotFound, "it is gone")
+}
+
+func TestFindCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := Find(ctx, options(t))
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 func TestFindInTheUsersCache(t *testing.T) {

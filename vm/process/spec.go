@@ -110,6 +110,7 @@ func (b *builder) machine() {
 		machine = append(machine, "gic-version", gicVersion(b.host))
 	}
 	b.add(keyed("machine", "", "machine", machine...))
+	b.headroom(memory)
 	b.add(plain("accel", b.host.accel, "accel"))
 	b.add(plain("cpu", cpuModel(cfg.CPU.Model, b.host), "cpu.model"))
 	b.add(keyed("smp", "", "cpu", topology(cfg.CPU)...))
@@ -125,6 +126,24 @@ func (b *builder) machine() {
 		// programs or gain rights.
 		b.add(keyed("sandbox", "", "sandbox", "", "on", "obsolete", "deny", "elevateprivileges", "deny",
 			"spawn", "deny", "resourcecontrol", "deny"))
+	}
+}
+
+// headroom refuses room for what can't be plugged into machine virt: QEMU takes it, and
+// refuses the device later (query-hotpluggable-cpus is "not enabled"; for memory aarch64
+// needs ACPI, so UEFI, and riscv64 has no way).
+func (b *builder) headroom(memory vm.Size) {
+	cfg := b.spec.Config
+	if !b.host.virt() {
+		return
+	}
+	if cfg.CPU.Max > cfg.CPU.Vcpus() {
+		b.problem("cpu.max", strconv.Itoa(cfg.CPU.Max), "can't be had: no CPUs can be plugged into machine "+b.host.machine,
+			"leave it out, and set cpu.count")
+	}
+	if cfg.MaxMemory > memory && b.host.arch == "riscv64" {
+		b.problem("max_memory", cfg.MaxMemory.String(), "can't be had: no memory can be plugged into machine "+b.host.machine,
+			"leave it out, and set memory")
 	}
 }
 

@@ -163,6 +163,32 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
+// TestNoRoomOnVirt: what can't be plugged there is refused before anything starts.
+func TestNoRoomOnVirt(t *testing.T) {
+	cfg := vm.Config{CPU: vm.CPU{Count: 2, Max: 4}, MaxMemory: vm.GiB}
+	for arch, want := range map[string][]string{"x86_64": nil, "aarch64": {"cpu.max"}, "riscv64": {"cpu.max", "max_memory"}} {
+		host := with(func(h *hostFacts) {
+			if h.arch = arch; arch != "x86_64" {
+				h.machine = "virt"
+			}
+		})
+		_, err := build(vm.LaunchSpec{ID: fixedID, Config: cfg, Boot: byDefault}, host, paths)
+		if want == nil {
+			require.NoError(t, err)
+			continue
+		}
+		var bad *errors.ConfigError
+		require.ErrorAs(t, err, &bad)
+		require.Len(t, bad.Problems, len(want))
+		for _, field := range want {
+			require.True(t, bad.Has(field), "%s in %v", field, err)
+		}
+	}
+	_, err := build(vm.LaunchSpec{ID: fixedID, Config: vm.Config{CPU: vm.CPU{Count: 2, Max: 2}}, Boot: byDefault},
+		with(func(h *hostFacts) { h.arch, h.machine = "riscv64", "virt" }), paths)
+	require.NoError(t, err, "room for none")
+}
+
 func TestMACs(t *testing.T) {
 	require.Equal(t, macOf(fixedID, 0), macOf(fixedID, 0))
 	require.NotEqual(t, macOf(fixedID, 0), macOf(fixedID, 1))
