@@ -13,23 +13,9 @@ import (
 
 	"github.com/maqet/maqet"
 	"github.com/maqet/maqet/errors"
-	"github.com/maqet/maqet/guest/kernel"
 	"github.com/maqet/maqet/internal/proc"
 	"github.com/maqet/maqet/vm"
 )
-
-// fullKernel returns a kernel that has as modules what Debian's kernels for clouds lack.
-func fullKernel(t *testing.T) string {
-	t.Helper()
-	cache, err := kernel.DefaultCacheDir()
-	require.NoError(t, err)
-	found, err := filepath.Glob(filepath.Join(cache, "kernels-full", "x86_64", "*", "boot", "vmlinuz-*"))
-	require.NoError(t, err)
-	if len(found) == 0 {
-		lacking(t, "a kernel with all modules", "scripts/setup.sh --test")
-	}
-	return found[len(found)-1]
-}
 
 // lacking skips the test, or fails it where everything must be there.
 func lacking(t *testing.T, what, command string) {
