@@ -66,8 +66,14 @@ func bootBare(b *testing.B, args []string) time.Duration {
 // streamOf returns which of the inherited sockets is the stream's.
 func streamOf(b *testing.B, args []string) int {
 	b.Helper()
+	return socketOf(b, args, vm.ChannelStream0)
+}
+
+// socketOf returns which of the inherited sockets is a channel's.
+func socketOf(b *testing.B, args []string, channel string) int {
+	b.Helper()
 	sockets := slices.DeleteFunc(slices.Clone(args), func(a string) bool { return !strings.HasPrefix(a, "socket,") })
-	i := slices.IndexFunc(sockets, func(a string) bool { return strings.Contains(a, "id="+vm.ChannelStream0+",") })
+	i := slices.IndexFunc(sockets, func(a string) bool { return strings.Contains(a, "id="+channel+",") })
 	require.GreaterOrEqual(b, i, 0)
 	return i
 }

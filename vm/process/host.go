@@ -38,8 +38,12 @@ func (h hostFacts) microvm() bool { return h.machine == "microvm" }
 // pcie reports whether the machine is one whose root bus is PCI Express, which takes no
 // devices while it runs.
 func (h hostFacts) pcie() bool {
-	return h.machine == "q35" || strings.HasPrefix(h.machine, "pc-q35-") || h.machine == "virt" || strings.HasPrefix(h.machine, "virt-")
+	return h.machine == "q35" || strings.HasPrefix(h.machine, "pc-q35-") || h.virt()
 }
+
+// virt reports whether the machine is QEMU's virt, which aarch64 has in versions and
+// riscv64 in one.
+func (h hostFacts) virt() bool { return h.machine == "virt" || strings.HasPrefix(h.machine, "virt-") }
 
 var hostArchs = map[string]string{"amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64"}
 
@@ -111,7 +115,7 @@ func findBinary(cfg vm.Config, arch string) (string, error) {
 		name, hint = os.Getenv("MAQET_QEMU"), "correct MAQET_QEMU"
 	}
 	if name == "" {
-		name, hint = "qemu-system-"+arch, "install it (make setup; on Debian qemu-system-"+debianPackage(arch)+"), or set Config.Binary"
+		name, hint = "qemu-system-"+arch, "install it (scripts/setup.sh --arch "+arch+"; on Debian "+debianPackage(arch)+"), or set Config.Binary"
 	}
 	path, err := exec.LookPath(name)
 	if err == nil {
@@ -129,11 +133,11 @@ func findBinary(cfg vm.Config, arch string) (string, error) {
 func debianPackage(arch string) string {
 	switch arch {
 	case "x86_64":
-		return "x86"
+		return "qemu-system-x86"
 	case "aarch64":
-		return "arm"
+		return "qemu-system-arm"
 	default:
-		return "misc"
+		return "qemu-system-misc, from 13 on qemu-system-riscv"
 	}
 }
 

@@ -70,6 +70,14 @@ func TestArgv(t *testing.T) {
 			host: with(func(h *hostFacts) {
 				h.binary, h.arch, h.machine = "/usr/bin/qemu-system-aarch64", "aarch64", "virt-7.2"
 			})},
+		"aarch64-kvm": {boot: vm.BootFiles{Kernel: "/cache/Image"},
+			host: with(func(h *hostFacts) {
+				h.binary, h.arch, h.machine, h.accel = "/usr/bin/qemu-system-aarch64", "aarch64", "virt-7.2", "kvm"
+			})},
+		"riscv64": {boot: vm.BootFiles{Kernel: "/cache/Image", Initrd: "/cache/initrd", Cmdline: []string{"quiet"}, Default: true},
+			host: with(func(h *hostFacts) {
+				h.binary, h.arch, h.machine = "/usr/bin/qemu-system-riscv64", "riscv64", "virt"
+			})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.cfg.Name = "golden"
