@@ -10,7 +10,7 @@ import (
 // well. It has JSON tags because it is recorded, see [Recorder].
 type Device struct {
 	// ID names the device in the VM: a letter, then at most 30 letters, digits, '.', '_'
-	// and '-'; for a disk at most 25, because QEMU's names of block nodes end there. It
+	// and '-'; for a disk at most 26, because QEMU's names of block nodes end there. It
 	// is required. What is made for the device has the same name: the block node ID (and
 	// ID-file below it), the network, character or other backend ID.
 	ID string `json:"id"`
@@ -19,7 +19,7 @@ type Device struct {
 	Driver string `json:"driver,omitempty"`
 	// Bus is where it goes, by QEMU's name. Empty: a free place is chosen, and recorded:
 	// a PCI Express port for a PCI device (see vm.Config.HotplugPorts), the first
-	// virtio-serial or virtio-scsi bus, a free slot for memory or a CPU.
+	// virtio-serial, virtio-scsi or USB bus, a free slot for memory or a CPU.
 	Bus string `json:"bus,omitempty"`
 	// Props are further properties as QEMU names them (-device DRIVER,help), with values
 	// that JSON can express.
@@ -39,6 +39,7 @@ const (
 	DiskVirtio = "virtio" // virtio-blk-pci, which Linux calls vda
 	DiskSCSI   = "scsi"   // scsi-hd on a virtio-scsi bus, which must be there: sda
 	DiskNVMe   = "nvme"   // nvme: nvme0n1
+	DiskUSB    = "usb"    // usb-storage on a qemu-xhci controller, which must be there: sda
 )
 
 // Disk is an existing image as a block device.

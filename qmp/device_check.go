@@ -114,7 +114,7 @@ func (c *deviceCheck) disk(d Disk) {
 	if d.Format != "raw" && d.Format != "qcow2" {
 		c.add("disk.format", d.Format, "is not a format", `set it to "raw" or "qcow2"; it is never probed`)
 	}
-	c.oneOf("disk.interface", d.Interface, DiskVirtio, DiskSCSI, DiskNVMe)
+	c.oneOf("disk.interface", d.Interface, DiskVirtio, DiskSCSI, DiskNVMe, DiskUSB)
 	if len(d.Serial) > maxSerial || strings.ContainsFunc(d.Serial, func(r rune) bool { return r < ' ' || r > '~' }) {
 		c.add("disk.serial", d.Serial, "is not a serial number", "use at most 20 printable ASCII characters")
 	}

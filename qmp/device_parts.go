@@ -108,6 +108,8 @@ func (d Disk) driver() string {
 		return "scsi-hd"
 	case DiskNVMe:
 		return "nvme"
+	case DiskUSB:
+		return "usb-storage"
 	default:
 		return "virtio-blk-pci"
 	}

@@ -108,7 +108,7 @@ func rawImage(t *testing.T) *Disk {
 // TestPlugQEMUBackends plugs each kind into a QEMU whose guest is halted: who needs the
 // guest to go stays, and says so at once; who does not, goes.
 func TestPlugQEMUBackends(t *testing.T) {
-	rig := newPlugRig(t, 1, portArgs(5, "-m", "size=128M,slots=2,maxmem=512M", "-smp", "cpus=1,maxcpus=2", "-device", "virtio-scsi-pci,id=scsi")...)
+	rig := newPlugRig(t, 1, portArgs(5, "-m", "size=128M,slots=2,maxmem=512M", "-smp", "cpus=1,maxcpus=2", "-device", "virtio-scsi-pci,id=scsi", "-device", "qemu-xhci,id=usb")...)
 	m := rig.manager()
 	socket := socketPath(t, "port")
 	for _, c := range []struct {
@@ -121,6 +121,7 @@ func TestPlugQEMUBackends(t *testing.T) {
 		{device: Device{ID: "ctl", Driver: "virtio-scsi-pci"}},
 		{device: Device{ID: "dimm", Memory: &Memory{Size: 128 << 20}}},
 		{device: Device{ID: "lun", Disk: &Disk{Path: rawImage(t).Path, Format: "raw", Interface: DiskSCSI}}, quits: true},
+		{device: Device{ID: "stick", Disk: &Disk{Path: rawImage(t).Path, Format: "raw", Interface: DiskUSB}}, quits: true},
 		{device: Device{ID: "sock", Serial: &SerialPort{Name: "a", Socket: socket}}, quits: true},
 		{device: Device{ID: "null", Serial: &SerialPort{Name: "b"}}, quits: true},
 	} {

@@ -38,6 +38,8 @@ func (p plug) candidates(ctx context.Context, d Device) ([]candidate, error) {
 		return p.busOf(ctx, d, "virtio-serial", "leave vm.Config.Agent enabled, or plug a virtio-serial-pci first")
 	case d.Disk != nil && d.Disk.Interface == DiskSCSI:
 		return p.busOf(ctx, d, "virtio-scsi", "plug a device with the driver virtio-scsi-pci first")
+	case d.Disk != nil && d.Disk.Interface == DiskUSB:
+		return p.busOf(ctx, d, "qemu-xhci", "plug a device with the driver qemu-xhci first, or give vm.Config a disk with the interface usb")
 	default:
 		pci, err := p.isPCI(ctx, d)
 		if err != nil {

@@ -115,6 +115,9 @@ func (e *ImageError) at(chain []string) *ImageError {
 func examine(path, format string) (layer, *ImageError) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
+		if info, statErr := os.Stat(path); statErr == nil && info.Mode()&fs.ModeSocket != 0 { // which can't be opened
+			return layer{}, notAnImage(info.Mode())
+		}
 		return layer{}, unopened("read", err)
 	}
 	defer f.Close()
@@ -170,8 +173,12 @@ func measure(f *os.File) (Image, *ImageError) {
 		}
 		return Image{Size: size, Allocated: size, Device: true}, nil
 	default:
-		return Image{}, &ImageError{Kind: errors.ErrStorage, Msg: "is " + describe(mode), Fix: "give the path of an image"}
+		return Image{}, notAnImage(mode)
 	}
+}
+
+func notAnImage(mode fs.FileMode) *ImageError {
+	return &ImageError{Kind: errors.ErrStorage, Msg: "is " + describe(mode), Fix: "give the path of an image"}
 }
 
 // withHead completes a qcow2 image.

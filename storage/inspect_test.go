@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -82,9 +83,15 @@ func TestInspectNotAnImage(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo")
 	require.NoError(t, unix.Mkfifo(fifo, 0o600))
+	socket := "s" // relative, because a socket's path must be short
+	t.Chdir(dir)
+	listener, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	defer listener.Close()
 	for path, says := range map[string]string{
 		dir:         "a folder",
 		fifo:        "a FIFO",
+		socket:      "a socket",
 		"/dev/null": "a device",
 		writeFile(t, filepath.Join(dir, "damaged"), "QFI\xfb and then nonsense"): "damaged",
 		"": "empty", "a\x00b": "zero byte",

@@ -18,7 +18,7 @@ import (
 )
 
 // chainOf makes an image over one over one, and returns their paths, the topmost first.
-func chainOf(t *testing.T, m *storage.Manager, dir string) []string {
+func chainOf(t testing.TB, m *storage.Manager, dir string) []string {
 	t.Helper()
 	base, err := m.Create(t.Context(), storage.CreateSpec{Path: filepath.Join(dir, "base.raw"), Format: storage.FormatRaw, Size: mib})
 	require.NoError(t, err)
@@ -247,4 +247,15 @@ func TestBlockDevice(t *testing.T) {
 	require.Contains(t, bad.Error(), "in use by this host")
 	_, err = m.Usable(t.Context(), device, storage.FormatRaw, false)
 	require.NoError(t, err)
+}
+
+// BenchmarkUsable looks at three images over each other.
+func BenchmarkUsable(b *testing.B) {
+	m, root := manage(b)
+	chain := chainOf(b, m, root)
+	for b.Loop() {
+		if _, err := m.Usable(b.Context(), chain[0], storage.FormatQcow2, true); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -41,7 +41,7 @@ type LaunchSpec struct {
 	ID     string
 	Config Config // validated, with its name
 	Boot   BootFiles
-	Images []Image // one for each of Config.Disks; of those in Unplugged only the name
+	Images []Image // one for each of Config.Disks; of those in Unplugged, and of empty CD-ROM drives, only the name
 	// Seed is the path of the ISO image made from Config.CloudInit; empty: there is none.
 	Seed string
 	// NVRAM is the path of the VM's own copy of Boot.NVRAM; empty: there is none.

@@ -86,7 +86,7 @@ type Runtime struct {
 	// Helpers are programs that run for the guest beside QEMU, and end with it.
 	Helpers []Helper `json:"helpers,omitempty"`
 	// Disks are the images the guest uses, in the order of Config.Disks; of disks in
-	// Instance.Unplugged there is only the name.
+	// Instance.Unplugged, and of empty CD-ROM drives, there is only the name.
 	Disks []Image `json:"disks,omitempty"`
 	// Exit says how QEMU ended; nil while it runs or where nobody saw it.
 	Exit *errors.ExitStatus `json:"exit,omitempty"`

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -95,10 +96,7 @@ func (b *builder) nodes(a attachment, img vm.Image) string {
 	format := props{"driver": img.Format, "node-name": a.name, "file": file}
 	for _, node := range []props{protocol, format} {
 		node["read-only"] = a.IsReadOnly()
-		node["discard"] = "unmap"
-		if a.Discard != "" {
-			node["discard"] = a.Discard
-		}
+		node["discard"] = discardOf(a)
 		if cache := cacheOf(a.Cache, img.Ephemeral); len(cache) > 0 {
 			node["cache"] = cache
 		}
@@ -135,6 +133,9 @@ func cacheOf(mode string, ephemeral bool) props {
 	return nil
 }
 
+// discardOf is what becomes of what the guest trims; QEMU's own default is to ignore it.
+func discardOf(a attachment) string { return cmp.Or(a.Discard, vm.DiscardUnmap) }
+
 // writesThrough reports whether what the guest writes is flushed at once; the device then
 // says that it has no cache.
 func writesThrough(mode string) bool {
@@ -156,6 +157,6 @@ func (b *builder) limits(a attachment) string {
 	}
 	b.json("object", limit, a.field+".throttle", props{"qom-type": "throttle-group", "id": limit, "limits": limits})
 	b.json("blockdev", limit, a.field+".throttle", props{"driver": "throttle", "node-name": limit, "file": a.name,
-		"throttle-group": limit, "read-only": a.IsReadOnly(), "discard": "unmap"})
+		"throttle-group": limit, "read-only": a.IsReadOnly(), "discard": discardOf(a)})
 	return limit
 }

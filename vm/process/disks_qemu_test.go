@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -84,6 +85,11 @@ func TestMachinesTakeDisks(t *testing.T) {
 					cfg.Disks = append(cfg.Disks, d)
 				}
 			}
+			if !directIO(h.dir) {
+				for i := range cfg.Disks {
+					cfg.Disks[i].Cache, cfg.Disks[i].AIO = "", ""
+				}
+			}
 			spec := specOf(cfg)
 			spec.Images = realImages(t, filepath.Join(h.dir, "images"), cfg)
 			g := h.launch(spec)
@@ -91,6 +97,15 @@ func TestMachinesTakeDisks(t *testing.T) {
 			requireDisks(t, g, spec)
 		})
 	}
+}
+
+// directIO reports whether files in dir can bypass the host's cache; in a tmpfs they can't.
+func directIO(dir string) bool {
+	f, err := os.OpenFile(filepath.Join(dir, "direct"), os.O_CREATE|os.O_RDWR|syscall.O_DIRECT, 0o600)
+	if err != nil {
+		return false
+	}
+	return f.Close() == nil
 }
 
 // blockNode is a part of query-named-block-nodes' answer.
