@@ -21,28 +21,15 @@ import (
 	"github.com/maqet/maqet"
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/guest"
-	"github.com/maqet/maqet/guest/kernel"
 	"github.com/maqet/maqet/internal/viewer"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
 
-// everyDriver is a kernel with drivers for all of QEMU's devices: Debian's linux-image-amd64,
-// unlike its cloud kernel.
+// everyDriver boots a kernel with drivers for all of QEMU's devices.
 func everyDriver(t *testing.T) vm.Boot {
 	t.Helper()
-	cache, err := kernel.DefaultCacheDir()
-	require.NoError(t, err)
-	found, err := filepath.Glob(filepath.Join(cache, "kernels-full", "x86_64", "*", "boot", "vmlinuz-*"))
-	require.NoError(t, err)
-	if len(found) == 0 {
-		const what = "a kernel with all modules is needed (scripts/setup.sh --test installs it)"
-		if os.Getenv("MAQET_REQUIRE") == "1" {
-			t.Fatal(what)
-		}
-		t.Skip(what)
-	}
-	path := found[len(found)-1]
+	path := fullKernel(t)
 	return vm.Boot{Kernel: path, Modules: filepath.Dir(filepath.Dir(path))}
 }
 

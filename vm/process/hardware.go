@@ -2,7 +2,6 @@ package process
 
 import (
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,11 +44,8 @@ func (h hostFacts) isa() bool { return h.arch == "x86_64" }
 func (b *builder) rng(r vm.RNG) {
 	backend := props{"qom-type": "rng-builtin", "id": vm.DeviceRNG}
 	if r.Source != "" {
-		path, err := filepath.Abs(r.Source)
-		if err == nil {
-			err = source(path)
-		}
-		if err != nil {
+		path := b.absolute("rng.source", r.Source)
+		if err := source(path); err != nil {
 			b.problem("rng.source", r.Source, "can't be used: "+err.Error(), "give the path of a file or device that can be read, or leave it out")
 		}
 		backend["qom-type"], backend["filename"] = "rng-random", path

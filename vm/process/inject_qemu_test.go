@@ -142,12 +142,20 @@ func specWith(t *testing.T, dir string, placed []placedText) vm.LaunchSpec {
 }
 
 // toldBy returns all texts that QEMU tells of itself: its name, its block nodes and character
-// devices, and the properties of its machine, devices and objects.
+// devices, and the properties of its machine, devices and objects; and the files that it has
+// open.
 func toldBy(t *testing.T, g *guest) map[string]bool {
 	t.Helper()
 	told := map[string]bool{}
 	for _, command := range []string{"query-name", "query-block", "query-named-block-nodes", "query-chardev"} {
 		gather(ask[any](t, g, command, nil), told)
+	}
+	open, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", g.runtime.Process.PID))
+	require.NoError(t, err)
+	for _, fd := range open {
+		if path, err := os.Readlink(fd); err == nil { // it may have been closed since
+			told[path] = true
+		}
 	}
 	paths := []string{"/machine"}
 	for _, folder := range []string{"/machine/peripheral", "/objects"} {

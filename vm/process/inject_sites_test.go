@@ -3,6 +3,7 @@ package process
 import (
 	"cmp"
 	"encoding/binary"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,6 +77,9 @@ var sites = map[string]site{
 		c.Devices[0].Driver = "virtserialport"
 		c.Devices[0].Props["bus"] = virtioSerial + ".0"
 	}},
+	"serials[].file":   {item: 1, file: fileOf(1), shown: filepath.Clean},
+	"serials[].socket": {item: 2, file: deadSocket, shown: func(v string) string { return "disconnected:unix:" + v + ",server=on" }},
+	"rng.source":       {file: fileOf(1)},
 }
 
 // without are the fields whose texts do not get into QEMU's arguments, with the reason; a
@@ -92,6 +96,11 @@ var without = map[string]string{
 	"args":         "QEMU's own arguments, by design",
 	"labels":       "only compared",
 
+	"serials[].type": "one of a few",
+	"display":        "some of a few, and a file whose first line goes to QEMU by QMP",
+	"watchdog":       "some of a few",
+	"generation_id":  "refused unless it is a UUID",
+
 	// Not implemented yet: to be removed with the implementation, or given a reason.
 	"boot.nvram":           "engineer D",
 	"networks[].model":     "engineer C",
@@ -105,11 +114,6 @@ var without = map[string]string{
 	"ignition":             "engineer E",
 	"fw_cfg":               "engineer E",
 	"smbios":               "engineer E",
-	"serials":              "engineer G",
-	"display":              "engineer G",
-	"rng":                  "engineer G",
-	"watchdog":             "engineer G",
-	"generation_id":        "engineer G",
 }
 
 // withoutReason finds the entry of without that stands for the field.
@@ -155,6 +159,17 @@ func (s site) place(t *testing.T, value string) bool {
 
 func fileOf(size int) func(*testing.T, string) {
 	return func(t *testing.T, path string) { require.NoError(t, os.WriteFile(path, make([]byte, size), 0o600)) }
+}
+
+// deadSocket is a socket that nobody listens on, which QEMU replaces.
+func deadSocket(t *testing.T, path string) {
+	t.Helper()
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return // it is too long, and refused
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	require.NoError(t, l.Close())
 }
 
 func linkToQEMU(t *testing.T, path string) {

@@ -84,7 +84,12 @@ func (b *builder) serialTarget(i int, s vm.Serial) {
 	}
 }
 
+// absolute returns a path that means the same wherever QEMU runs. One that is absolute stays
+// as it is: what ".." means is for the file system to say.
 func (b *builder) absolute(field, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
 	abs, err := filepath.Abs(path)
 	if err != nil { // the working folder is gone
 		b.problem(field, path, err.Error(), "give an absolute path")

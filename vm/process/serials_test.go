@@ -120,32 +120,3 @@ func TestSerialFilesOfFailedLaunch(t *testing.T) {
 	require.Error(t, err, "a symbolic link is not followed")
 	require.NoFileExists(t, fresh)
 }
-
-// TestSerialTextsDoNotInject: QEMU has each path as it was given.
-func TestSerialTextsDoNotInject(t *testing.T) {
-	h := newHouse(t)
-	for name, text := range nasty {
-		if strings.Contains(text, "\n") {
-			continue // refused by vm.Config.Validate
-		}
-		t.Run(name, func(t *testing.T) {
-			h := &house{t: t, b: h.b, dir: h.dir}
-			dir, err := os.MkdirTemp(h.dir, "d")
-			require.NoError(t, err)
-			in := func(kind string) string { return filepath.Join(dir, kind+text) }
-			require.NoError(t, os.WriteFile(in("rng"), []byte("random"), 0o600))
-			require.NoError(t, os.MkdirAll(filepath.Dir(in("socket")), 0o700))
-			g, _ := h.running(vm.Config{RNG: &vm.RNG{Source: in("rng")}, Serials: []vm.Serial{{File: in("file")}, {Socket: in("socket")}}})
-			require.Equal(t, in("rng"), ask[string](t, g, "qom-get", map[string]string{"path": "/objects/rng", "property": "filename"}))
-			require.FileExists(t, in("file"))
-			conn, err := net.Dial("unix", in("socket"))
-			require.NoError(t, err)
-			require.NoError(t, conn.Close())
-			chardevs := ask[[]struct{ Label string }](t, g, "query-chardev", nil)
-			require.Len(t, chardevs, 8, "four monitors, console, agent and two ports")
-			files, err := os.ReadDir(dir)
-			require.NoError(t, err)
-			require.Len(t, files, 3)
-		})
-	}
-}
