@@ -15,6 +15,7 @@ import (
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/proc"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -22,9 +23,7 @@ import (
 func realVirtiofsd(t testing.TB) virtiofsd {
 	t.Helper()
 	d := newVirtiofsdFinder((*exec.Cmd).Start).find(t.Context())
-	if err := d.refuses(false); err != nil {
-		missing(t, "virtiofsd", err)
-	}
+	testhost.Needs(t, "virtiofsd", d.refuses(false))
 	return d
 }
 
