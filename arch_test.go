@@ -14,6 +14,7 @@ import (
 	"github.com/maqet/maqet"
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/guest/kernel"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
@@ -60,19 +61,11 @@ func TestArchitectures(t *testing.T) {
 func runOrSkip(t *testing.T, m *maqet.Maqet, cfg vm.Config) *maqet.Machine {
 	t.Helper()
 	g, err := m.Run(t.Context(), cfg)
-	missing := errors.Is(err, errors.ErrQEMUNotFound) || errors.Is(err, errors.ErrKernelNotFound)
-	if missing && os.Getenv("MAQET_REQUIRE") != "1" {
-		t.Skip(err)
+	if errors.Is(err, errors.ErrQEMUNotFound) || errors.Is(err, errors.ErrKernelNotFound) {
+		testhost.Lacks(t, err)
 	}
 	require.NoError(t, err)
 	return g
-}
-
-func shell(t *testing.T, g *maqet.Machine, script string) string {
-	t.Helper()
-	res, err := g.Exec(t.Context(), "sh", "-c", script)
-	require.NoError(t, err, "%s: %s", script, res.Stderr)
-	return strings.TrimSpace(string(res.Stdout))
 }
 
 // boots looks at what the guest booted with: processor, machine, console, clock, disk, network.

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet"
-	"github.com/maqet/maqet/guest/kernel"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -80,27 +80,6 @@ func inGuest(ctx context.Context, t *testing.T, g *maqet.Machine, script string)
 	}
 	require.NoError(t, err, script)
 	return string(res.Stdout)
-}
-
-// fullKernel is a kernel with drivers for every bus; Debian's cloud kernel has few.
-func fullKernel(t *testing.T) string {
-	t.Helper()
-	cache, err := kernel.DefaultCacheDir()
-	require.NoError(t, err)
-	found, err := filepath.Glob(filepath.Join(cache, "kernels-full", "x86_64", "*", "boot", "vmlinuz-*"))
-	require.NoError(t, err)
-	if len(found) == 0 {
-		missing(t, "no kernel with all drivers: scripts/setup.sh --test gets one")
-	}
-	return found[len(found)-1]
-}
-
-func missing(t *testing.T, why ...any) {
-	t.Helper()
-	if os.Getenv("MAQET_REQUIRE") == "1" {
-		t.Fatal(why...)
-	}
-	t.Skip(why...)
 }
 
 // TestEveryBus has a disk and a CD-ROM on every bus that a machine pc can have.
@@ -262,7 +241,7 @@ func TestDeviceAsDisk(t *testing.T) {
 	image := diskImage(t, dir, "loop.raw", 5)
 	out, err := exec.Command("losetup", "--find", "--show", image).Output()
 	if err != nil {
-		missing(t, "a loop device can't be had:", err)
+		testhost.Lacks(t, "a loop device can't be had:", err)
 	}
 	device := strings.TrimSpace(string(out))
 	t.Cleanup(func() { require.NoError(t, exec.Command("losetup", "--detach", device).Run()) })

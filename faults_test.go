@@ -13,6 +13,7 @@ import (
 
 	"github.com/maqet/maqet"
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -145,12 +146,7 @@ func TestFullDisk(t *testing.T) {
 	dir := shortDir(t)
 	full := filepath.Join(dir, "small")
 	require.NoError(t, os.Mkdir(full, 0o700))
-	if err := unix.Mount("tmpfs", full, "tmpfs", 0, "size=1m"); err != nil {
-		if os.Getenv("MAQET_REQUIRE") == "1" {
-			t.Fatalf("mounting a small tmpfs: %v", err)
-		}
-		t.Skipf("mounting a small tmpfs: %v", err)
-	}
+	testhost.Needs(t, "mounting a small tmpfs", unix.Mount("tmpfs", full, "tmpfs", 0, "size=1m"))
 	t.Cleanup(func() { require.NoError(t, unix.Unmount(full, unix.MNT_DETACH)) })
 	m := open(t, filepath.Join(full, "m"))
 	filler, err := os.Create(filepath.Join(full, "filler"))

@@ -17,20 +17,9 @@ import (
 
 	"github.com/maqet/maqet"
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/vm"
 )
-
-// need skips the test, or fails it where everything must be there.
-func need(t *testing.T, what string, err error) {
-	t.Helper()
-	switch {
-	case err == nil:
-	case os.Getenv("MAQET_REQUIRE") == "1":
-		t.Fatalf("%s is needed: %v", what, err)
-	default:
-		t.Skipf("%s is needed: %v", what, err)
-	}
-}
 
 func freePort(t *testing.T) int {
 	t.Helper()
@@ -43,7 +32,7 @@ func freePort(t *testing.T) int {
 // TestUserNetworks: a guest whose cards end in this host.
 func TestUserNetworks(t *testing.T) {
 	_, err := exec.LookPath("passt")
-	need(t, "passt", err)
+	testhost.Needs(t, "passt", err)
 	dir := shortDir(t)
 	m := open(t, dir)
 	passtPort := freePort(t)
@@ -133,12 +122,12 @@ func TestTapAndBridge(t *testing.T) {
 		t.Skip("making networks needs root")
 	}
 	_, err := exec.LookPath("ip")
-	need(t, "the program ip (package iproute2)", err)
+	testhost.Needs(t, "the program ip (package iproute2)", err)
 	dir := shortDir(t)
 	m := open(t, dir)
 	runtime.LockOSThread() // and never unlocked: the thread ends with the test
-	need(t, "a network namespace", unix.Unshare(unix.CLONE_NEWNET))
-	need(t, "a tap device", ip("tuntap add mode tap name maqettap"))
+	testhost.Needs(t, "a network namespace", unix.Unshare(unix.CLONE_NEWNET))
+	testhost.Needs(t, "a tap device", ip("tuntap add mode tap name maqettap"))
 	for _, line := range []string{
 		"addr add 10.50.0.1/24 dev maqettap", "link set maqettap up",
 		"link add maqetbr type bridge", "addr add 10.51.0.1/24 dev maqetbr", "link set maqetbr up",

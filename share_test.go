@@ -17,16 +17,6 @@ import (
 	"github.com/maqet/maqet/vm"
 )
 
-// sh runs a shell command in the guest, and returns what it printed and whether it succeeded.
-func sh(t *testing.T, g *maqet.Machine, script string) (string, bool) {
-	t.Helper()
-	res, err := g.Exec(t.Context(), "sh", "-c", script)
-	if res.ExitCode == 0 {
-		require.NoError(t, err)
-	}
-	return string(res.Stdout) + string(res.Stderr), res.ExitCode == 0
-}
-
 // sharedFolders makes a folder with a file, a link out of it and a folder within, and another
 // one that can be written to.
 func sharedFolders(t *testing.T) (readOnly, writable string) {

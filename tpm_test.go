@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -34,7 +35,7 @@ func resets(t *testing.T, g *maqet.Machine) int {
 // TestTPM: the TPM of a persistent VM is the same one at its next start, and gone with it.
 func TestTPM(t *testing.T) {
 	if _, err := exec.LookPath("swtpm"); err != nil {
-		missing(t, "swtpm is missing: apt-get install swtpm")
+		testhost.Lacks(t, "swtpm is missing: apt-get install swtpm")
 	}
 	dir := shortDir(t)
 	m := open(t, dir)

@@ -12,6 +12,7 @@ import (
 	"github.com/maqet/maqet"
 	"github.com/maqet/maqet/guest"
 	"github.com/maqet/maqet/guest/kernel"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -19,7 +20,7 @@ import (
 func needFile(t *testing.T, path, pkg string) {
 	t.Helper()
 	if _, err := os.Stat(path); err != nil {
-		missing(t, path, "is missing: apt-get install", pkg)
+		testhost.Lacks(t, path, "is missing: apt-get install", pkg)
 	}
 }
 
@@ -90,7 +91,7 @@ func TestSecureBoot(t *testing.T) {
 func bootDisk(t *testing.T) string {
 	t.Helper()
 	if _, err := exec.LookPath("mformat"); err != nil {
-		missing(t, "mtools is missing: apt-get install mtools")
+		testhost.Lacks(t, "mtools is missing: apt-get install mtools")
 	}
 	k, err := kernel.Find(t.Context(), kernel.Options{})
 	require.NoError(t, err)
@@ -129,7 +130,7 @@ func TestSecureBootRefuses(t *testing.T) {
 func TestUEFIOnARM(t *testing.T) {
 	needFile(t, "/usr/share/AAVMF/AAVMF_CODE.fd", "qemu-efi-aarch64")
 	if _, err := exec.LookPath("qemu-system-aarch64"); err != nil {
-		missing(t, "qemu-system-aarch64 is missing: apt-get install qemu-system-arm")
+		testhost.Lacks(t, "qemu-system-aarch64 is missing: apt-get install qemu-system-arm")
 	}
 	disk := filepath.Join(t.TempDir(), "empty.img")
 	require.NoError(t, os.WriteFile(disk, make([]byte, 1<<20), 0o600))

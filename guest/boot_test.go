@@ -17,6 +17,7 @@ import (
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/guest/initramfs"
 	"github.com/maqet/maqet/guest/kernel"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -25,10 +26,7 @@ func requireKernel(t *testing.T) kernel.Kernel {
 	t.Helper()
 	k, err := kernel.Find(t.Context(), kernel.Options{})
 	if err != nil {
-		if os.Getenv("MAQET_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
+		testhost.Lacks(t, err)
 	}
 	return k
 }
@@ -173,10 +171,7 @@ func TestIntegrationDefaultGuestBoots(t *testing.T) {
 	requireKernel(t)
 	qemu, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil || kernel.HostArch() != "x86_64" {
-		if os.Getenv("MAQET_REQUIRE") == "1" {
-			t.Fatal("qemu-system-x86_64 is missing: apt-get install qemu-system-x86")
-		}
-		t.Skip("qemu-system-x86_64 is missing")
+		testhost.Lacks(t, "qemu-system-x86_64 is missing: apt-get install qemu-system-x86")
 	}
 	t.Setenv(initramfs.EnvInit, "")
 	b := NewBooter(BooterOptions{})

@@ -20,6 +20,7 @@ import (
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/guest"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -27,17 +28,13 @@ import (
 // record are v's, so that this package can be tested below the backends.
 func bootDefaultGuest(t *testing.T) *fakeVM {
 	t.Helper()
-	missing := t.Skip
-	if os.Getenv("MAQET_REQUIRE") == "1" {
-		missing = t.Fatal
-	}
 	qemu, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
-		missing("qemu-system-x86_64 is missing: apt-get install qemu-system-x86")
+		testhost.Lacks(t, "qemu-system-x86_64 is missing: apt-get install qemu-system-x86")
 	}
 	files, err := guest.NewBooter(guest.BooterOptions{}).ResolveBoot(t.Context(), vm.Config{})
 	if err != nil {
-		missing(err)
+		testhost.Lacks(t, err)
 	}
 	v := newFakeVM(t)
 	dir := t.TempDir()

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/storage"
 )
 
@@ -229,7 +230,7 @@ func TestFullDisk(t *testing.T) {
 	m, root := manage(t)
 	require.NoError(t, os.MkdirAll(root, 0o700))
 	if err := unix.Mount("tmpfs", root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=64k,mode=0700"); err != nil {
-		missing(t, "mounting a tmpfs needs root:", err)
+		testhost.Lacks(t, "mounting a tmpfs needs root:", err)
 	}
 	t.Cleanup(func() { require.NoError(t, unix.Unmount(root, 0)) })
 	_, err := m.Create(t.Context(), storage.CreateSpec{Path: filepath.Join(root, "disk"), Size: mib})

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/storage"
 )
 
@@ -109,7 +110,7 @@ func TestInspectNotAnImage(t *testing.T) {
 
 func TestInspectUnreadable(t *testing.T) {
 	if os.Geteuid() != 0 {
-		missing(t, "acting as another user needs root")
+		testhost.Lacks(t, "acting as another user needs root")
 	}
 	m, _ := manageWith(t, nil)
 	path := writeFile(t, filepath.Join(t.TempDir(), "disk"), "abc")

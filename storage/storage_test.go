@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/storage"
 )
 
@@ -20,21 +21,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const mib = 1 << 20
 
-// missing skips the test for want of something, or fails it when nothing may be
-// missing.
-func missing(t testing.TB, why ...any) {
-	t.Helper()
-	if os.Getenv("MAQET_REQUIRE") == "1" {
-		t.Fatal(why...)
-	}
-	t.Skip(why...)
-}
-
 // manage returns a manager that runs the real qemu-img, and its root folder.
 func manage(t testing.TB) (*storage.Manager, string) {
 	t.Helper()
 	if _, err := exec.LookPath("qemu-img"); err != nil {
-		missing(t, "qemu-img is missing: install qemu-utils:", err)
+		testhost.Lacks(t, "qemu-img is missing: install qemu-utils:", err)
 	}
 	return manageWith(t, nil)
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/storage"
 )
 
@@ -137,7 +138,7 @@ func createOver(t *testing.T, path, base, format string) string {
 // TestReadOnlyFile: what the user must not write is no writable disk.
 func TestReadOnlyFile(t *testing.T) {
 	if os.Geteuid() != 0 {
-		missing(t, "acting as another user needs root")
+		testhost.Lacks(t, "acting as another user needs root")
 	}
 	m, _ := manageWith(t, nil)
 	dir := t.TempDir()
@@ -183,7 +184,7 @@ func hold(t *testing.T, args ...string) int {
 func TestInUse(t *testing.T) {
 	m, root := manage(t)
 	if _, err := exec.LookPath("qemu-io"); err != nil {
-		missing(t, "qemu-io is missing: install qemu-utils:", err)
+		testhost.Lacks(t, "qemu-io is missing: install qemu-utils:", err)
 	}
 	chain := chainOf(t, m, root)
 	_, err := m.Usable(t.Context(), chain[0], storage.FormatQcow2, true)
@@ -231,7 +232,7 @@ func TestBlockDevice(t *testing.T) {
 	backing := writeFile(t, filepath.Join(t.TempDir(), "disk"), strings.Repeat("\x00", 8*mib))
 	out, err := exec.Command("losetup", "--find", "--show", backing).Output()
 	if err != nil {
-		missing(t, "a loop device can't be had:", err)
+		testhost.Lacks(t, "a loop device can't be had:", err)
 	}
 	device := strings.TrimSpace(string(out))
 	t.Cleanup(func() { require.NoError(t, exec.Command("losetup", "--detach", device).Run()) })

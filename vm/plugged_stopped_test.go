@@ -98,7 +98,8 @@ func TestForgetDeviceOfLiveVM(t *testing.T) {
 	require.NoError(t, err)
 
 	// Another process has read the record, and starts the VM with the device.
-	lock, err := flock.Try(filepath.Join(b.dir, "locks", inst.ID+".lock"))
+	// Who watched the guest may look at its record for a moment more, so the lock is waited for.
+	lock, err := flock.Wait(t.Context(), filepath.Join(b.dir, "locks", inst.ID+".lock"))
 	require.NoError(t, err)
 	force(t, b, inst, vm.Starting)
 	err = qmp.NewManager(b, qmp.WithRecorder(b.Manager)).RemoveDevice(t.Context(), inst.ID, "rng")

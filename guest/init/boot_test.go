@@ -17,6 +17,7 @@ import (
 	"github.com/maqet/maqet/guest/initramfs"
 	"github.com/maqet/maqet/guest/kernel"
 	"github.com/maqet/maqet/guest/wire"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/stretchr/testify/require"
 )
 
@@ -29,27 +30,15 @@ type machine struct {
 	exited  chan struct{}
 }
 
-// missing skips a test for want of something, or fails it under MAQET_REQUIRE=1.
-func missing(t *testing.T, what string, err error) {
-	t.Helper()
-	if err == nil {
-		return
-	}
-	if os.Getenv("MAQET_REQUIRE") == "1" {
-		t.Fatalf("%s: %v", what, err)
-	}
-	t.Skipf("%s: %v", what, err)
-}
-
 // boot starts a guest; the test's end kills it.
 func boot(t *testing.T) *machine {
 	t.Helper()
 	qemu, err := exec.LookPath("qemu-system-" + kernel.HostArch())
-	missing(t, "no QEMU", err)
+	testhost.Needs(t, "QEMU", err)
 	cache, err := kernel.DefaultCacheDir()
 	require.NoError(t, err)
 	k, err := kernel.Find(t.Context(), kernel.Options{CacheDir: cache})
-	missing(t, "no kernel", err)
+	testhost.Needs(t, "a kernel", err)
 	image, err := k.Vmlinux(t.Context())
 	require.NoError(t, err)
 	dir := t.TempDir()

@@ -45,12 +45,17 @@ func TestSelf(t *testing.T) {
 }
 
 func TestAliveNeedsEveryPart(t *testing.T) {
+	self, err := proc.Self()
+	require.NoError(t, err)
 	id := idOf(t, child(t).Process.Pid)
+	for id.StartTime == self.StartTime { // in the same 10 ms as this process
+		id = idOf(t, child(t).Process.Pid)
+	}
 	require.True(t, proc.Alive(id))
 	for name, change := range map[string]func(*proc.ID){
 		"start time": func(id *proc.ID) { id.StartTime++ },
 		"boot":       func(id *proc.ID) { id.BootID = "another" },
-		"pid":        func(id *proc.ID) { id.PID = os.Getpid() },
+		"pid":        func(id *proc.ID) { id.PID = self.PID },
 		"no pid":     func(id *proc.ID) { id.PID = 0 },
 		"negative":   func(id *proc.ID) { id.PID = -1 },
 	} {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
@@ -72,9 +73,8 @@ func TestMachinesTakeDisks(t *testing.T) {
 		{arch: "riscv64", machine: "virt", cpu: "rv64"},
 	} {
 		t.Run(c.arch+" "+c.machine, func(t *testing.T) {
-			if _, err := exec.LookPath("qemu-system-" + c.arch); err != nil {
-				missing(t, "QEMU for "+c.arch, err)
-			}
+			_, err := exec.LookPath("qemu-system-" + c.arch)
+			testhost.Needs(t, "QEMU for "+c.arch, err)
 			h := newHouse(t)
 			cfg := everyDisk()
 			cfg.Arch, cfg.Machine, cfg.CPU.Model = c.arch, c.machine, c.cpu

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/internal/viewer"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
@@ -37,9 +38,7 @@ func TestDisplays(t *testing.T) {
 			if kind == vm.DisplaySpice {
 				lacks, err := h.b.prober.spice(t.Context(), "qemu-system-x86_64")
 				require.NoError(t, err)
-				if lacks != nil {
-					missing(t, "QEMU's spice", lacks)
-				}
+				testhost.Needs(t, "QEMU's spice", lacks)
 			}
 			g, spec := h.running(vm.Config{Display: vm.Display{Type: kind, PasswordFile: passwordFile(t, secret+"\r\nnot this\n")}})
 			socket := g.Runtime().Sockets[kind]
@@ -120,9 +119,8 @@ func TestAdapters(t *testing.T) {
 				cfg := vm.Config{Machine: machine, Display: vm.Display{Adapter: adapter}}
 				if machine == "virt" {
 					cfg.Arch = "aarch64"
-					if _, err := h.b.prober.features(t.Context(), "/usr/bin/qemu-system-aarch64"); err != nil {
-						missing(t, "QEMU for aarch64", err)
-					}
+					_, err := h.b.prober.features(t.Context(), "/usr/bin/qemu-system-aarch64")
+					testhost.Needs(t, "QEMU for aarch64", err)
 				}
 				g, _ := (&house{t: t, b: h.b, dir: h.dir}).running(cfg)
 				require.NoError(t, g.Continue(t.Context()))

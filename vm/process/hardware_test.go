@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -163,9 +164,8 @@ func TestHardwareStarts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := &house{t: t, b: h.b, dir: h.dir}
 			binary := filepath.Base(host.binary)
-			if _, err := h.b.prober.features(t.Context(), host.binary); err != nil {
-				missing(t, binary, err)
-			}
+			_, err := h.b.prober.features(t.Context(), host.binary)
+			testhost.Needs(t, binary, err)
 			cfg := everything(name)
 			cfg.Name, cfg.Arch, cfg.Machine = "", host.arch, map[bool]string{true: "virt", false: name}[host.arch != "x86_64"]
 			cfg.Serials[0].File = filepath.Join(t.TempDir(), "log")

@@ -47,32 +47,50 @@ var nasty = map[string]string{
 	"300 characters": strings.Repeat("n", 150) + strings.Repeat("f", 150),
 }
 
-// site is what a text needs to get from its field to QEMU.
+// site is what a text needs to get from its field to QEMU, besides what fill adds.
 type site struct {
-	rest  func(*vm.Config)                   // sets what else the field needs, if anything
-	item  int                                // of the field's list, so that sites can be in one Config
-	file  func(t *testing.T, path string)    // makes the file that the text names, if it names one
-	plain string                             // a text that the field takes; empty: "plain"
-	shown func(value string) (seenAs string) // how QEMU shows it; nil: as it is
-	// byQEMU is why QEMU refuses to start with any text that is not one of a few.
-	byQEMU string
+	rest   func(*vm.Config)                   // sets what else the field needs, if anything
+	item   int                                // of the field's list, so that sites can be in one Config
+	file   func(t *testing.T, path string)    // makes the file that the text names, if it names one
+	prefix string                             // what a value that is no path has to begin with
+	clean  bool                               // the arguments have the shortest form of the path
+	shown  func(value string) (seenAs string) // how QEMU shows it; nil: as it is
+	// unseen is why QEMU does not show it. It starts with it all the same, and makes nothing
+	// of it that was not asked for.
+	unseen string
+	// untried is why no QEMU is started with it.
+	untried string
 }
+
+const (
+	forGuest = "only the guest can see it; TestSeedAndBlobs of the root package looks there"
+	readOnce = "read at the start and closed; without it QEMU would not start"
+)
 
 // sites are the fields that need something. One without a site is tested as it is.
 var sites = map[string]site{
 	"binary":        {file: linkToQEMU, shown: filepath.Clean},
-	"cpu.model":     {byQEMU: "it knows no such model; what follows a comma are properties, by design"},
+	"cpu.model":     {untried: "QEMU knows no such model; what follows a comma are properties, by design"},
 	"boot.kernel":   {file: fakeKernel},
 	"boot.initrd":   {file: fileOf(512), rest: withKernel},
 	"boot.cmdline":  {rest: withKernel, shown: func(v string) string { return "console=ttyS0 " + v }},
 	"boot.firmware": {file: fileOf(64 << 10)},
-	"disks[].path":  {file: fileOf(1 << 20), rest: func(c *vm.Config) { c.Disks[0].Format = vm.FormatRaw }},
-	"disks[].base":  {item: 1, file: fileOf(1 << 20), shown: filepath.Clean, rest: func(c *vm.Config) { c.Disks[1].Format = vm.FormatRaw }},
+	"boot.nvram": {file: fileOf(64 << 10), rest: func(c *vm.Config) { c.Boot.Firmware = vm.FirmwareUEFI },
+		untried: "it needs boot.firmware, which is tried; TestQEMUTakesTexts has it as disks[].path"},
+	"disks[].path": {file: fileOf(1 << 20), rest: func(c *vm.Config) { c.Disks[0].Format = vm.FormatRaw }},
+	"disks[].base": {item: 1, file: fileOf(1 << 20), shown: filepath.Clean, rest: func(c *vm.Config) { c.Disks[1].Format = vm.FormatRaw }},
 	"disks[].serial": {item: 2, rest: func(c *vm.Config) {
 		c.Disks[2].Size, c.Disks[2].Interface = vm.MiB, vm.InterfaceNVMe
 	}},
-	"devices[].driver":     {item: 1, byQEMU: "it knows no such driver"},
-	"devices[].props{key}": {item: 2, rest: func(c *vm.Config) { c.Devices[2].Driver = "virtio-rng-pci" }, byQEMU: "it knows no such property"},
+	"networks[].model":     {untried: "QEMU knows no such card"},
+	"networks[].segment":   {rest: ofType(vm.NetworkSegment)},
+	"networks[].interface": {rest: ofType(vm.NetworkTap)},
+	"networks[].address":   {rest: ofType(vm.NetworkNone)},
+	"shares[].path":        {file: folder, clean: true, shown: filepath.Clean},
+	"shares[].name":        {item: 1},
+	"shares[].mount":       {prefix: "/"},
+	"devices[].driver":     {item: 1, untried: "QEMU knows no such driver"},
+	"devices[].props{key}": {item: 2, rest: func(c *vm.Config) { c.Devices[2].Driver = "virtio-rng-pci" }, untried: "it knows no such property"},
 	"devices[].props{value}": {rest: func(c *vm.Config) {
 		c.Devices[0].Driver = "virtserialport"
 		c.Devices[0].Props["bus"] = virtioSerial + ".0"
@@ -80,6 +98,18 @@ var sites = map[string]site{
 	"serials[].file":   {item: 1, file: fileOf(1), shown: filepath.Clean},
 	"serials[].socket": {item: 2, file: deadSocket, shown: func(v string) string { return "disconnected:unix:" + v + ",server=on" }},
 	"rng.source":       {file: fileOf(1)},
+
+	"cloud_init.users[].shell": {prefix: "/"},
+	"cloud_init.files[].path":  {prefix: "/"},
+	"ignition":                 {file: fileOf(1), unseen: readOnce},
+	"fw_cfg[].name":            {prefix: "opt/", unseen: forGuest},
+	"fw_cfg[].file":            {item: 1, file: fileOf(1), unseen: readOnce},
+	"smbios.manufacturer":      {unseen: forGuest},
+	"smbios.product":           {unseen: forGuest},
+	"smbios.version":           {unseen: forGuest},
+	"smbios.serial":            {unseen: forGuest},
+	"smbios.sku":               {unseen: forGuest},
+	"smbios.family":            {unseen: forGuest},
 }
 
 // without are the fields whose texts do not get into QEMU's arguments, with the reason; a
@@ -96,24 +126,17 @@ var without = map[string]string{
 	"args":         "QEMU's own arguments, by design",
 	"labels":       "only compared",
 
-	"serials[].type": "one of a few",
-	"display":        "some of a few, and a file whose first line goes to QEMU by QMP",
-	"watchdog":       "some of a few",
-	"generation_id":  "refused unless it is a UUID",
+	"serials[].type":     "one of a few",
+	"display":            "some of a few, and a file whose first line goes to QEMU by QMP",
+	"watchdog":           "some of a few",
+	"generation_id":      "refused unless it is a UUID",
+	"networks[].capture": "opened here, QEMU gets a descriptor; see TestCaptureIsANewFile",
+	"shares[].mount":     "for maqet's own init only, as words; see TestShareWords",
+	"tpm":                "some of a few",
 
-	// Not implemented yet: to be removed with the implementation, or given a reason.
-	"boot.nvram":           "engineer D",
-	"networks[].model":     "engineer C",
-	"networks[].segment":   "engineer C",
-	"networks[].interface": "engineer C",
-	"networks[].subnet":    "engineer C",
-	"networks[].capture":   "engineer C",
-	"shares":               "engineer D",
-	"tpm":                  "engineer D",
-	"cloud_init":           "engineer E",
-	"ignition":             "engineer E",
-	"fw_cfg":               "engineer E",
-	"smbios":               "engineer E",
+	"cloud_init":           "goes into the seed; see TestNoInjectionBySeed",
+	"fw_cfg[].text":        "goes into a file; see TestNoInjectionBySeed",
+	"smbios.oem_strings[]": "goes into a file; see TestNoInjectionBySeed",
 }
 
 // withoutReason finds the entry of without that stands for the field.
@@ -134,7 +157,7 @@ func withKernel(c *vm.Config) { c.Boot.Kernel = cmp.Or(c.Boot.Kernel, anyKernel)
 // value is what to put into the field for a text: for a path one below dir.
 func (s site) value(dir, text string) string {
 	if s.file == nil {
-		return text
+		return s.prefix + text
 	}
 	if len(text) > 255 { // more than a file's name can have
 		text = text[:len(text)/2] + "/" + text[len(text)/2:]
@@ -159,6 +182,13 @@ func (s site) place(t *testing.T, value string) bool {
 
 func fileOf(size int) func(*testing.T, string) {
 	return func(t *testing.T, path string) { require.NoError(t, os.WriteFile(path, make([]byte, size), 0o600)) }
+}
+
+func folder(t *testing.T, path string) { require.NoError(t, os.MkdirAll(path, 0o700)) }
+
+// ofType makes a network one of another type.
+func ofType(kind string) func(*vm.Config) {
+	return func(c *vm.Config) { c.Networks[0].Type = kind }
 }
 
 // deadSocket is a socket that nobody listens on, which QEMU replaces.

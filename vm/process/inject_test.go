@@ -50,11 +50,7 @@ func tryText(t *testing.T, f textField, dir, text string) (effect bool, err erro
 	if refusal != nil {
 		return false, namesField(refusal, f)
 	}
-	plain := sites[f.path].plain
-	if plain == "" {
-		plain = "plain"
-	}
-	plainPlan, from, refusal := planWith(t, f, dir, plain)
+	plainPlan, from, refusal := planWith(t, f, dir, "plain")
 	switch {
 	case refusal != nil && name == "":
 		return false, fmt.Errorf("%q is accepted, and %q is refused: %w", value, from, refusal)
@@ -66,6 +62,9 @@ func tryText(t *testing.T, f textField, dir, text string) (effect bool, err erro
 			return false, errors.New("the text gets nowhere: give it a site, or a reason in without")
 		}
 		return false, nil
+	}
+	if sites[f.path].clean {
+		from, value = filepath.Clean(from), filepath.Clean(value)
 	}
 	return true, sameBut(plainPlan.args, nastyPlan.args, from, value)
 }
@@ -102,6 +101,25 @@ func fill(cfg *vm.Config) {
 			cfg.Devices[i].Driver = "virtio-rng-pci"
 		}
 	}
+	for i := range cfg.Shares {
+		s := &cfg.Shares[i]
+		s.Path, s.Type = cmp.Or(s.Path, "/"), cmp.Or(s.Type, vm.Share9p) // other ones need a program
+	}
+	for i := range cfg.FwCfg {
+		f := &cfg.FwCfg[i]
+		f.Name = cmp.Or(f.Name, fmt.Sprint("opt/", i))
+		if f.File == "" {
+			f.Text = cmp.Or(f.Text, "text")
+		}
+	}
+	if c := cfg.CloudInit; c != nil {
+		for i := range c.Users {
+			c.Users[i].Name = cmp.Or(c.Users[i].Name, fmt.Sprint("user", i))
+		}
+		for i := range c.Files {
+			c.Files[i].Path = cmp.Or(c.Files[i].Path, fmt.Sprint("/file", i))
+		}
+	}
 }
 
 // specFrom is what a Manager makes of a Config, without looking for anything.
@@ -109,6 +127,10 @@ func specFrom(cfg vm.Config) vm.LaunchSpec {
 	spec := specOf(cfg)
 	spec.ID = fixedID
 	spec.Boot = vm.BootFiles{Kernel: cfg.Boot.Kernel, Initrd: cfg.Boot.Initrd, Firmware: cfg.Boot.Firmware}
+	if cfg.Boot.Firmware == vm.FirmwareUEFI {
+		spec.Boot.Firmware, spec.Boot.UEFI = "", &vm.UEFI{Code: "OVMF.fd", CodeFormat: vm.FormatRaw, NVRAMFormat: vm.FormatRaw}
+		spec.NVRAM = cfg.Boot.NVRAM
+	}
 	if cfg.Boot.Cmdline != "" {
 		spec.Boot.Cmdline = []string{cfg.Boot.Cmdline}
 	}

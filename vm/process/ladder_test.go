@@ -11,6 +11,7 @@ import (
 
 	"github.com/maqet/maqet/errors"
 	guests "github.com/maqet/maqet/guest"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
@@ -78,7 +79,7 @@ func TestGracefulRungs(t *testing.T) {
 			spec := specOf(vm.Config{})
 			boot, err := guests.NewBooter(guests.BooterOptions{}).ResolveBoot(t.Context(), spec.Config)
 			if errors.Is(err, errors.ErrKernelNotFound) {
-				missing(t, "a guest kernel", err)
+				testhost.Lacks(t, err)
 			}
 			require.NoError(t, err)
 			spec.Boot = boot

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -41,20 +42,10 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// missing skips the test, or fails it where everything must be there.
-func missing(t testing.TB, what string, err error) {
-	t.Helper()
-	if os.Getenv("MAQET_REQUIRE") == "1" {
-		t.Fatalf("%s is needed: %v", what, err)
-	}
-	t.Skipf("%s is needed: %v (make setup installs it)", what, err)
-}
-
 func needQEMU(t testing.TB) {
 	t.Helper()
-	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
-		missing(t, "QEMU", err)
-	}
+	_, err := exec.LookPath("qemu-system-x86_64")
+	testhost.Needs(t, "QEMU (make setup installs it)", err)
 }
 
 // house is a Backend with folders of its own. When the test ends nothing of it may be

@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/proc"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -21,9 +23,7 @@ import (
 func realVirtiofsd(t testing.TB) virtiofsd {
 	t.Helper()
 	d := newVirtiofsdFinder((*exec.Cmd).Start).find(t.Context())
-	if err := d.refuses(false); err != nil {
-		missing(t, "virtiofsd", err)
-	}
+	testhost.Needs(t, "virtiofsd", d.refuses(false))
 	return d
 }
 
@@ -197,6 +197,32 @@ func TestShareTypes(t *testing.T) {
 			require.Equal(t, c.want == vm.ShareVirtiofs, shared, "memory that virtiofsd sees")
 			mode := map[bool]string{false: "ro", true: "rw"}[c.writable]
 			require.Contains(t, valueOf(plan.commandLine(), "-append"), "maqet.share="+c.want+","+mode+",share0,/mnt/share0 ")
+		})
+	}
+}
+
+// TestShareWords: whatever a share is called, maqet's own init gets it back from one word
+// of the kernel's command line.
+func TestShareWords(t *testing.T) {
+	for name, text := range nasty {
+		cfg := vm.Config{Shares: []vm.Share{{Path: "/", Type: vm.Share9p, Name: strings.ReplaceAll(text, "/", "-"), Mount: "/" + text}}}
+		cfg.Shares[0].Mount = filepath.Clean(cfg.Shares[0].Mount)
+		if cfg.Validate() != nil {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			b := &builder{spec: rehearsal(fixedID, cfg)}
+			args := b.shareArgs()
+			require.Len(t, args, 1)
+			require.Len(t, strings.Fields(args[0]), 1)
+			require.NotContains(t, args[0], `"`, "quotes are the kernel's")
+			parts := strings.Split(args[0], ",")
+			require.Len(t, parts, 4)
+			for i, want := range []string{cfg.Shares[0].Name, cfg.Shares[0].Mount} {
+				got, err := url.PathUnescape(parts[2+i])
+				require.NoError(t, err)
+				require.Equal(t, want, got)
+			}
 		})
 	}
 }

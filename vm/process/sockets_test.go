@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -37,9 +38,7 @@ func TestRuntimeFolder(t *testing.T) {
 			require.NoError(t, os.WriteFile(dir, nil, 0o600))
 		}, "not a directory"},
 		"somebody else's": {func(t *testing.T, dir string) {
-			if err := os.Chown(dir, 65534, 65534); err != nil {
-				missing(t, "the right to change owners", err)
-			}
+			testhost.Needs(t, "the right to change owners", os.Chown(dir, 65534, 65534))
 		}, "belongs to user 65534"},
 	} {
 		t.Run(name, func(t *testing.T) {

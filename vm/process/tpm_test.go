@@ -9,13 +9,14 @@ import (
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/proc"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/vm"
 )
 
 func needSwtpm(t testing.TB) {
 	t.Helper()
 	if findSwtpm() == "" {
-		missing(t, "swtpm", errors.New("it is not on PATH"))
+		testhost.Lacks(t, "swtpm is not on PATH: apt-get install swtpm")
 	}
 }
 
