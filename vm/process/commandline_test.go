@@ -63,8 +63,9 @@ func TestCommandLineSaysWhatIsBooted(t *testing.T) {
 		boot                   vm.Boot
 		kernel, initrd, append string
 	}{
-		{vm.Boot{}, "kernel", "initrd", "console=ttyS0"},
-		{vm.Boot{Kernel: "auto", Cmdline: "quiet x=1"}, "kernel", "initrd", "console=ttyS0 quiet x=1"},
+		{vm.Boot{}, "kernel", "initrd", "maqet.hostname=vm-00000000 console=ttyS0"},
+		{vm.Boot{Kernel: "auto", Cmdline: "quiet x=1"}, "kernel", "initrd", "maqet.hostname=vm-00000000 console=ttyS0 quiet x=1"},
+		{vm.Boot{Cmdline: "maqet.hostname=other"}, "kernel", "initrd", "console=ttyS0 maqet.hostname=other"},
 		{vm.Boot{Kernel: "/k", Initrd: "/i"}, "/k", "/i", "console=ttyS0"},
 		{vm.Boot{Kernel: "/k", Initrd: "none"}, "/k", "", "console=ttyS0"},
 	} {
