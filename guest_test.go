@@ -70,6 +70,11 @@ func TestDefaultGuest(t *testing.T) {
 		require.Equal(t, "typed\nhello from /tmp\n", out.String())
 		require.Equal(t, "bad\n", errOut.String())
 	})
+	t.Run("host name", func(t *testing.T) {
+		res, err := g.Exec(t.Context(), "hostname")
+		require.NoError(t, err)
+		require.Equal(t, g.Name()+"\n", string(res.Stdout))
+	})
 	t.Run("signal", func(t *testing.T) {
 		res, err := g.Exec(t.Context(), "sh", "-c", "kill -TERM $$")
 		require.ErrorIs(t, err, errors.ErrCommandFailed)

@@ -119,6 +119,10 @@ func TestStartErrorDoesNotRepeatItsCause(t *testing.T) {
 	require.Contains(t, e.Error(), "connection lost\nQEMU ended with exit status 1\nQEMU's stderr:\n  qemu: a warning")
 	e.Err, e.Stderr = nil, "qemu: no disk"
 	require.Contains(t, e.Error(), "\nQEMU's stderr:\n  qemu: no disk")
+	e.Console = "the end"
+	require.Contains(t, e.Error(), "\nconsole:\n  the end")
+	e.Err = &errors.GuestError{Kind: errors.ErrGuestPanic, Console: "the end"}
+	require.Equal(t, 1, strings.Count(e.Error(), "the end"), "the panic has it already")
 }
 
 func TestTypedErrorsHaveKinds(t *testing.T) {

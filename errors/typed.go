@@ -59,7 +59,7 @@ type StartError struct {
 
 // Error names the VM, the step and the cause, then QEMU's exit status and the
 // ends of stderr and console, each on lines of its own. A status and a stderr that the
-// cause has in full are not repeated.
+// cause has in full are not repeated, nor is the console of a guest that died.
 func (e *StartError) Error() string {
 	var b strings.Builder
 	b.WriteString(sentence("start VM", e.VM, "step "+e.Step, e.Err, e.Hint))
@@ -73,7 +73,10 @@ func (e *StartError) Error() string {
 	if !strings.Contains(said, strings.TrimSpace(e.Stderr)) {
 		block(&b, "QEMU's stderr", e.Stderr)
 	}
-	block(&b, "console", e.Console)
+	var died *GuestError
+	if !As(e.Err, &died) || died.Console == "" {
+		block(&b, "console", e.Console)
+	}
 	return b.String()
 }
 

@@ -74,13 +74,13 @@ func NewBooter(o BooterOptions) *Booter {
 // errors.ErrInvalidConfiguration, with the command that helps.
 func (b *Booter) ResolveBoot(ctx context.Context, cfg vm.Config) (vm.BootFiles, error) {
 	out := vm.BootFiles{Firmware: namedFirmware(cfg.Boot.Firmware)}
-	image := slices.ContainsFunc(cfg.Disks, func(d vm.Disk) bool { return d.Path != "" || d.Base != "" })
+	image := slices.ContainsFunc(cfg.Disks, vm.Disk.HasImage)
 	if wantsUEFI(cfg, image) {
 		if err := b.setUEFI(ctx, cfg, &out); err != nil {
 			return vm.BootFiles{}, err
 		}
 	}
-	if image && cfg.Boot.Kernel == "" && cfg.Boot.Initrd == "" {
+	if cfg.FromDisk() {
 		return out, nil
 	}
 	cache, err := b.cache()
@@ -97,15 +97,14 @@ func (b *Booter) ResolveBoot(ctx context.Context, cfg vm.Config) (vm.BootFiles, 
 		return vm.BootFiles{}, err
 	}
 	switch {
-	case cfg.Boot.Initrd == "none" || cfg.Boot.Initrd == "" && image:
-	case cfg.Boot.Initrd != "" && cfg.Boot.Initrd != "auto":
-		out.Initrd, err = existing("boot.initrd", cfg.Boot.Initrd)
-	default:
+	case cfg.DefaultInitrd():
 		out.Default = true
 		out.Initrd, err = b.initrd(ctx, cache, k, cfg)
 		if out.Firmware == "" && out.UEFI == nil && suitsQboot(cfg, k) {
 			out.Firmware = findQboot()
 		}
+	case cfg.Boot.Initrd != "" && cfg.Boot.Initrd != "none":
+		out.Initrd, err = existing("boot.initrd", cfg.Boot.Initrd)
 	}
 	if err != nil {
 		return vm.BootFiles{}, err

@@ -68,6 +68,7 @@ func TestInitrdChoices(t *testing.T) {
 		"none":               {vm.Config{Boot: vm.Boot{Initrd: "none"}}, ""},
 		"own":                {vm.Config{Boot: vm.Boot{Initrd: own}}, own},
 		"kernel and disk":    {vm.Config{Boot: vm.Boot{Kernel: k.Path}, Disks: image}, ""},
+		"root on the disk":   {vm.Config{Boot: vm.Boot{Kernel: "auto", Cmdline: "root=/dev/vda1"}, Disks: image}, ""},
 		"own kernel, initrd": {vm.Config{Boot: vm.Boot{Kernel: k.Path, Initrd: own}, Disks: image}, own},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -78,6 +79,12 @@ func TestInitrdChoices(t *testing.T) {
 			require.NotEmpty(t, got.Kernel)
 			require.NotContains(t, got.Cmdline, "quiet")
 		})
+	}
+	// Without an initrd these would find no root.
+	for _, boot := range []vm.Boot{{Kernel: "auto"}, {Kernel: "auto", Cmdline: "quiet"}, {Kernel: k.Path, Initrd: "auto"}, {Initrd: "auto"}} {
+		got, err := b.ResolveBoot(t.Context(), vm.Config{Boot: boot, Disks: image})
+		require.NoError(t, err)
+		require.True(t, got.Default, boot)
 	}
 	_, err := b.ResolveBoot(t.Context(), vm.Config{Boot: vm.Boot{Initrd: own + "-none"}})
 	var config *errors.ConfigError

@@ -240,7 +240,7 @@ func TestLostConnectionIsOneStickyError(t *testing.T) {
 		require.ErrorIs(t, err, io.EOF)
 		require.ErrorIs(t, err, exit)
 		require.ErrorIs(t, err, c.Err())
-		require.Equal(t, "QMP slow: QMP connection lost: EOF: QEMU ended with signal SIGKILL", err.Error())
+		require.Equal(t, "QMP slow: QMP connection lost: QEMU ended with signal SIGKILL", err.Error())
 	}
 	closed(t, c.Done())
 	_, err := c.Execute(t.Context(), "later", nil)

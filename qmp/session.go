@@ -2,7 +2,6 @@ package qmp
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -88,6 +87,13 @@ func (s *session) shut(err error, ours bool) {
 	_ = s.conn.Close()
 }
 
+// explained is how a connection ended, of which the cause says all that people want to
+// know: that a read failed with this or that goes without saying.
+type explained struct{ cause, err error }
+
+func (e *explained) Error() string   { return e.cause.Error() }
+func (e *explained) Unwrap() []error { return []error{e.cause, e.err} }
+
 // end makes the sticky error and tells everybody.
 func (s *session) end(err error) {
 	_ = s.conn.Close()
@@ -99,7 +105,7 @@ func (s *session) end(err error) {
 	s.mu.Unlock()
 	if !ours && s.cause != nil {
 		if cause := s.cause(); cause != nil {
-			err = fmt.Errorf("%w: %w", err, cause)
+			err = &explained{cause: cause, err: err}
 		}
 	}
 	sticky := errors.Wrap(errors.ErrQMPConnection, "", "", err)

@@ -4,6 +4,7 @@ package vm
 // that cloud-init finds by its label (data source NoCloud), made anew at each start and
 // removed when the guest has stopped. cloud-init applies it once per VM: to a disk that was
 // kept it does nothing a second time. The empty CloudInit only names the guest.
+// The default guest has no cloud-init: it sees the image, and does nothing with it.
 //
 // What is given here is kept with the VM's record: give secrets as paths of files, which
 // are read when the VM starts.

@@ -2,6 +2,8 @@ package vm
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -110,6 +112,28 @@ type CPU struct {
 	Max int `json:"max,omitempty" yaml:"max,omitempty"`
 }
 
+// FromDisk reports whether the firmware boots the guest from one of its disks.
+func (c Config) FromDisk() bool {
+	return c.Boot.Kernel == "" && c.Boot.Initrd == "" && slices.ContainsFunc(c.Disks, Disk.HasImage)
+}
+
+// DefaultInitrd reports whether the guest starts with the default guest's initial RAM disk.
+// [Boot].Initrd has the rules.
+func (c Config) DefaultInitrd() bool {
+	switch c.Boot.Initrd {
+	case "auto":
+		return true
+	case "":
+		return !slices.ContainsFunc(c.Disks, Disk.HasImage) || c.Boot.Kernel == "auto" && !c.Boot.hasRoot()
+	}
+	return false
+}
+
+// hasRoot reports whether the command line says where the root folder is.
+func (b Boot) hasRoot() bool {
+	return slices.ContainsFunc(strings.Fields(b.Cmdline), func(a string) bool { return strings.HasPrefix(a, "root=") })
+}
+
 // Boot says how the guest starts.
 //
 // With everything empty, and no disk that holds an image (Path or Base), the
@@ -120,7 +144,8 @@ type Boot struct {
 	// guest/kernel.
 	Kernel string `json:"kernel,omitempty" yaml:"kernel,omitempty"`
 	// Initrd is the path of an initial RAM disk; "auto": the default guest's; "none": none.
-	// Empty: "auto", and "none" where a disk holds an image.
+	// Empty: "auto", or "none" where a disk holds an image. There, too, it is "auto" with a
+	// Kernel "auto" and no "root=" in Cmdline, which would find no root.
 	Initrd string `json:"initrd,omitempty" yaml:"initrd,omitempty"`
 	// Cmdline is appended to the kernel command line that maqet generates; an
 	// argument given here replaces a generated one of the same key.

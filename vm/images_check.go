@@ -84,7 +84,11 @@ func (c *imageCheck) disk(ctx context.Context, i int, d Disk, img *plannedImage)
 	if d.Base == "" {
 		return nil
 	}
-	_, err := c.image(ctx, i, field, "", d.Base, d.ImageFormat(), false)
+	layers, err := c.image(ctx, i, field, "", d.Base, d.ImageFormat(), false)
+	if len(layers) > 0 && d.Size != 0 && int64(d.Size) < layers[0].Size {
+		c.problems = append(c.problems, errors.Problem{Field: fmt.Sprintf("disks[%d].size", i), Value: d.Size.String(),
+			Message: fmt.Sprintf("is less than the %s of its base", Size(layers[0].Size)), Fix: "leave it out, or make it larger"})
+	}
 	return err
 }
 

@@ -69,6 +69,15 @@ func (b *imageBench) refused(t *testing.T, disks ...vm.Disk) *errors.ConfigError
 	return bad
 }
 
+// TestOverlaySmallerThanItsBase: that would cut the base's file system off.
+func TestOverlaySmallerThanItsBase(t *testing.T) {
+	b := newImageBench(t)
+	bad := b.refused(t, vm.Disk{Base: b.img(t, "base.qcow2", "qcow2"), Size: vm.MiB / 2})
+	require.Len(t, bad.Problems, 1)
+	require.Equal(t, "disks[0].size", bad.Problems[0].Field)
+	require.Equal(t, "is less than the 1M of its base", bad.Problems[0].Message)
+}
+
 // TestUnusableImages: each fault of an image is an error before anything is made, which
 // names the disk's field. None is ever made because a path is wrong.
 func TestUnusableImages(t *testing.T) {

@@ -83,11 +83,11 @@ func fileItem(f CloudFile, content []byte) cloudFileItem {
 // metaData returns the meta-data. By the instance-id cloud-init knows whether it has been
 // at work in this VM.
 func (c *CloudInit) metaData(id, name string) ([]byte, error) {
-	return marshal(cloudMetaData{InstanceID: id, Hostname: cmp.Or(c.Hostname, hostname(name))})
+	return marshal(cloudMetaData{InstanceID: id, Hostname: cmp.Or(c.Hostname, HostName(name))})
 }
 
-// hostname makes a host name of a VM's name.
-func hostname(name string) string {
+// HostName makes a host name of a VM's name: '-' for what no host name has.
+func HostName(name string) string {
 	clean := strings.Map(func(r rune) rune {
 		if r == '_' || r == '.' {
 			return '-'

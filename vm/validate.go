@@ -34,6 +34,10 @@ func (c Config) Validate() error {
 	v.memory(c.Memory)
 	v.headroom(c)
 	v.boot(c.Boot)
+	if len(c.Boot.Files) > 0 && !c.DefaultInitrd() {
+		v.add("boot.files", "", "would be in no guest: they are added to the default guest's initrd, which this VM does not have",
+			`leave it out, or set kernel and initrd to "auto"`)
+	}
 	v.firmware(c)
 	v.disks(c.Disks)
 	v.networks(c.Networks)

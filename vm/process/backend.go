@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -149,8 +148,7 @@ func rehearsal(id string, cfg vm.Config) vm.LaunchSpec {
 	for i, d := range cfg.Disks {
 		spec.Images = append(spec.Images, vm.Image{Name: d.NameAt(i), Path: "/image", Format: vm.FormatRaw})
 	}
-	fromDisk := cfg.Boot.Kernel == "" && cfg.Boot.Initrd == "" && slices.ContainsFunc(cfg.Disks, vm.Disk.HasImage)
-	if !fromDisk {
+	if !cfg.FromDisk() {
 		spec.Boot = vm.BootFiles{Kernel: "kernel", Initrd: "initrd", Default: true}
 	}
 	if strings.ContainsRune(cfg.Boot.Firmware, '/') { // others are names in QEMU's data folder

@@ -76,7 +76,7 @@ func commandLine(cfg vm.Config, id, images string, boot *vm.BootFiles, host host
 	if boot != nil {
 		spec.Boot = *boot
 	} else {
-		spec.Boot = foreseen(cfg.Boot, spec.Boot)
+		spec.Boot = foreseen(cfg, spec.Boot)
 	}
 	if spec.Boot.UEFI != nil && spec.Boot.UEFI.NVRAM != "" {
 		spec.NVRAM = "uefi-vars"
@@ -89,16 +89,13 @@ func commandLine(cfg vm.Config, id, images string, boot *vm.BootFiles, host host
 }
 
 // foreseen fills in what a configuration says of what is booted.
-func foreseen(said vm.Boot, b vm.BootFiles) vm.BootFiles {
+func foreseen(cfg vm.Config, b vm.BootFiles) vm.BootFiles {
+	said := cfg.Boot
 	if said.Kernel != "" && said.Kernel != "auto" {
 		b.Kernel = said.Kernel
 	}
-	switch said.Initrd {
-	case "", "auto":
-	case "none":
-		b.Initrd, b.Default = "", false
-	default:
-		b.Initrd, b.Default = said.Initrd, false
+	if !cfg.DefaultInitrd() {
+		b.Initrd, b.Default = strings.TrimPrefix(said.Initrd, "none"), false
 	}
 	if said.Firmware == "uefi" {
 		b.UEFI = &vm.UEFI{Code: "uefi-code", CodeFormat: vm.FormatRaw, NVRAM: "uefi-vars", NVRAMFormat: vm.FormatRaw, SMM: said.SecureBoot}

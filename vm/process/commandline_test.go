@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -63,8 +64,9 @@ func TestCommandLineSaysWhatIsBooted(t *testing.T) {
 		boot                   vm.Boot
 		kernel, initrd, append string
 	}{
-		{vm.Boot{}, "kernel", "initrd", "console=ttyS0"},
-		{vm.Boot{Kernel: "auto", Cmdline: "quiet x=1"}, "kernel", "initrd", "console=ttyS0 quiet x=1"},
+		{vm.Boot{}, "kernel", "initrd", "maqet.hostname=vm-00000000 console=ttyS0"},
+		{vm.Boot{Kernel: "auto", Cmdline: "quiet x=1"}, "kernel", "initrd", "maqet.hostname=vm-00000000 console=ttyS0 quiet x=1"},
+		{vm.Boot{Cmdline: "maqet.hostname=other"}, "kernel", "initrd", "console=ttyS0 maqet.hostname=other"},
 		{vm.Boot{Kernel: "/k", Initrd: "/i"}, "/k", "/i", "console=ttyS0"},
 		{vm.Boot{Kernel: "/k", Initrd: "none"}, "/k", "", "console=ttyS0"},
 	} {
@@ -77,6 +79,26 @@ func TestCommandLineSaysWhatIsBooted(t *testing.T) {
 		} else {
 			require.Equal(t, c.initrd, valueOf(argv, "-initrd"))
 		}
+	}
+}
+
+// TestCommandLineWithAnImage: a kernel of the user's has no initrd beside an image, which is
+// its root; the one that is found could not reach it.
+func TestCommandLineWithAnImage(t *testing.T) {
+	for _, c := range []struct {
+		boot   vm.Boot
+		initrd bool
+	}{
+		{vm.Boot{Kernel: "/k"}, false},
+		{vm.Boot{Kernel: "auto", Cmdline: "quiet root=/dev/vda1"}, false},
+		{vm.Boot{Kernel: "auto"}, true},
+		{vm.Boot{Kernel: "auto", Files: map[string]string{"/etc/motd": "motd"}}, true},
+		{vm.Boot{Kernel: "/k", Initrd: "auto"}, true},
+	} {
+		argv, err := CommandLine(vm.Config{Boot: c.boot, Disks: []vm.Disk{{Base: "/d.qcow2"}}}, Capabilities{})
+		require.NoError(t, err)
+		require.Equal(t, c.initrd, slices.Contains(argv, "-initrd"), c.boot)
+		require.Contains(t, argv, "-kernel")
 	}
 }
 

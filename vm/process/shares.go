@@ -115,6 +115,16 @@ func (b *builder) onBus(name string) string {
 	return name + "-pci"
 }
 
+// hostNameArg tells maqet's own init the guest's host name.
+func (b *builder) hostNameArg(cmdline []string) []string {
+	const key = "maqet.hostname="
+	name := vm.HostName(b.spec.Config.Name)
+	if !b.spec.Boot.Default || name == "" || slices.ContainsFunc(cmdline, func(a string) bool { return strings.HasPrefix(a, key) }) {
+		return nil
+	}
+	return []string{key + name}
+}
+
 // shareArgs tell maqet's own init what to mount, see guest/init: the type, "ro" or "rw",
 // the tag and the mount point.
 func (b *builder) shareArgs() []string {

@@ -223,7 +223,7 @@ func (b *builder) boot() {
 		// In front: what follows "--" is for init.
 		cmdline = slices.Concat([]string{"console=" + consoleDevice(b.host.arch)}, cmdline)
 	}
-	cmdline = slices.Concat(b.shareArgs(), cmdline)
+	cmdline = slices.Concat(b.hostNameArg(cmdline), b.shareArgs(), cmdline)
 	line := strings.Join(cmdline, " ")
 	if len(line) > maxCmdline {
 		b.problem("boot.cmdline", "", fmt.Sprintf("has %d characters with what is added for shares and the like, the kernel takes %d", len(line), maxCmdline),
