@@ -233,11 +233,23 @@ func (s *start) learn(ctx context.Context) error {
 	if len(rt.Terminals) == 0 && len(rt.Forwards) == 0 {
 		return nil
 	}
-	next, err := s.m.states.amend(ctx, s.inst, func(i *Instance) { i.Runtime = rt })
-	if err == nil {
-		s.inst = next
-	}
-	return err
+	return s.write(ctx, func(now Instance) (Instance, error) {
+		return s.m.states.amend(ctx, now, func(i *Instance) {
+			i.Runtime.Terminals, i.Runtime.Forwards = rt.Terminals, rt.Forwards
+		})
+	})
+}
+
+// write changes the record of a guest that runs. It may have changed meanwhile: a device
+// was plugged, or a helper has ended.
+func (s *start) write(ctx context.Context, change func(now Instance) (Instance, error)) error {
+	return s.m.states.retry(ctx, s.inst.ID, func(now Instance) error {
+		next, err := change(now)
+		if err == nil {
+			s.inst = next
+		}
+		return err
+	})
 }
 
 func (s *start) resume(ctx context.Context) (func(context.Context) error, error) {
@@ -296,12 +308,9 @@ func (s *start) finish(ctx context.Context) error {
 	if s.opts.paused {
 		to = Paused
 	}
-	next, err := s.m.states.move(ctx, s.inst, to, reason, func(i *Instance) { i.Steps = s.seq.steps })
-	if err != nil {
-		return err
-	}
-	s.inst = next
-	return nil
+	return s.write(ctx, func(now Instance) (Instance, error) {
+		return s.m.states.move(ctx, now, to, reason, func(i *Instance) { i.Steps = s.seq.steps })
+	})
 }
 
 // record writes the state Failed. It reads the record first: a write that was cancelled
