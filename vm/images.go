@@ -36,7 +36,7 @@ func (k *imageKeeper) prepare(ctx context.Context, inst Instance) (out []Image, 
 		if !img.missing {
 			continue
 		}
-		if err := k.make(ctx, inst.Config.Disks[i], img.Image); err != nil {
+		if err := k.make(ctx, inst.Config.Disks[i], img); err != nil {
 			err = errors.Wrap(errors.ErrStorage, "disk "+img.Name, "", err)
 			return nil, nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
 		}
@@ -46,8 +46,8 @@ func (k *imageKeeper) prepare(ctx context.Context, inst Instance) (out []Image, 
 }
 
 // make makes the image of a disk.
-func (k *imageKeeper) make(ctx context.Context, d Disk, img Image) error {
-	if img.Ephemeral { // one that a crash left
+func (k *imageKeeper) make(ctx context.Context, d Disk, img plannedImage) error {
+	if img.stale {
 		if err := k.images.Delete(ctx, img.Path); err != nil {
 			return err
 		}

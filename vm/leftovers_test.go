@@ -2,6 +2,8 @@ package vm_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -102,4 +104,36 @@ func TestDisksAndCardsGoneUnwatched(t *testing.T) {
 		require.NoError(t, err)
 		return len(now.Unplugged) == 2
 	}, 5*time.Second, time.Millisecond)
+}
+
+// TestStartKnowsTheRunBefore: what nobody could clear away when it ended, such as a helper
+// that could not be killed, is still known at the next start.
+func TestStartKnowsTheRunBefore(t *testing.T) {
+	b := newBench(t)
+	inst := b.start(t, vm.Config{})
+	_, err := b.Stop(t.Context(), inst.ID)
+	require.NoError(t, err)
+	clear(b.backend.swept)
+	_, err = b.Start(t.Context(), inst.ID)
+	require.NoError(t, err)
+	require.Equal(t, inst.Runtime.Process, b.backend.swept[inst.ID].Process)
+	_, err = b.Stop(t.Context(), inst.ID)
+	require.NoError(t, err)
+}
+
+// TestUnfinishedImage: an empty file, which is where an image was to be made when its maker
+// died, is no reason for a VM never to start again.
+func TestUnfinishedImage(t *testing.T) {
+	b := newImageBench(t)
+	inst := b.add(t, vm.Config{Lifetime: vm.Persistent, Disks: []vm.Disk{{Size: vm.MiB}}})
+	path := filepath.Join(b.dir, "images", inst.ID, "disk0.qcow2")
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	_, err := b.Start(t.Context(), inst.ID)
+	require.NoError(t, err)
+	_, err = b.Stop(t.Context(), inst.ID)
+	require.NoError(t, err)
+	made, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Positive(t, made.Size())
 }

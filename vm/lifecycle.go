@@ -22,6 +22,7 @@ type start struct {
 	limits  Timeouts
 
 	inst Instance // the record as last written
+	last Runtime  // of the run before
 	lock *flock.Lock
 	spec LaunchSpec
 	live *liveGuest
@@ -128,7 +129,7 @@ func (s *start) mark(ctx context.Context) error {
 			i.Owner, i.Steps, i.Runtime = s.m.self, nil, Runtime{}
 		})
 		if err == nil {
-			s.inst = next
+			s.inst, s.last = next, s.inst.Runtime
 			s.m.mine.Store(next.ID, nil)
 		}
 		return err
@@ -177,7 +178,9 @@ func (s *start) images(ctx context.Context) (func(context.Context) error, error)
 		return nil, err
 	}
 	// What an earlier run left, if nobody could clear it away.
-	if err := s.backend.Clean(ctx, s.inst); err != nil {
+	left := s.inst
+	left.Runtime = s.last
+	if err := s.backend.Clean(ctx, left); err != nil {
 		return nil, err
 	}
 	images, undoImages, err := s.m.images.prepare(ctx, s.inst)
