@@ -124,12 +124,13 @@ func (d *destroyer) finalise(ctx context.Context, inst Instance, to State, reaso
 	return inst, err
 }
 
+// clear clears away what the guest of a live VM left.
 func (d *destroyer) clear(ctx context.Context, inst Instance) error {
 	backend, err := d.m.backend(inst.Config)
 	if err != nil {
 		return err
 	}
-	return errors.Join(backend.Clean(ctx, inst), d.m.images.release(ctx, inst.Runtime.Disks),
+	return errors.Join(backend.Clean(ctx, inst), d.m.images.release(ctx, d.m.images.passing(inst)),
 		d.m.images.unseed(ctx, inst.ID), d.m.state.release(inst))
 }
 

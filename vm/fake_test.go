@@ -39,11 +39,12 @@ type fakeBackend struct {
 	mu      sync.Mutex
 	guests  map[string]*fakeGuest
 	cleaned map[string]int
+	swept   map[string]vm.Runtime // what Clean was told last
 	erased  map[string]int
 }
 
 func newFakeBackend(t *testing.T) *fakeBackend {
-	return &fakeBackend{t: t, dir: t.TempDir(), guests: map[string]*fakeGuest{}, cleaned: map[string]int{}, erased: map[string]int{}}
+	return &fakeBackend{t: t, dir: t.TempDir(), guests: map[string]*fakeGuest{}, cleaned: map[string]int{}, swept: map[string]vm.Runtime{}, erased: map[string]int{}}
 }
 
 func (b *fakeBackend) Check(ctx context.Context, _ string, _ vm.Config) error {
@@ -92,6 +93,7 @@ func (b *fakeBackend) Clean(_ context.Context, inst vm.Instance) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.cleaned[inst.ID]++
+	b.swept[inst.ID] = inst.Runtime
 	return nil
 }
 
@@ -334,7 +336,7 @@ func (f *fakeImages) Create(_ context.Context, s storage.CreateSpec) (storage.Im
 	if err := os.MkdirAll(filepath.Dir(s.Path), 0o700); err != nil {
 		return storage.Image{}, err
 	}
-	if err := os.WriteFile(s.Path, nil, 0o600); err != nil {
+	if err := os.WriteFile(s.Path, []byte("image"), 0o600); err != nil {
 		return storage.Image{}, err
 	}
 	return storage.Image{Path: s.Path, Format: s.Format}, nil

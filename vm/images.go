@@ -36,7 +36,7 @@ func (k *imageKeeper) prepare(ctx context.Context, inst Instance) (out []Image, 
 		if !img.missing {
 			continue
 		}
-		if err := k.make(ctx, inst.Config.Disks[i], img.Image); err != nil {
+		if err := k.make(ctx, inst.Config.Disks[i], img); err != nil {
 			err = errors.Wrap(errors.ErrStorage, "disk "+img.Name, "", err)
 			return nil, nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
 		}
@@ -46,8 +46,8 @@ func (k *imageKeeper) prepare(ctx context.Context, inst Instance) (out []Image, 
 }
 
 // make makes the image of a disk.
-func (k *imageKeeper) make(ctx context.Context, d Disk, img Image) error {
-	if img.Ephemeral { // one that a crash left
+func (k *imageKeeper) make(ctx context.Context, d Disk, img plannedImage) error {
+	if img.stale {
 		if err := k.images.Delete(ctx, img.Path); err != nil {
 			return err
 		}
@@ -60,7 +60,8 @@ func (k *imageKeeper) make(ctx context.Context, d Disk, img Image) error {
 	return err
 }
 
-// release deletes the ephemeral images of a guest that is gone.
+// release deletes the ephemeral images of a guest that is gone, as far as they were
+// recorded.
 func (k *imageKeeper) release(ctx context.Context, images []Image) error {
 	var paths []string
 	for _, i := range images {
@@ -69,6 +70,17 @@ func (k *imageKeeper) release(ctx context.Context, images []Image) error {
 		}
 	}
 	return k.delete(ctx, paths)
+}
+
+// passing returns the images that the guest of a live VM may have and that go with it, also
+// where its owner died before it recorded them.
+func (k *imageKeeper) passing(inst Instance) (images []Image) {
+	for i, d := range inst.Config.Disks {
+		if name := d.NameAt(i); !d.inPlace() && !d.emptyTray() && !d.keeps(inst.Config.lifetime()) {
+			images = append(images, Image{Path: k.pathOf(inst.ID, name), Owned: true, Ephemeral: true})
+		}
+	}
+	return append(images, inst.Runtime.Disks...)
 }
 
 // erase deletes all images that were made for a VM: what lies in its folder, also of

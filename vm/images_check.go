@@ -31,6 +31,7 @@ type imageUse struct {
 type plannedImage struct {
 	Image
 	missing bool
+	stale   bool // what is there, if anything, is of no use: a crash left it
 }
 
 // check returns an image for each of the configuration's disks, in order. What is wrong
@@ -74,7 +75,9 @@ func (c *imageCheck) disk(ctx context.Context, i int, d Disk, img *plannedImage)
 		return err
 	}
 	img.Path, img.Format, img.Owned = c.pathOf(c.inst.ID, img.Name), FormatQcow2, true
-	if img.Ephemeral = !d.keeps(c.inst.Config.lifetime()); !img.Ephemeral {
+	img.Ephemeral = !d.keeps(c.inst.Config.lifetime())
+	img.stale = img.Ephemeral || isEmpty(img.Path)
+	if !img.stale {
 		layers, err := c.images.Usable(ctx, img.Path, FormatQcow2, true)
 		if err == nil || !isMissing(err, img.Path) {
 			return c.found(ctx, i, field, "", img.Path, true, layers, err)
@@ -175,6 +178,13 @@ func (c *imageCheck) nameOf(ctx context.Context, pid int) string {
 		}
 	}
 	return ""
+}
+
+// isEmpty reports whether path is an empty file: where an image was about to be made when its
+// maker died.
+func isEmpty(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode().IsRegular() && info.Size() == 0
 }
 
 // isMissing reports whether err says that there is no image at path itself. One whose base

@@ -22,6 +22,7 @@ type start struct {
 	limits  Timeouts
 
 	inst Instance // the record as last written
+	last Runtime  // of the run before
 	lock *flock.Lock
 	spec LaunchSpec
 	live *liveGuest
@@ -128,7 +129,7 @@ func (s *start) mark(ctx context.Context) error {
 			i.Owner, i.Steps, i.Runtime = s.m.self, nil, Runtime{}
 		})
 		if err == nil {
-			s.inst = next
+			s.inst, s.last = next, s.inst.Runtime
 			s.m.mine.Store(next.ID, nil)
 		}
 		return err
@@ -177,7 +178,9 @@ func (s *start) images(ctx context.Context) (func(context.Context) error, error)
 		return nil, err
 	}
 	// What an earlier run left, if nobody could clear it away.
-	if err := s.backend.Clean(ctx, s.inst); err != nil {
+	left := s.inst
+	left.Runtime = s.last
+	if err := s.backend.Clean(ctx, left); err != nil {
 		return nil, err
 	}
 	images, undoImages, err := s.m.images.prepare(ctx, s.inst)
@@ -233,11 +236,23 @@ func (s *start) learn(ctx context.Context) error {
 	if len(rt.Terminals) == 0 && len(rt.Forwards) == 0 {
 		return nil
 	}
-	next, err := s.m.states.amend(ctx, s.inst, func(i *Instance) { i.Runtime = rt })
-	if err == nil {
-		s.inst = next
-	}
-	return err
+	return s.write(ctx, func(now Instance) (Instance, error) {
+		return s.m.states.amend(ctx, now, func(i *Instance) {
+			i.Runtime.Terminals, i.Runtime.Forwards = rt.Terminals, rt.Forwards
+		})
+	})
+}
+
+// write changes the record of a guest that runs. It may have changed meanwhile: a device
+// was plugged, or a helper has ended.
+func (s *start) write(ctx context.Context, change func(now Instance) (Instance, error)) error {
+	return s.m.states.retry(ctx, s.inst.ID, func(now Instance) error {
+		next, err := change(now)
+		if err == nil {
+			s.inst = next
+		}
+		return err
+	})
 }
 
 func (s *start) resume(ctx context.Context) (func(context.Context) error, error) {
@@ -296,12 +311,9 @@ func (s *start) finish(ctx context.Context) error {
 	if s.opts.paused {
 		to = Paused
 	}
-	next, err := s.m.states.move(ctx, s.inst, to, reason, func(i *Instance) { i.Steps = s.seq.steps })
-	if err != nil {
-		return err
-	}
-	s.inst = next
-	return nil
+	return s.write(ctx, func(now Instance) (Instance, error) {
+		return s.m.states.move(ctx, now, to, reason, func(i *Instance) { i.Steps = s.seq.steps })
+	})
 }
 
 // record writes the state Failed. It reads the record first: a write that was cancelled

@@ -147,10 +147,7 @@ func (g *liveGuest) lookForDevices(inst Instance) {
 	for _, d := range inst.Plugged {
 		ids = append(ids, d.ID)
 	}
-	for i, d := range inst.Config.Devices {
-		ids = append(ids, d.IDAt(i))
-	}
-	ids = append(ids, inst.Config.hardware()...)
+	ids = append(ids, inst.Config.removable()...)
 	if len(ids) == 0 {
 		return
 	}
@@ -189,26 +186,21 @@ func (c Config) hardware() (ids []string) {
 	return ids
 }
 
-// hasDevice reports whether the configuration has a device, disk or network card of that
-// name.
-func (c Config) hasDevice(id string) bool {
-	if slices.Contains(c.hardware(), id) {
-		return true
-	}
+// removable returns the IDs of all devices of the configuration that can be taken out.
+func (c Config) removable() []string {
+	ids := c.hardware()
 	for i, d := range c.Devices {
-		if d.IDAt(i) == id {
-			return true
-		}
+		ids = append(ids, d.IDAt(i))
 	}
 	for i, d := range c.Disks {
-		if d.NameAt(i) == id {
-			return true
-		}
+		ids = append(ids, d.NameAt(i))
 	}
 	for i, n := range c.Networks {
-		if n.NameAt(i) == id {
-			return true
-		}
+		ids = append(ids, n.NameAt(i))
 	}
-	return false
+	return ids
 }
+
+// hasDevice reports whether the configuration has a device, disk or network card of that
+// name.
+func (c Config) hasDevice(id string) bool { return slices.Contains(c.removable(), id) }

@@ -41,7 +41,13 @@ func OpenChild(pid int) (*Handle, error) {
 }
 
 func open(pid int, identify func() (ID, error)) (*Handle, error) {
+	if pid <= 0 {
+		return nil, fmt.Errorf("process %d: %w", pid, ErrGone)
+	}
 	fd, err := unix.PidfdOpen(pid, 0) // always close-on-exec
+	if errors.Is(err, unix.EINVAL) {  // the number is that of another process's thread now
+		return nil, fmt.Errorf("process %d: %w", pid, ErrGone)
+	}
 	if err != nil {
 		return nil, gone(pid, fmt.Errorf("open process %d: %w", pid, err))
 	}

@@ -46,8 +46,10 @@ func Of(pid int) (ID, error) {
 	return ID{PID: pid, StartTime: st.start, BootID: boot}, nil
 }
 
-// Alive reports whether exactly that process still runs. A zombie does not.
-func Alive(id ID) bool { return check(id) == nil }
+// Alive reports whether exactly that process still runs. A zombie does not. One that can't be
+// looked at, because this process has no descriptor left, counts as alive: what belongs to
+// the dead is taken away.
+func Alive(id ID) bool { return !errors.Is(check(id), ErrGone) }
 
 // BootID returns the random identifier of this boot of the machine.
 func BootID() (string, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
 	"time"
 
@@ -109,6 +110,26 @@ func TestOpenChild(t *testing.T) {
 	_, err := proc.OpenChild(pid)
 	require.ErrorIs(t, err, proc.ErrGone)
 	require.NoError(t, cmd.Process.Release())
+}
+
+// TestThreadIsNoProcess: a PID that is used again may be that of a thread.
+func TestThreadIsNoProcess(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	tid := make(chan int)
+	end := make(chan struct{})
+	go func() {
+		runtime.LockOSThread() // not the test's thread, and so not the first one or not this one
+		tid <- unix.Gettid()
+		<-end
+	}()
+	thread := <-tid
+	defer close(end)
+	if thread == os.Getpid() {
+		thread = unix.Gettid()
+	}
+	_, err := proc.Open(proc.ID{PID: thread})
+	require.ErrorIs(t, err, proc.ErrGone)
 }
 
 func TestReapedIsGone(t *testing.T) {

@@ -3,6 +3,8 @@ package process
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,17 +20,25 @@ import (
 // boot are the recorded ones and its command line has the VM's UUID; all is checked
 // while a pidfd holds it, so that it can't be swapped for another.
 func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (vm.Guest, error) {
-	rt := inst.Runtime
-	var cards []card // whose ports are not recorded
+	rt, err := inst.Runtime, error(nil)
 	if rt.Process.PID == 0 {
-		rt, cards = b.search(inst), cardsOf(inst.Config, inst.Unplugged)
+		rt, err = b.search(inst)
 	}
-	p, err := hold(rt, inst.ID)
+	var p *process
+	if err == nil {
+		p, err = hold(rt, inst.ID)
+	}
 	if err != nil {
-		return nil, errors.Wrap(errors.ErrVMNotRunning, "attach to VM", inst.Name, err)
+		kind := errors.ErrBackend // not known to be gone
+		if errors.Is(err, proc.ErrGone) {
+			kind = errors.ErrVMNotRunning
+		}
+		return nil, errors.Wrap(kind, "attach to VM", inst.Name, err)
 	}
 	g := newGuest(b, inst.Name, rt, p)
-	g.cards = cards
+	if inst.State == vm.Starting || inst.Runtime.Process.PID == 0 {
+		b.finishStart(g, inst)
+	}
 	ports := portsOf(rt.Args)
 	if err := b.segments.join(ports); err != nil {
 		return nil, errors.Join(errors.Wrap(errors.ErrBackend, "join the segments of VM", inst.Name, err), g.Release())
@@ -45,11 +55,21 @@ func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (vm.Guest, error
 	return g, nil
 }
 
-// hold opens a process and makes sure that it is the QEMU of this VM.
+// finishStart has Connect do what the owner, who died before, may not have done.
+func (b *Backend) finishStart(g *guest, inst vm.Instance) {
+	g.cards = cardsOf(inst.Config, inst.Unplugged)
+	var bad *errors.Problem
+	if g.display, bad = servedOf(inst.Config.Display, g.runtime.Dir); bad != nil {
+		b.log.Warn("the display has no password, and lets in nobody", "vm", inst.Name, "file", bad.Value, "problem", bad.Message)
+	}
+}
+
+// hold opens a process and makes sure that it is the QEMU of this VM. The error wraps
+// proc.ErrGone when there is no such process.
 func hold(rt vm.Runtime, uuid string) (*process, error) {
 	id := rt.Process
 	if id.PID == 0 {
-		return nil, errors.New("no process of it is known")
+		return nil, fmt.Errorf("no process of it is known: %w", proc.ErrGone)
 	}
 	handle, err := proc.Open(proc.ID(id))
 	if err != nil {
@@ -57,12 +77,16 @@ func hold(rt vm.Runtime, uuid string) (*process, error) {
 	}
 	args, err := handle.Args()
 	if err == nil && !hasUUID(args, uuid) {
-		err = errors.New("process " + strconv.Itoa(id.PID) + " is not its QEMU")
+		err = fmt.Errorf("process %d is not its QEMU: %w", id.PID, proc.ErrGone)
+	}
+	var helpers []*helper
+	if err == nil {
+		helpers, err = holdHelpers(rt.Helpers)
 	}
 	if err != nil {
 		return nil, errors.Join(err, handle.Close())
 	}
-	return watch(handle, holdHelpers(rt.Helpers)...), nil
+	return watch(handle, helpers...), nil
 }
 
 func hasUUID(args []string, uuid string) bool {
@@ -80,25 +104,29 @@ func valueOf(args []string, option string) string {
 // search finds a guest whose owner died between executing QEMU and recording it: by
 // the UUID in the command line of a process of this user. Where its things are follows
 // from the VM's ID.
-func (b *Backend) search(inst vm.Instance) vm.Runtime {
-	dirs, err := filepath.Glob("/proc/[0-9]*")
+func (b *Backend) search(inst vm.Instance) (vm.Runtime, error) {
+	const root = "/proc"
+	entries, err := os.ReadDir(root)
 	if err != nil {
-		return vm.Runtime{}
+		return vm.Runtime{}, err
 	}
-	for _, dir := range dirs {
-		pid, err := strconv.Atoi(filepath.Base(dir))
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
 		args, err := proc.Args(pid)
-		if err != nil || !launchedFor(args, inst.ID) || !mine(dir) {
-			continue
+		if err == nil && launchedFor(args, inst.ID) && mine(filepath.Join(root, e.Name())) {
+			var id proc.ID
+			if id, err = proc.Of(pid); err == nil {
+				return b.reconstruct(inst, vm.Process(id), args), nil
+			}
 		}
-		if id, err := proc.Of(pid); err == nil {
-			return b.reconstruct(inst, vm.Process(id), args)
+		if err != nil && !errors.Is(err, proc.ErrGone) && !errors.Is(err, fs.ErrPermission) {
+			return vm.Runtime{}, err
 		}
 	}
-	return vm.Runtime{}
+	return vm.Runtime{}, nil
 }
 
 // launchedFor reports whether args begin as those of the VM's QEMU do. A debugger or a

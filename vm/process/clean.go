@@ -14,7 +14,8 @@ import (
 // Clean implements vm.Backend. The record's folder counts besides the one that this
 // backend would use now: they differ when the runtime folder was changed.
 func (b *Backend) Clean(_ context.Context, inst vm.Instance) error {
-	err := errors.Join(dismiss(holdHelpers(inst.Runtime.Helpers)), b.removeSockets(b.vmDir(inst.ID)))
+	helpers, err := holdHelpers(inst.Runtime.Helpers)
+	err = errors.Join(err, dismiss(helpers), b.removeSockets(b.vmDir(inst.ID)))
 	if recorded := inst.Runtime.Dir; recorded != "" && recorded != b.vmDir(inst.ID) {
 		err = errors.Join(err, b.removeSockets(recorded))
 	}

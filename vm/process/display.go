@@ -26,16 +26,14 @@ type served struct {
 func (b *builder) display() {
 	d := b.spec.Config.Display
 	b.adapter(d.AdapterOn(b.host.arch, b.host.machine))
-	if d.PasswordFile != "" {
-		b.readPassword(d)
+	var bad *errors.Problem
+	if b.served, bad = servedOf(d, b.files.dir); bad != nil {
+		b.problem(bad.Field, bad.Value, bad.Message, bad.Fix)
 	}
 	// QEMU makes the socket: it takes no descriptor here. The folder keeps others out until
 	// it has its mode; see secureDisplay. A client shares the screen with others unless it
 	// says otherwise.
-	socket := socketPath(b.files.dir, d.Type)
-	if d.Type != "" && d.Type != vm.DisplayNone {
-		b.served.kind, b.served.socket = d.Type, socket
-	}
+	socket := b.served.socket
 	switch d.Type {
 	case vm.DisplayVNC:
 		pairs := []string{"", "unix:" + socket}
@@ -96,19 +94,28 @@ func (b *builder) adapter(kind string) {
 // maxPasswordFile bounds what is read of a file for its first line.
 const maxPasswordFile = 4096
 
-// readPassword reads the password that clients must give.
-func (b *builder) readPassword(d vm.Display) {
-	const field = "display.password_file"
+// servedOf returns the display that a configuration asks for, whose socket is in dir. With a
+// problem it has no password, and lets in nobody.
+func servedOf(d vm.Display, dir string) (served, *errors.Problem) {
+	s := served{}
+	if d.Type != "" && d.Type != vm.DisplayNone {
+		s.kind, s.socket = d.Type, socketPath(dir, d.Type)
+	}
+	if d.PasswordFile == "" {
+		return s, nil
+	}
+	bad := &errors.Problem{Field: "display.password_file", Value: d.PasswordFile}
 	password, err := firstLine(d.PasswordFile)
 	if err != nil {
-		b.problem(field, d.PasswordFile, "can't be read: "+err.Error(), "give the path of a file with the password in its first line")
-		return
+		bad.Message, bad.Fix = "can't be read: "+err.Error(), "give the path of a file with the password in its first line"
+		return s, bad
 	}
-	if bad := qmp.CheckDisplayPassword(d.Type, password); bad != nil {
-		b.problem(field, d.PasswordFile, "holds no password: its first line "+bad.Problems[0].Message, bad.Problems[0].Fix)
-		return
+	if refused := qmp.CheckDisplayPassword(d.Type, password); refused != nil {
+		bad.Message, bad.Fix = "holds no password: its first line "+refused.Problems[0].Message, refused.Problems[0].Fix
+		return s, bad
 	}
-	b.served.password = password
+	s.password = password
+	return s, nil
 }
 
 func firstLine(path string) (string, error) {

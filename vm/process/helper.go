@@ -173,15 +173,23 @@ func (h *helper) record() vm.Helper {
 	return vm.Helper{Name: h.name, Process: h.identity(), Log: h.log}
 }
 
-// holdHelpers takes hold of recorded helpers that live still.
-func holdHelpers(list []vm.Helper) []*helper {
-	var held []*helper
+// holdHelpers takes hold of recorded helpers that live still. With an error, which says that
+// one of them may, it holds none.
+func holdHelpers(list []vm.Helper) (held []*helper, err error) {
 	for _, r := range list {
-		if handle, err := proc.Open(proc.ID(r.Process)); err == nil { // else it is gone
-			held = append(held, &helper{process: watch(handle), name: r.Name, log: r.Log})
+		handle, err := proc.Open(proc.ID(r.Process))
+		if errors.Is(err, proc.ErrGone) {
+			continue
 		}
+		if err != nil {
+			for _, h := range held {
+				err = errors.Join(err, h.close())
+			}
+			return nil, fmt.Errorf("%s: %w", r.Name, err)
+		}
+		held = append(held, &helper{process: watch(handle), name: r.Name, log: r.Log})
 	}
-	return held
+	return held, nil
 }
 
 // failure says how a helper failed, empty when it has not, or was ended here: one that
