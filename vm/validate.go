@@ -86,6 +86,13 @@ func (v *validator) text(field, value string) bool {
 	return false
 }
 
+// utf8 refuses what would be another text in the VM's record, which is JSON.
+func (v *validator) utf8(field, value string) {
+	if !utf8.ValidString(value) {
+		v.add(field, value, "is not UTF-8", "write it in UTF-8, or give it in a file")
+	}
+}
+
 func (v *validator) identity(c Config) {
 	if c.Name != "" {
 		v.name(c.Name)
@@ -222,5 +229,6 @@ func (v *validator) args(args []string) {
 		if strings.ContainsRune(a, 0) {
 			v.add(fmt.Sprintf("args[%d]", i), a, "has a NUL character", "remove it")
 		}
+		v.utf8(fmt.Sprintf("args[%d]", i), a)
 	}
 }

@@ -24,6 +24,7 @@ func (v *validator) blobs(c Config) {
 	for i, f := range c.FwCfg {
 		field := fmt.Sprintf("fw_cfg[%d]", i)
 		v.text(field+".file", f.File)
+		v.utf8(field+".text", f.Text)
 		switch first, taken := names[f.Name]; {
 		case !fwCfgPattern.MatchString(f.Name) || len(f.Name) > maxFwCfgName:
 			v.add(field+".name", f.Name, "is not the name of a blob",

@@ -37,6 +37,7 @@ func (v *validator) cloudInit(c *CloudInit) {
 			if strings.ContainsRune(arg, 0) {
 				v.add(fmt.Sprintf("%s[%d]", field, j), arg, "has a NUL character", "remove it")
 			}
+			v.utf8(fmt.Sprintf("%s[%d]", field, j), arg)
 		}
 	}
 	v.text("cloud_init.user_data", c.UserData)
@@ -104,6 +105,7 @@ func (v *validator) cloudFiles(files []CloudFile) {
 			v.add(field+".path", f.Path, "is not a clean absolute path", "write it as /folder/file")
 		}
 		v.text(field+".path", f.Path)
+		v.utf8(field+".text", f.Text)
 		v.text(field+".source", f.Source)
 		if f.Text != "" && f.Source != "" {
 			v.add(field+".source", f.Source, "is given beside a text", "leave out one or the other")

@@ -134,7 +134,7 @@ var without = map[string]string{
 	"shares[].mount":     "for maqet's own init only, as words; see TestShareWords",
 	"tpm":                "some of a few",
 
-	"cloud_init":           "goes into the seed; see TestNoInjectionBySeed",
+	"cloud_init":           "goes into the seed, in JSON; see TestSeed of package vm, and TestNoInjectionBySeed for the seed itself",
 	"fw_cfg[].text":        "goes into a file; see TestNoInjectionBySeed",
 	"smbios.oem_strings[]": "goes into a file; see TestNoInjectionBySeed",
 }
