@@ -35,9 +35,8 @@ func (d *destroyer) stop(ctx context.Context, ref string, opts []StopOption) (St
 	if err != nil {
 		return StopReport{}, errors.Wrap(errors.ErrVMStop, "stop VM", inst.Name, err)
 	}
-	defer func() { _ = lock.Unlock() }()
-
 	report, err := d.stopLocked(ctx, inst, o)
+	d.m.locks.leave(lock, errors.Is(err, errors.ErrVMNotFound))
 	report.ID, report.Name, report.Duration = inst.ID, inst.Name, time.Since(begun)
 	if err == nil {
 		d.m.log.InfoContext(ctx, "VM stopped", "vm", inst.Name, "by", report.Step, "took", report.Duration)
@@ -151,7 +150,7 @@ func strike(ctx context.Context, g Guest) {
 	_ = rungs[len(rungs)-1].Run(ctx) // an error means it is gone already; Done tells
 }
 
-func (d *destroyer) remove(ctx context.Context, ref string, opts []RemoveOption) error {
+func (d *destroyer) remove(ctx context.Context, ref string, opts []RemoveOption) (err error) {
 	var o removeOptions
 	for _, opt := range opts {
 		opt(&o)
@@ -171,7 +170,7 @@ func (d *destroyer) remove(ctx context.Context, ref string, opts []RemoveOption)
 	if err != nil {
 		return errors.Wrap(errors.ErrVMLifecycle, "remove VM", inst.Name, err)
 	}
-	defer func() { _ = lock.Unlock() }()
+	defer func() { d.m.locks.leave(lock, err == nil || errors.Is(err, errors.ErrVMNotFound)) }()
 	if o.force {
 		if _, err := d.stopLocked(ctx, inst, stopOptions{force: true}); err != nil {
 			return err

@@ -110,7 +110,9 @@ func (s *start) acquire(ctx context.Context) (func(context.Context) error, error
 	}
 	s.lock = lock
 	if err := s.mark(ctx); err != nil {
-		return nil, errors.Join(err, s.unlock())
+		s.lock = nil
+		s.m.locks.leave(lock, errors.Is(err, errors.ErrVMNotFound))
+		return nil, err
 	}
 	return nil, nil
 }

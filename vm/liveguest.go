@@ -230,7 +230,6 @@ func (g *liveGuest) ended() {
 	if err != nil {
 		return // recorded, or released: then the next process that looks settles it
 	}
-	defer func() { _ = lock.Unlock() }()
 	pid := g.guest.Runtime().Process
 	err = g.m.states.retry(g.ctx, g.id, func(inst Instance) error {
 		if !inst.State.Live() || inst.Runtime.Process != pid {
@@ -240,6 +239,7 @@ func (g *liveGuest) ended() {
 		_, err := g.m.destroyer.finalise(g.ctx, inst, to, reason, g.guest.Exit())
 		return err
 	})
+	g.m.locks.leave(lock, errors.Is(err, errors.ErrVMNotFound))
 	if err != nil && !errors.Is(err, errors.ErrVMNotFound) && g.ctx.Err() == nil {
 		g.m.log.Warn("end of VM not recorded", "vm", g.name, "error", err)
 	}

@@ -50,8 +50,9 @@ func (m *Manager) settle(ctx context.Context, inst Instance) (Instance, error) {
 	if err != nil {
 		return inst, errors.Wrap(errors.ErrDatabaseLock, "lock VM", inst.Name, err)
 	}
-	defer func() { _ = lock.Unlock() }()
 	inst, err = m.store.Get(ctx, inst.ID)
+	gone := errors.Is(err, errors.ErrVMNotFound)
+	defer func() { m.locks.leave(lock, gone) }()
 	if err != nil || !inst.State.Live() {
 		return inst, err
 	}
@@ -157,12 +158,12 @@ func queryStatus(ctx context.Context, conn qmp.Conn) (statusInfo, error) {
 
 // bury removes an ephemeral VM whose process is gone, and kills its guest should that
 // not be gone yet. It reports whether the VM is removed, with its last record.
-func (m *Manager) bury(ctx context.Context, inst Instance) (Instance, bool, error) {
+func (m *Manager) bury(ctx context.Context, inst Instance) (_ Instance, gone bool, _ error) {
 	lock, err := m.claim(ctx, inst)
 	if err != nil {
 		return inst, false, nil // somebody works on it
 	}
-	defer func() { _ = lock.Unlock() }()
+	defer func() { m.locks.leave(lock, gone) }()
 	now, err := m.store.Get(ctx, inst.ID)
 	switch {
 	case errors.Is(err, errors.ErrVMNotFound):

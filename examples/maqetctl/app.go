@@ -40,7 +40,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !a.began {
-		err = &usageError{err: err, command: cmd.CommandPath()}
+		wrong := &usageError{err: err, command: cmd.CommandPath()}
+		if cmd != root { // which one root would be about is not known
+			wrong.use = cmd.UseLine()
+		}
+		err = wrong
 		a.json = a.json || asksForJSON(args) // flags after the wrong one were not read
 	}
 	if err != nil && ctx.Err() != nil {

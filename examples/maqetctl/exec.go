@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -73,6 +74,9 @@ func (a *app) exec(ctx context.Context, args []string, flags execFlags, by execu
 	}
 	if len(args) == 0 {
 		return usagef("which program?")
+	}
+	if strings.HasPrefix(args[0], "-") { // no guest runs such a program
+		return usagef("%q comes after the VM's name, where the program is: flags of maqetctl go in front of the name", args[0])
 	}
 	cmd := guest.Command{Args: args, Env: flags.env, Dir: flags.dir}
 	if !a.json {

@@ -63,13 +63,17 @@ func exitHelp() string {
 type usageError struct {
 	err     error
 	command string // to ask for help about
+	use     string // how it is written
 }
 
-// Error says what is wrong and where to read more.
+// Error says what is wrong, how the command is written, and where to read more.
 func (e *usageError) Error() string {
 	text := e.err.Error()
 	if e.command == "" {
 		return text
+	}
+	if e.use != "" {
+		text += "\nUsage: " + e.use
 	}
 	return text + "\nSee '" + e.command + " --help'."
 }

@@ -42,9 +42,17 @@ func TestWrongUsage(t *testing.T) {
 		require.Empty(t, got.out, c.args)
 	}
 	// Of commands that hand on a guest's code, so that it can't be taken for one.
-	for _, args := range []string{"exec", "exec web", "exec web --", "run --colour"} {
+	for _, args := range []string{"exec", "exec web", "exec web --", "run --colour", "exec web --timeout 3s -- true"} {
 		require.Contains(t, ctl(t, dir, strings.Fields(args)...).failed(t, exitToolFailed), "maqetctl:", args)
 	}
+}
+
+// TestUsageShowsTheCommand: how many arguments there have to be says little without their names.
+func TestUsageShowsTheCommand(t *testing.T) {
+	dir := t.TempDir()
+	require.Contains(t, ctl(t, dir, "start").failed(t, exitUsage), "\nUsage: maqetctl start VM... [flags]\nSee 'maqetctl start --help'.")
+	require.NotContains(t, ctl(t, dir, "nonsense").failed(t, exitUsage), "Usage:")
+	require.Contains(t, ctl(t, dir, "exec", "web", "--timeout", "3s", "true").failed(t, exitToolFailed), "flags of maqetctl go in front of the name")
 }
 
 func TestErrorsAsJSON(t *testing.T) {

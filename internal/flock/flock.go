@@ -7,9 +7,9 @@
 // behave like those of flock(2), and besides can be asked for without being taken, so
 // that [Held] never makes somebody else's [Try] fail.
 //
-// The kernel releases a lock when its process ends, however it ends. Lock files are
-// never unlinked: whoever locks a file that another is about to unlink would hold a
-// lock that nobody else sees.
+// The kernel releases a lock when its process ends, however it ends. A lock file may be
+// unlinked by who holds the lock, by [Lock.Remove] only: whoever gets the lock of a file
+// that has gone from its path looks again, because nobody else sees that one.
 package flock
 
 import (
@@ -38,14 +38,51 @@ type Lock struct {
 // file is made with mode 0600 if it is missing; its folder must exist, and it must
 // not be a symbolic link.
 func Try(path string) (*Lock, error) {
-	f, err := open(path)
+	return take(context.Background(), path, func(_ context.Context, f *os.File) error { return tryFile(f) })
+}
+
+// errStale says that a file is no longer the one at its path.
+var errStale = errors.New("lock file has been replaced")
+
+// take opens the file at path and locks it, again if it was removed meanwhile. Who has
+// stopped waiting makes no new one.
+func take(ctx context.Context, path string, lock func(context.Context, *os.File) error) (*Lock, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		f, err := open(path)
+		if err != nil {
+			return nil, err
+		}
+		if err = lock(ctx, f); err == nil {
+			err = current(f)
+		}
+		if err == nil {
+			return &Lock{file: f}, nil
+		}
+		if closeErr := f.Close(); closeErr != nil || !errors.Is(err, errStale) {
+			return nil, errors.Join(err, closeErr)
+		}
+	}
+}
+
+// current returns errStale if f is not the file at its path. What is at the path now will
+// be opened, and refused if it is no lock file.
+func current(f *os.File) error {
+	ours, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := tryFile(f); err != nil {
-		return nil, errors.Join(err, f.Close())
+	switch there, err := os.Lstat(f.Name()); {
+	case errors.Is(err, os.ErrNotExist):
+		return errStale
+	case err != nil:
+		return err
+	case !os.SameFile(ours, there):
+		return errStale
 	}
-	return &Lock{file: f}, nil
+	return nil
 }
 
 // Wait takes the exclusive lock of the file at path as soon as it is free; the order
@@ -56,14 +93,7 @@ func Try(path string) (*Lock, error) {
 // tries again each time inotify says that somebody closed the file. No goroutine and
 // no thread is left behind when ctx ends.
 func Wait(ctx context.Context, path string) (*Lock, error) {
-	f, err := open(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := waitFile(ctx, f); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return &Lock{file: f}, nil
+	return take(ctx, path, waitFile)
 }
 
 // Held reports whether anybody, this process included, holds the lock of the file at
@@ -90,6 +120,29 @@ func (l *Lock) Unlock() error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.unlock()
+}
+
+// Remove removes the lock's file and releases the lock, for what will not be locked again;
+// one who does so all the same, or who waits already, makes a new file. It does what Unlock
+// does where the lock is not held.
+func (l *Lock) Remove() error {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.file == nil {
+		return nil
+	}
+	err := os.Remove(l.file.Name())
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, l.unlock())
+}
+
+func (l *Lock) unlock() error {
 	if l.file == nil {
 		return nil
 	}
@@ -148,9 +201,6 @@ func control(f *os.File, fn func(fd uintptr) error) error {
 
 // waitFile takes the lock of f, trying each time the file is closed somewhere.
 func waitFile(ctx context.Context, f *os.File) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	if err := tryFile(f); !errors.Is(err, ErrHeld) {
 		return err
 	}
@@ -159,7 +209,11 @@ func waitFile(ctx context.Context, f *os.File) error {
 		return err
 	}
 	defer w.Close()
-	if _, err := w.Add(f.Name(), unix.IN_CLOSE|unix.IN_DONT_FOLLOW); err != nil {
+	_, err = w.Add(f.Name(), unix.IN_CLOSE|unix.IN_DONT_FOLLOW)
+	if stale := current(f); stale != nil { // else it is this file that is watched
+		return stale
+	}
+	if err != nil {
 		return err
 	}
 	pause := firstPause

@@ -275,3 +275,59 @@ func TestLongWaitIsWoken(t *testing.T) {
 		t.Fatal("nobody woke the waiter")
 	}
 }
+
+// TestRemoveLetsOneInAtATime: those who wait for a file that is removed, and those who
+// come later and make a new one, still are one after the other.
+func TestRemoveLetsOneInAtATime(t *testing.T) {
+	path := lockPath(t)
+	var inside, turns atomic.Int32
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for n := range 50 {
+				l, err := flock.Wait(t.Context(), path)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if inside.Add(1) != 1 {
+					t.Error("two hold the lock")
+				}
+				turns.Add(1)
+				inside.Add(-1)
+				if (i+n)%3 == 0 {
+					err = l.Unlock()
+				} else {
+					err = l.Remove()
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, 400, turns.Load())
+}
+
+func TestRemove(t *testing.T) {
+	path := lockPath(t)
+	l, err := flock.Try(path)
+	require.NoError(t, err)
+	child := make(chan error, 1)
+	go func() {
+		next, err := flock.Wait(t.Context(), path)
+		child <- errors.Join(err, next.Remove())
+	}()
+	require.NoError(t, l.Remove())
+	require.NoError(t, l.Remove(), "again")
+	require.NoError(t, l.Unlock())
+	select {
+	case err := <-child:
+		require.NoError(t, err)
+	case <-time.After(30 * time.Second):
+		t.Fatal("who waited was forgotten")
+	}
+	require.NoFileExists(t, path)
+	require.NoError(t, (*flock.Lock)(nil).Remove())
+}
