@@ -107,7 +107,8 @@ func (m *Manager) Add(ctx context.Context, cfg Config) (Instance, error) {
 // Apply makes the VM called cfg.Name be as cfg says: it is added when there is none,
 // and changed when it is not live. Applying the same configuration twice changes
 // nothing, also while the VM runs; any other change to a live VM is
-// errors.ErrIllegalTransition.
+// errors.ErrIllegalTransition. Another Base for a disk that keeps what the guest wrote over
+// the one before is an *errors.ConfigError: it would be to no effect.
 func (m *Manager) Apply(ctx context.Context, cfg Config) (Instance, error) {
 	ctx, done, err := m.begin(ctx, "apply VM")
 	if err != nil {
