@@ -164,7 +164,9 @@ func (m *Manager) Stop(ctx context.Context, ref string, opts ...StopOption) (Sto
 
 // Remove forgets a VM and deletes its logs. One that is live is
 // errors.ErrIllegalTransition unless [ForceRemove] is given. Disk images that were made
-// for it stay, unless [DeleteImages] is given; ephemeral ones went when it stopped.
+// for it stay, unless [DeleteImages] is given; ephemeral ones went when it stopped. The
+// variables of its UEFI and the secrets of its TPM go with it, in any case: an image that
+// stays and is encrypted by that TPM can't be read any more.
 func (m *Manager) Remove(ctx context.Context, ref string, opts ...RemoveOption) error {
 	ctx, done, err := m.begin(ctx, "remove VM")
 	if err != nil {
