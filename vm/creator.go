@@ -107,6 +107,9 @@ func (c *creator) change(ctx context.Context, inst Instance, cfg Config) (Instan
 	if inst.State.Live() {
 		return inst, &errors.TransitionError{VM: inst.Name, Op: "change", State: string(inst.State), Hint: "stop it first"}
 	}
+	if problems := c.m.images.outdated(inst, cfg); len(problems) > 0 {
+		return inst, &errors.ConfigError{Kind: errors.ErrInvalidConfiguration, VM: inst.Name, Problems: problems}
+	}
 	return c.m.states.amend(ctx, inst, func(i *Instance) { i.Config, i.Unplugged = cfg, nil })
 }
 

@@ -137,3 +137,40 @@ func TestUnfinishedImage(t *testing.T) {
 	require.NoError(t, err)
 	require.Positive(t, made.Size())
 }
+
+// TestKeptDiskKeepsItsBase: a guest would go on with the old one, and nobody would know.
+func TestKeptDiskKeepsItsBase(t *testing.T) {
+	b := newImageBench(t)
+	old, fresh := b.img(t, "old.raw", "raw"), b.img(t, "fresh.raw", "raw")
+	cfg := vm.Config{Name: "web", Lifetime: vm.Persistent, Disks: []vm.Disk{{Base: old}}}
+	inst, err := b.Apply(t.Context(), cfg)
+	require.NoError(t, err)
+	with := func(d vm.Disk) error {
+		next := cfg
+		next.Disks = []vm.Disk{d}
+		_, err := b.Apply(t.Context(), next)
+		return err
+	}
+	require.NoError(t, with(vm.Disk{Base: fresh}), "nothing was made of it yet")
+	require.NoError(t, with(vm.Disk{Base: old}))
+	_, err = b.Start(t.Context(), inst.ID)
+	require.NoError(t, err)
+	_, err = b.Stop(t.Context(), inst.ID)
+	require.NoError(t, err)
+
+	for _, d := range []vm.Disk{{Base: fresh}, {Size: vm.GiB}} {
+		err = with(d)
+		var bad *errors.ConfigError
+		require.ErrorAs(t, err, &bad)
+		require.True(t, bad.Has("disks[0].base"), err)
+		require.ErrorContains(t, err, old)
+		require.FileExists(t, filepath.Join(b.dir, "images", inst.ID, "disk0.qcow2"))
+	}
+	no := false
+	require.NoError(t, with(vm.Disk{Base: old, Serial: "new"}))
+	require.NoError(t, with(vm.Disk{Base: fresh, Name: "other"}))
+	require.NoError(t, with(vm.Disk{Base: old}))
+	require.NoError(t, with(vm.Disk{Base: fresh, ReadOnly: true}))
+	require.NoError(t, with(vm.Disk{Base: old}))
+	require.NoError(t, with(vm.Disk{Base: fresh, Keep: &no}))
+}

@@ -107,7 +107,8 @@ func (m *Manager) Add(ctx context.Context, cfg Config) (Instance, error) {
 // Apply makes the VM called cfg.Name be as cfg says: it is added when there is none,
 // and changed when it is not live. Applying the same configuration twice changes
 // nothing, also while the VM runs; any other change to a live VM is
-// errors.ErrIllegalTransition.
+// errors.ErrIllegalTransition. Another Base for a disk that keeps what the guest wrote over
+// the one before is an *errors.ConfigError: it would be to no effect.
 func (m *Manager) Apply(ctx context.Context, cfg Config) (Instance, error) {
 	ctx, done, err := m.begin(ctx, "apply VM")
 	if err != nil {
@@ -163,7 +164,9 @@ func (m *Manager) Stop(ctx context.Context, ref string, opts ...StopOption) (Sto
 
 // Remove forgets a VM and deletes its logs. One that is live is
 // errors.ErrIllegalTransition unless [ForceRemove] is given. Disk images that were made
-// for it stay, unless [DeleteImages] is given; ephemeral ones went when it stopped.
+// for it stay, unless [DeleteImages] is given; ephemeral ones went when it stopped. The
+// variables of its UEFI and the secrets of its TPM go with it, in any case: an image that
+// stays and is encrypted by that TPM can't be read any more.
 func (m *Manager) Remove(ctx context.Context, ref string, opts ...RemoveOption) error {
 	ctx, done, err := m.begin(ctx, "remove VM")
 	if err != nil {

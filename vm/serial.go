@@ -33,9 +33,9 @@ type Serial struct {
 	// with mode 0600 if it is not there, and never removed. A symbolic link is refused.
 	File string `json:"file,omitempty" yaml:"file,omitempty"`
 	// Socket is the path of a unix socket on which QEMU listens, at most 107 bytes. What
-	// is there already is refused, except for a socket on which nobody listens. "auto":
-	// one in the VM's own folder, with mode 0600, which Instance.Runtime.Sockets has by
-	// Name, and which is removed with the guest. One client at a time is served.
+	// is there already is refused, except for a socket on which nobody listens. Its mode is
+	// 0600. "auto": one in the VM's own folder, which Instance.Runtime.Sockets has by Name,
+	// and which is removed with the guest. One client at a time is served.
 	Socket string `json:"socket,omitempty" yaml:"socket,omitempty"`
 	// PTY makes a pseudo-terminal, whose path Instance.Runtime.Terminals has by Name.
 	PTY bool `json:"pty,omitempty" yaml:"pty,omitempty"`

@@ -57,7 +57,7 @@ func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (vm.Guest, error
 
 // finishStart has Connect do what the owner, who died before, may not have done.
 func (b *Backend) finishStart(g *guest, inst vm.Instance) {
-	g.cards = cardsOf(inst.Config, inst.Unplugged)
+	g.cards, g.sockets = cardsOf(inst.Config, inst.Unplugged), userSockets(inst.Config, inst.Unplugged)
 	var bad *errors.Problem
 	if g.display, bad = servedOf(inst.Config.Display, g.runtime.Dir); bad != nil {
 		b.log.Warn("the display has no password, and lets in nobody", "vm", inst.Name, "file", bad.Value, "problem", bad.Message)

@@ -24,7 +24,8 @@ type guest struct {
 	name    string
 	proc    *process
 	control *control
-	display served // what Connect has to make secure
+	display served   // what Connect has to make secure
+	sockets []string // likewise, outside of the guest's own folder
 
 	life    context.Context // ends with the process, and with Release
 	release context.CancelCauseFunc
@@ -139,6 +140,12 @@ func (g *guest) settle(ctx context.Context) error {
 	if err := g.secureDisplay(ctx); err != nil {
 		return err
 	}
+	for _, path := range g.sockets {
+		if err := makePrivate(path); err != nil {
+			return err
+		}
+	}
+	g.sockets = nil
 	if err := g.setUpCards(ctx); err != nil {
 		return err
 	}

@@ -79,6 +79,7 @@ func (b *Backend) launch(ctx context.Context, plan *builder) (*guest, error) {
 	b.log.DebugContext(ctx, "QEMU launched", "vm", spec.Config.Name, "pid", rt.Process.PID, "args", rt.Args)
 	g := newGuest(b, spec.Config.Name, rt, p)
 	g.display, g.ports, g.cards = plan.served, ports, plan.cards()
+	g.sockets = userSockets(spec.Config, spec.Unplugged)
 	return g, nil
 }
 

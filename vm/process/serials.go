@@ -199,6 +199,36 @@ func nameSockets(sockets map[string]string, cfg vm.Config, dir string) {
 	maps.Copy(sockets, ownSockets(cfg, dir))
 }
 
+// userSockets are the sockets of ports that QEMU makes at paths of the user's.
+func userSockets(cfg vm.Config, unplugged []string) (paths []string) {
+	for i, s := range cfg.Serials {
+		gone := s.Kind() == vm.SerialVirtio && slices.Contains(unplugged, s.NameAt(i))
+		if s.Socket == "" || s.Socket == vm.SerialSocketAuto || gone {
+			continue
+		}
+		if path, err := filepath.Abs(s.Socket); err == nil { // else the start has failed
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+// makePrivate lets nobody else connect to a socket that QEMU made by its umask. Others may be
+// able to write to the folder: only a socket gets the mode, and nothing that a symbolic
+// link leads to. If somebody has taken it away there is nothing to do.
+func makePrivate(path string) error {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ignore(&os.PathError{Op: "open", Path: path, Err: err}, fs.ErrNotExist)
+	}
+	defer func() { _ = unix.Close(fd) }() // nothing was written
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return os.NewSyscallError("fstat", err)
+	}
+	return os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), 0o600)
+}
+
 // terminalsOf asks QEMU for the pseudo-terminals of the ports that have one, of which its
 // command line tells.
 func (g *guest) terminalsOf(ctx context.Context, args []string) (map[string]string, error) {

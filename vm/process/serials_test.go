@@ -27,7 +27,7 @@ func TestSerialTargets(t *testing.T) {
 	rt := g.Runtime()
 	require.Len(t, rt.Sockets, 7, "the monitors', the console's, the agent's and one port's")
 	require.Equal(t, filepath.Join(rt.Dir, "tty2.sock"), rt.Sockets["talk"])
-	for path, mode := range map[string]os.FileMode{file: 0o600, rt.Sockets["talk"]: os.ModeSocket | 0o600} {
+	for path, mode := range map[string]os.FileMode{file: 0o600, rt.Sockets["talk"]: os.ModeSocket | 0o600, socket: os.ModeSocket | 0o600} {
 		info, err := os.Stat(path)
 		require.NoError(t, err)
 		require.Equal(t, mode, info.Mode(), path)
@@ -119,4 +119,18 @@ func TestSerialFilesOfFailedLaunch(t *testing.T) {
 	_, err = makeOutputs([]string{old})
 	require.Error(t, err, "a symbolic link is not followed")
 	require.NoFileExists(t, fresh)
+}
+
+// TestPrivateSocket: nothing but a socket gets the mode.
+func TestPrivateSocket(t *testing.T) {
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
+	require.NoError(t, os.WriteFile(file, nil, 0o644))
+	require.NoError(t, os.Symlink(file, link))
+	for _, path := range []string{file, link, filepath.Join(dir, "gone")} {
+		require.NoError(t, makePrivate(path))
+	}
+	info, err := os.Stat(file)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o644), info.Mode())
 }
