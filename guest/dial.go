@@ -21,7 +21,7 @@ import (
 // Under maqet's own init the connection goes through the channel on which commands run: it
 // needs no network card, reaches the guest's loopback addresses and what else the guest
 // reaches, and a port on which nobody listens is an error that matches
-// syscall.ECONNREFUSED. At most 64 connections and commands are possible at a time.
+// syscall.ECONNREFUSED. At most 63 connections and commands are possible at a time.
 //
 // In other guests it goes through a network card of type user: by a forward of the
 // configuration to that port, else by one of its own, which is removed with the

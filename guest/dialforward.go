@@ -39,7 +39,7 @@ func (m *Manager) dialForward(c *call, target netip.AddrPort) (net.Conn, error) 
 		return nil, &errors.Error{Kind: errors.ErrAgentUnavailable, Msg: "there is no way to a port of this guest",
 			Hint: "give it a network of type user, or a forward to port " + strconv.Itoa(int(target.Port()))}
 	}
-	return forwardOnce(c.ctx, g, card, int(target.Port()))
+	return m.forwardOnce(c.ctx, g, card, int(target.Port()))
 }
 
 // forwardTo finds a forward to a TCP port of the guest, with the port that was chosen on the
@@ -47,6 +47,9 @@ func (m *Manager) dialForward(c *call, target netip.AddrPort) (net.Conn, error) 
 func forwardTo(inst vm.Instance, live map[string][]vm.Forward, port int) (vm.Forward, bool) {
 	for i, n := range inst.Config.Networks {
 		name := n.NameAt(i)
+		if slices.Contains(inst.Unplugged, name) {
+			continue
+		}
 		for _, list := range [][]vm.Forward{live[name], inst.Runtime.Forwards[name], n.Forwards} {
 			for _, f := range list {
 				if f.Guest == port && f.Port != 0 && cmp.Or(f.Proto, "tcp") == "tcp" {
@@ -82,25 +85,27 @@ const forwardTries = 5
 
 // forwardOnce connects by a forward that exists for this connection only. The port is chosen
 // here and not by QEMU, whose answer would not say which of several is this one.
-func forwardOnce(ctx context.Context, g vm.Guest, card string, port int) (net.Conn, error) {
+func (m *Manager) forwardOnce(ctx context.Context, g vm.Guest, card string, port int) (net.Conn, error) {
 	var err error
 	for range forwardTries {
 		var f vm.Forward
 		if f, err = freeForward(ctx, port); err != nil {
 			return nil, err
 		}
-		if err = humanMonitor(ctx, g, "hostfwd_add "+card+" "+qmp.Forward(f).Rule()); err != nil {
-			if errors.Is(err, errRefused) {
-				continue
-			}
+		err = humanMonitor(ctx, g, "hostfwd_add "+card+" "+qmp.Forward(f).Rule())
+		if errors.Is(err, errRefused) {
+			continue
+		}
+		remove := func() { m.removeForward(g, fmt.Sprintf("hostfwd_remove %s tcp:%s:%d", card, f.Host, f.Port)) }
+		var conn net.Conn
+		if err == nil {
+			conn, err = dialHost(ctx, f)
+		}
+		if err != nil { // also of a forward that QEMU adds though nobody waits for it any more
+			remove()
 			return nil, err
 		}
-		remove := fmt.Sprintf("hostfwd_remove %s tcp:%s:%d", card, f.Host, f.Port)
-		conn, err := dialHost(ctx, f)
-		if err != nil {
-			return nil, errors.Join(err, removeForward(g, remove))
-		}
-		return &forwardConn{Conn: conn, guest: g, remove: remove}, nil
+		return &forwardConn{Conn: conn, remove: remove}, nil
 	}
 	return nil, err
 }
@@ -121,8 +126,7 @@ func freeForward(ctx context.Context, port int) (vm.Forward, error) {
 // forwardConn removes its forward when it is closed.
 type forwardConn struct {
 	net.Conn
-	guest  vm.Guest
-	remove string
+	remove func()
 	once   sync.Once
 }
 
@@ -134,22 +138,30 @@ func (c *forwardConn) CloseWrite() error {
 	return syscall.ENOTSUP
 }
 
-// Close closes the connection and removes its forward.
+// Close closes the connection. Its forward is removed in the background.
 func (c *forwardConn) Close() error {
 	err := c.Conn.Close()
-	c.once.Do(func() { _ = removeForward(c.guest, c.remove) }) // what is left of it ends with the guest
+	c.once.Do(c.remove)
 	return err
 }
 
-// removeTime bounds how long a Close can take.
+// removeTime bounds how long removing a forward can take, which Manager.Close waits for.
 const removeTime = 2 * time.Second
 
-func removeForward(g vm.Guest, line string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), removeTime)
-	defer cancel()
-	// What it says, "removed" or "not found", is all the same.
-	_, err := g.QMP().Execute(ctx, "human-monitor-command", map[string]string{"command-line": line})
-	return err
+// removeForward does not wait: it is called when a context has ended, too. A forward that
+// can't be removed ends with the guest.
+func (m *Manager) removeForward(g vm.Guest, line string) {
+	remove := func(context.Context) {
+		ctx, cancel := context.WithTimeout(context.Background(), removeTime)
+		defer cancel()
+		// What it says, "removed" or "not found", is all the same.
+		if _, err := g.QMP().Execute(ctx, "human-monitor-command", map[string]string{"command-line": line}); err != nil {
+			m.log.Debug("forward not removed", "error", err)
+		}
+	}
+	if !m.background(remove) {
+		remove(context.Background())
+	}
 }
 
 var errRefused = errors.New("the monitor refused it")

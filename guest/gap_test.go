@@ -1,6 +1,7 @@
 package guest_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -23,4 +24,22 @@ func TestGap(t *testing.T) {
 		require.NoError(t, m.Ping(soon(t), "box"))
 		require.Equal(t, before, v.dials.Load())
 	})
+}
+
+// TestGapWhileBusy: a session in which as much runs as can does not take part in that with
+// the question whether it still works.
+func TestGapWhileBusy(t *testing.T) {
+	m := withInit(t, newFakeVM(t)).manager(t)
+	address := server(t, echo)
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		conn, err := m.Dial(ctx, "box", "tcp", address)
+		cancel()
+		if err != nil {
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			break
+		}
+		defer conn.Close()
+	}
+	require.NoError(t, m.Ping(soon(t), "box"))
 }

@@ -149,12 +149,20 @@ func (v *fakeVM) Done() <-chan struct{}          { return v.exited }
 func (v *fakeVM) Exit() errors.ExitStatus        { return errors.ExitStatus{Known: true} }
 func (v *fakeVM) Release() error                 { return nil }
 
-// fakeMonitor is a QMP monitor that only has events.
-type fakeMonitor struct{ events chan goqemu.Event }
+// fakeMonitor is a QMP monitor that has events, and answers what it is told to.
+type fakeMonitor struct {
+	events chan goqemu.Event
+	answer func(command string) string // nil: {"return":{}}
+}
 
-func (m *fakeMonitor) Connect() error             { return nil }
-func (m *fakeMonitor) Disconnect() error          { return nil }
-func (m *fakeMonitor) Run([]byte) ([]byte, error) { return []byte(`{"return":{}}`), nil }
+func (m *fakeMonitor) Connect() error    { return nil }
+func (m *fakeMonitor) Disconnect() error { return nil }
+func (m *fakeMonitor) Run(command []byte) ([]byte, error) {
+	if m.answer != nil {
+		return []byte(m.answer(string(command))), nil
+	}
+	return []byte(`{"return":{}}`), nil
+}
 func (m *fakeMonitor) Events(ctx context.Context) (<-chan goqemu.Event, error) {
 	context.AfterFunc(ctx, func() { close(m.events) })
 	return m.events, nil

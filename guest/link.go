@@ -27,22 +27,22 @@ type link struct {
 
 	mu  sync.Mutex
 	way way // nil before it is opened
-	// hostKeys are those that the guest's ssh server has proved to have.
-	hostKeys []ssh.PublicKey
+	// hostKeys are those that the guest's ssh servers have proved to have, by their ports.
+	hostKeys map[int][]ssh.PublicKey
 }
 
-func (l *link) knownHostKeys() []ssh.PublicKey {
+func (l *link) knownHostKeys(port int) []ssh.PublicKey {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Clone(l.hostKeys)
+	return slices.Clone(l.hostKeys[port])
 }
 
 // setHostKeys keeps the key of a connection that was let in.
-func (l *link) setHostKeys(keys *hostKeys) {
+func (l *link) setHostKeys(port int, keys *hostKeys) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.hostKeys) == 0 {
-		l.hostKeys = []ssh.PublicKey{keys.seen}
+	if len(l.hostKeys[port]) == 0 {
+		l.hostKeys[port] = []ssh.PublicKey{keys.seen}
 	}
 }
 
@@ -56,6 +56,7 @@ func (m *Manager) linkTo(g vm.Guest) *link {
 	l := &link{
 		guest: g, resets: g.QMP().Subscribe("RESET"),
 		agent: newAgentChannel(g), turn: make(chan struct{}, 1),
+		hostKeys: map[int][]ssh.PublicKey{},
 	}
 	m.links[g] = l
 	m.wg.Go(func() { m.tend(l) })

@@ -29,9 +29,9 @@ type SSH struct {
 // connection only, on a network card of type user; unless [WithDial] is given.
 //
 // Without [WithKey] a new key, which only this process has, is brought in by the guest's
-// agent; it stays in the user's authorized_keys. The server must then have a host key that
-// the agent finds in the guest. That is so too with WithKey, if an agent answers; where
-// none does, the first key that this Manager sees is trusted until the guest stops.
+// agent; it stays in the user's authorized_keys. Where an agent finds host keys in the
+// guest's /etc/ssh, the server must have one of them. Where none answers, or it finds none,
+// the first key that this Manager sees at the port is trusted until the guest stops.
 // [WithHostKey] says which one it is.
 //
 // Nothing tells when a server listens, or when cloud-init has made a user, so it tries
@@ -90,7 +90,7 @@ func (m *Manager) ssh(c *call, o sshOptions) (*SSH, error) {
 	keys := &hostKeys{trusted: slices.Clone(o.hosts)}
 	way := sshConnect{dial: dial, user: o.user, signers: o.signers, keys: keys}
 	if len(o.hosts) == 0 {
-		way.spoke = func(ctx context.Context) { keys.trusted = m.knownHostKeys(ctx, inst, l) }
+		way.spoke = func(ctx context.Context) { keys.trusted = m.knownHostKeys(ctx, inst, l, o.port) }
 	}
 	client, err := way.connect(ctx)
 	if err != nil {
@@ -99,7 +99,7 @@ func (m *Manager) ssh(c *call, o sshOptions) (*SSH, error) {
 		}
 		return nil, err
 	}
-	l.setHostKeys(keys)
+	l.setHostKeys(o.port, keys)
 	w := newSSHWay(m, client)
 	if w == nil {
 		return nil, errClosed(c.op, c.ref)
@@ -181,8 +181,8 @@ const hostKeyTime = 15 * time.Second
 // knownHostKeys returns the keys that the guest's server has: those an earlier connection
 // saw, else those that lie where OpenSSH has them (sshd_config(5), HostKey). None when
 // there is nobody to ask.
-func (m *Manager) knownHostKeys(ctx context.Context, inst vm.Instance, l *link) []ssh.PublicKey {
-	if keys := l.knownHostKeys(); len(keys) > 0 || inst.Config.Agent.Disabled {
+func (m *Manager) knownHostKeys(ctx context.Context, inst vm.Instance, l *link, port int) []ssh.PublicKey {
+	if keys := l.knownHostKeys(port); len(keys) > 0 || inst.Config.Agent.Disabled {
 		return keys
 	}
 	ctx, cancel := context.WithTimeout(ctx, hostKeyTime)

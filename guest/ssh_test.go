@@ -89,6 +89,24 @@ func TestSSHStreams(t *testing.T) {
 	wg.Wait()
 }
 
+// TestSSHWithoutPID: a server that runs something else than it is told writes no PID, and no
+// line at all. What it writes is output from the beginning, of which nothing piles up here.
+func TestSSHWithoutPID(t *testing.T) {
+	_, s, in := sshBench(t)
+	s.shell = func(string) string { return "head -c 300000 /dev/zero; exec sleep 60" }
+	enough := errors.New("enough")
+	var got int
+	begun := time.Now()
+	_, err := in.Exec(soon(t), guest.Command{Args: []string{"true"}, Stdout: writerFunc(func(p []byte) (int, error) {
+		if got += len(p); got >= 300000 {
+			return 0, enough
+		}
+		return len(p), nil
+	})})
+	require.ErrorIs(t, err, enough)
+	require.Less(t, time.Since(begun), 30*time.Second)
+}
+
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

@@ -26,5 +26,8 @@ func (m *Manager) authorize(ctx context.Context, ref, user, line string) error {
 	return err
 }
 
-const scriptAuthorize = `umask 077; cd -- "$1" && mkdir -p .ssh && printf '%s\n' "$2" >>.ssh/authorized_keys &&
-chown "$3" .ssh .ssh/authorized_keys`
+// scriptAuthorize adds a line to a user's authorized_keys, on a line of its own also where the
+// last one has no end. A file of root's that the user has put a link to stays root's.
+const scriptAuthorize = `umask 077; cd -- "$1" && mkdir -p .ssh && f=.ssh/authorized_keys &&
+if [ -n "$(tail -c 1 $f 2>/dev/null)" ]; then echo >>$f; fi && printf '%s\n' "$2" >>$f &&
+chown -h "$3" .ssh $f`

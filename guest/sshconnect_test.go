@@ -47,15 +47,19 @@ func TestSSHForward(t *testing.T) {
 	for name, networks := range map[string][]vm.Network{
 		"as given":      {{Type: "user"}, {Forwards: []vm.Forward{{Port: 1, Guest: 80}, {Port: 1, Guest: 22, Proto: "udp"}, {Host: "0.0.0.0", Port: port, Guest: 22}}}},
 		"chosen":        {{Name: "lan", Forwards: []vm.Forward{{Guest: 22}}}},
+		"unplugged":     {{Name: "lan", Forwards: []vm.Forward{{Guest: 22}}}},
 		"not this port": {{Type: "passt", Forwards: []vm.Forward{{Port: port, Guest: 2222}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := newFakeVM(t)
 			v.inst.Config.Agent.Disabled = true
 			v.inst.Config.Networks = networks
+			if name == "unplugged" {
+				v.inst.Unplugged = []string{"lan"}
+			}
 			v.inst.Runtime.Forwards = map[string][]vm.Forward{"lan": {{Port: port, Guest: 22}}}
 			in, err := v.manager(t).SSH(soon(t), "box", guest.WithKey(key), guest.WithUser("dev"))
-			if name == "not this port" {
+			if name == "not this port" || name == "unplugged" {
 				require.ErrorIs(t, err, errors.ErrInvalidConfiguration)
 				require.ErrorContains(t, err, "port 22")
 				return
@@ -150,4 +154,27 @@ func TestSSHHostKey(t *testing.T) {
 	require.ErrorContains(t, err, "another host key")
 	_, err = connect(second, guest.WithHostKey(second.host.PublicKey()))
 	require.NoError(t, err)
+}
+
+// TestSSHHostKeyOfPort: a guest may have several servers, each with a key of its own.
+func TestSSHHostKeyOfPort(t *testing.T) {
+	v := newFakeVM(t)
+	v.inst.Config.Agent.Disabled = true
+	m, key := v.manager(t), newKey(t)
+	first, second := newSSHServer(t, key.PublicKey()), newSSHServer(t, key.PublicKey())
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address == "guest:22" {
+			return first.dial(ctx, network, address)
+		}
+		return second.dial(ctx, network, address)
+	}
+	for range 2 {
+		for _, port := range []int{2222, 22} {
+			in, err := m.SSH(soon(t), "box", guest.WithDial(dial), guest.WithKey(key), guest.WithPort(port))
+			require.NoError(t, err)
+			require.NoError(t, in.Close())
+		}
+	}
+	_, err := m.SSH(soon(t), "box", guest.WithDial(second.dial), guest.WithKey(key))
+	require.ErrorContains(t, err, "another host key")
 }

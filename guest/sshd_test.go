@@ -27,6 +27,8 @@ type sshServer struct {
 	allowed ssh.PublicKey
 	config  *ssh.ServerConfig
 
+	shell func(line string) string // changes what a session's shell is given
+
 	mu    sync.Mutex
 	conns []net.Conn
 	wg    sync.WaitGroup
@@ -102,19 +104,22 @@ func (s *sshServer) serve(conn net.Conn) {
 		}
 		ch, reqs, err := c.Accept()
 		if err == nil {
-			sessions.Go(func() { serveSession(ctx, ch, reqs) })
+			sessions.Go(func() { serveSession(ctx, ch, reqs, s.shell) })
 		}
 	}
 	cancel() // the connection has ended, and with it what runs
 }
 
-func serveSession(ctx context.Context, ch ssh.Channel, reqs <-chan *ssh.Request) {
+func serveSession(ctx context.Context, ch ssh.Channel, reqs <-chan *ssh.Request, shell func(string) string) {
 	var running sync.WaitGroup
 	for r := range reqs {
 		switch r.Type {
 		case "exec":
 			var req struct{ Line string }
 			_ = ssh.Unmarshal(r.Payload, &req)
+			if shell != nil {
+				req.Line = shell(req.Line)
+			}
 			cmd := exec.CommandContext(ctx, "sh", "-c", req.Line)
 			cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -72,7 +72,7 @@ func (o sshOptions) dialer(m *Manager, g vm.Guest, inst vm.Instance) (func(ctx c
 		}, nil
 	}
 	if card, ok := userCard(inst); ok {
-		return func(ctx context.Context) (net.Conn, error) { return forwardOnce(ctx, g, card, o.port) }, nil
+		return func(ctx context.Context) (net.Conn, error) { return m.forwardOnce(ctx, g, card, o.port) }, nil
 	}
 	return nil, &errors.Error{Kind: errors.ErrInvalidConfiguration, Msg: "no way leads to port " + strconv.Itoa(o.port) + " of the guest",
 		Hint: "give the VM a network of type user, or a forward to that port, or use guest.WithDial"}

@@ -2,6 +2,7 @@ package guest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"io"
 	"strconv"
@@ -57,13 +58,25 @@ func (w *sshWay) session(ctx context.Context, cmd Command) (exit, error) {
 // program. Without one there was no such shell, and all is output.
 func readPID(stdout io.Reader) (pid string, rest io.Reader) {
 	in := bufio.NewReader(stdout)
-	line, err := in.ReadString('\n')
-	digits := strings.TrimSuffix(line, "\n")
-	if _, notNumber := strconv.ParseUint(digits, 10, 32); err != nil || notNumber != nil {
-		return "", io.MultiReader(strings.NewReader(line), in)
+	var line []byte
+	for len(line) < maxPID {
+		c, err := in.ReadByte()
+		if err != nil {
+			break
+		}
+		if line = append(line, c); c == '\n' {
+			break
+		}
+	}
+	digits, whole := strings.CutSuffix(string(line), "\n")
+	if _, err := strconv.ParseUint(digits, 10, 32); err != nil || !whole {
+		return "", io.MultiReader(bytes.NewReader(line), in)
 	}
 	return digits, in
 }
+
+// maxPID is the length of the longest PID with its line break.
+const maxPID = len("4294967295\n")
 
 // kill ends the process group of a program: sshd makes one for each. Failure means that
 // the program has ended, or the connection, or that the user may not.

@@ -83,7 +83,8 @@ root_tree() {
 	# root's folders can't be read by apt's own user.
 	if [ "$(id -u)" -eq 0 ]; then echo 'APT::Sandbox::User "root";' >>"$tmp/apt.conf"; fi
 	write_overlay
-	local include
+	local include quoted
+	quoted=$(printf '%q' "$tmp") # a hook is read as a shell reads words
 	include=$(IFS=,; echo "${packages[*]}")
 	# The essential packages' hook makes /usr merged, as the installer does.
 	# shellcheck disable=SC2016 # the hooks' shell fills it in
@@ -92,8 +93,8 @@ root_tree() {
 		--dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
 		--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
-		--essential-hook="tar-in $tmp/early.tar /" \
-		--customize-hook="tar-in $tmp/overlay.tar /" \
+		--essential-hook="tar-in $quoted/early.tar /" \
+		--customize-hook="tar-in $quoted/overlay.tar /" \
 		--customize-hook='chroot "$1" /usr/local/sbin/finish-image' \
 		--customize-hook='rm "$1/usr/local/sbin/finish-image"' \
 		"$suite" "$tmp/root.tar" - <"$tmp/sources.list" >&2

@@ -119,3 +119,16 @@ func TestParseConfig(t *testing.T) {
 	_, err = vm.ParseConfig("inline", []byte("memory: lots"))
 	require.ErrorContains(t, err, "inline:1:9: memory")
 }
+
+// TestLoadConfigLinkedFolder: above a folder that is a link is what is above its target, as
+// for a shell and for the kernel; what is in it keeps the name that it was given by.
+func TestLoadConfigLinkedFolder(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	write(t, dir, "real/vms/web.yaml", "boot: {kernel: ../bzImage, initrd: initrd.img, modules: x/../../m}\n")
+	link := filepath.Join(dir, "link")
+	require.NoError(t, os.Symlink(filepath.Join(dir, "real/vms"), link))
+	cfg, err := vm.LoadUnchecked(vm.LoadOptions{}, filepath.Join(link, "web.yaml"))
+	require.NoError(t, err)
+	require.Equal(t, vm.Boot{Kernel: filepath.Join(dir, "real/bzImage"), Initrd: filepath.Join(link, "initrd.img"), Modules: filepath.Join(dir, "real/m")}, cfg.Boot)
+}

@@ -91,6 +91,9 @@ arguments:
 // TestPythonArguments: options that maqet generates itself become fields.
 func TestPythonArguments(t *testing.T) {
 	dir := func(d, name string) string { return filepath.Join(d, name) }
+	readOnly := func(d string) vm.Config {
+		return vm.Config{Disks: []vm.Disk{{Path: dir(d, "disk.qcow2"), ReadOnly: true}}}
+	}
 	for name, c := range map[string]struct {
 		text string
 		want func(dir string) vm.Config
@@ -123,6 +126,11 @@ func TestPythonArguments(t *testing.T) {
 			return vm.Config{Disks: []vm.Disk{{Path: dir(d, "disk.qcow2"), Format: "qcow2", Interface: "virtio", ReadOnly: true,
 				Cache: "none", AIO: "native", Discard: "unmap", Serial: "a,b"}}}
 		}},
+		"drive switch":  {"- drive: {readonly: ~, file: disk.qcow2}\n", readOnly},
+		"drive switch2": {"- drive: file=disk.qcow2,readonly\n", readOnly},
+		"empty value": {"- device: {x: ~, serial: '', deep: {a: '', b: ~}}\n", func(string) vm.Config {
+			return vm.Config{Args: []string{"-device", "x,serial=,deep.a=,deep.b"}}
+		}},
 		"nothing": {"", func(string) vm.Config { return vm.Config{} }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -152,36 +160,52 @@ func TestPythonFilesMerge(t *testing.T) {
 // TestPythonProblems: what can't be kept is said, with what to write instead.
 func TestPythonProblems(t *testing.T) {
 	for text, want := range map[string]string{
-		"display: gtk":                                        "VNC viewer",
-		"display: teletext":                                   "is not a display",
-		"vga: [std]":                                          "is not a graphics adapter",
-		"storage: {file: x}":                                  "storage: is not a list",
-		"storage: [x]":                                        "storage[0] \"x\": is not a mapping",
-		"storage: [{file: [x]}]":                              "storage[0].file: has no single value",
-		"storage: [{type: vdi, file: x}]":                     "qemu-img convert",
-		"storage: [{file: gone.qcow2}]":                       "does not exist",
-		"storage: [{file: ${X}}]":                             "",
-		"storage: [{type: virtfs, path: /, id: x}]":           "names its devices itself",
-		"storage: [{type: virtfs, path: /, readonly: maybe}]": "is not a switch",
-		"storage: [{type: virtfs, path: /, multidevs: x}]":    "is not a key that maqet understands",
-		"arguments: [{serial: stdio}]":                        "serials:",
-		"arguments: [S]":                                      "vm.StartPaused",
-		"arguments: [{accel: hvf}]":                           "is not an accelerator",
-		"arguments: [{accel: 'tcg,thread=multi'}]":            "no field for it",
-		"arguments: [{m: '1G,x=y'}]":                          "-m x",
-		"arguments: [{smp: '4,dies=2'}]":                      "-smp dies",
-		"arguments: [{smp: four}]":                            "is a text, not a number",
-		"arguments: [{drive: 'file=x,index=1'}]":              "-drive index",
-		"arguments: [{drive: {if: floppy, file: x}}]":         "interface",
-		"arguments: [{drive: {format: raw}}]":                 "has no file",
-		"arguments: [{name: ''}]":                             "has no value",
-		"arguments: [{kernel: ~}]":                            "has no value",
-		"arguments: [[device, x]]":                            "is not an option",
-		"arguments: [{}]":                                     "is not an option",
-		"arguments: [{uuid: x}]":                              "an ID of its own",
-		"cpu: 2\narguments: [{smp: 4}]":                       "says otherwise than line 1",
-		"boot: 5\narguments: [{kernel: x}]":                   "boot \"5\": is a number, not a mapping",
-		"disks: 5\nstorage: [{size: 1G}]":                     "disks \"5\": is a number, not a list",
+		"display: gtk":                                          "VNC viewer",
+		"display: teletext":                                     "is not a display",
+		"vga: [std]":                                            "is not a graphics adapter",
+		"storage: {file: x}":                                    "storage: is not a list",
+		"storage: [x]":                                          "storage[0] \"x\": is not a mapping",
+		"storage: [{file: [x]}]":                                "storage[0].file: has no single value",
+		"storage: [{type: vdi, file: x}]":                       "qemu-img convert",
+		"storage: [{file: gone.qcow2}]":                         "does not exist",
+		"storage: [{file: ${X}}]":                               "",
+		"storage: [{type: virtfs, path: /, id: x}]":             "names its devices itself",
+		"storage: [{type: virtfs, path: /, readonly: maybe}]":   "is not a switch",
+		"storage: [{type: virtfs, path: /, multidevs: x}]":      "is not a key that maqet understands",
+		"arguments: [{serial: stdio}]":                          "serials:",
+		"arguments: [S]":                                        "vm.StartPaused",
+		"arguments: [{accel: hvf}]":                             "is not an accelerator",
+		"arguments: [{accel: 'tcg,thread=multi'}]":              "no field for it",
+		"arguments: [{m: '1G,x=y'}]":                            "-m x",
+		"arguments: [{smp: '4,dies=2'}]":                        "-smp dies",
+		"arguments: [{smp: four}]":                              "is a text, not a number",
+		"arguments: [{drive: 'file=x,index=1'}]":                "-drive index",
+		"arguments: [{drive: {if: floppy, file: x}}]":           "interface",
+		"arguments: [{drive: {format: raw}}]":                   "has no file",
+		"arguments: [{name: ''}]":                               "has no value",
+		"arguments: [{kernel: ~}]":                              "has no value",
+		"arguments: [[device, x]]":                              "is not an option",
+		"arguments: [{}]":                                       "is not an option",
+		"arguments: [{uuid: x}]":                                "an ID of its own",
+		"storage: [{type: virtfs, path: /, options: readonly}]": "is not a mapping",
+		"storage: [{type: virtfs, path: /, readonly: true, options: {readonly: false}}]": "says otherwise than the share",
+		"storage: [{file: disk.qcow2, path: data.raw}]":                                  "says otherwise than file",
+		"display: 'spice-app,gl=on'":                                                     "no such options",
+		"arguments: [{drive: 'snapshot,file=disk.qcow2'}]":                               "-drive snapshot",
+		"arguments: [{drive: 'file=disk.qcow2,readonly=maybe'}]":                         "-drive readonly",
+		"arguments: [{drive: 'file=disk.qcow2,readonly,read-only=off'}]":                 "-drive read-only\": is given twice",
+		"arguments: [{drive: 'file=disk.qcow2,cache'}]":                                  "-drive cache",
+		"arguments: [{drive: 'file=disk.qcow2,file=data.raw'}]":                          "-drive file\": is given twice",
+		"arguments: [{m: '512,size=1G'}]":                                                "-m size\": is given twice",
+		"arguments: [{smp: '2,cpus=4'}]":                                                 "-smp cpus\": is given twice",
+		"arguments: [{machine: 'q35,type=pc'}]":                                          "-machine type\": is given twice",
+		"arguments: [{accel: 'kvm,accel=tcg'}]":                                          "-accel accel\": is given twice",
+		"arguments: [{name: 'web,guest=db'}]":                                            "-name guest\": is given twice",
+		"arguments: [{device: [virtio-rng-pci, {id: rng}]}]":                             "arguments[0].device[1]: is not a single value",
+		"arguments: [{device: {virtio-rng-pci: ~, x: [{id: rng}]}}]":                     "is not a single value",
+		"cpu: 2\narguments: [{smp: 4}]":                                                  "says otherwise than line 1",
+		"boot: 5\narguments: [{kernel: x}]":                                              "boot \"5\": is a number, not a mapping",
+		"disks: 5\nstorage: [{size: 1G}]":                                                "disks \"5\": is a number, not a list",
 	} {
 		t.Run(text, func(t *testing.T) {
 			_, _, err := loadPython(t, text)

@@ -96,12 +96,14 @@ func (p *python) display(n *layered.Node, field string) {
 	switch {
 	case n.Text == "none":
 		p.put(field, "display.type", n)
-	case kind == "spice-app":
+	case n.Text == "spice-app":
 		p.put(field, "display.type", layered.NewText(DisplaySpice, n.Pos))
 	case kind == "vnc":
 		p.add(n.Pos, field, n.Text, "can't be kept: maqet's VNC listens on a unix socket", "write display: {type: vnc}")
 	case slices.Contains(windows, kind):
 		p.add(n.Pos, field, n.Text, "is a window, and maqet opens none", "write display: {type: vnc} and look at it with a VNC viewer, or display: none")
+	case kind == "spice-app":
+		p.add(n.Pos, field, n.Text, "can't be kept: a display has no such options", "write display: {type: spice}")
 	default:
 		p.add(n.Pos, field, n.Text, "is not a display", "write display: none, or display: {type: vnc}")
 	}

@@ -3,6 +3,7 @@ package vm
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/maqet/maqet/internal/layered"
@@ -20,7 +21,11 @@ type option struct {
 }
 
 // pair is a key and value of an option.
-type pair struct{ key, value string }
+type pair struct {
+	key, value string
+	bare       bool // it stands without "=", by which QEMU means on
+	twice      bool // an earlier one says the same thing, or another
+}
 
 // arguments turns the list of QEMU options into fields where a Config has one, and into
 // Args where not.
@@ -63,6 +68,11 @@ func (p *python) option(item *layered.Node, field string) (option, bool) {
 		p.add(item.Pos, field, "", "is not an option", "write option, or option: value")
 		return o, false
 	}
+	for _, e := range item.Entries {
+		if !p.flat(e.Value, layered.Join(field, e.Key)) {
+			return o, false
+		}
+	}
 	first := item.Entries[0]
 	o.name, o.at = strings.TrimLeft(first.Key, "-"), first.At
 	switch v := first.Value; v.Kind {
@@ -97,6 +107,23 @@ func (p *python) option(item *layered.Node, field string) (option, bool) {
 	return o, true
 }
 
+// flat reports whether the lists below a mapping hold single values only: others have no
+// text, and would be lost.
+func (p *python) flat(n *layered.Node, field string) bool {
+	for i, item := range n.Items() {
+		if item.Kind != layered.Scalar {
+			p.add(item.Pos, fmt.Sprintf("%s[%d]", field, i), "", "is not a single value", "write the option's keys as a mapping, not as a list")
+			return false
+		}
+	}
+	for _, e := range n.Entries {
+		if !p.flat(e.Value, layered.Join(field, e.Key)) {
+			return false
+		}
+	}
+	return true
+}
+
 // flatten adds a mapping's keys; deeper ones are joined by dots. A first key without a value
 // is the option's head.
 func (o *option) flatten(prefix string, m *layered.Node) {
@@ -107,15 +134,15 @@ func (o *option) flatten(prefix string, m *layered.Node) {
 			if i == 0 && prefix == "" && o.head == "" && len(o.pairs) == 0 {
 				o.head = key
 			} else {
-				o.pairs = append(o.pairs, pair{key: key})
+				o.pairs = append(o.pairs, pair{key: key, bare: true})
 			}
 		case layered.Scalar:
-			o.pairs = append(o.pairs, pair{key, plainText(v)})
+			o.pairs = append(o.pairs, pair{key: key, value: plainText(v)})
 		case layered.Map:
 			o.flatten(key+".", v)
 		case layered.List:
 			for _, item := range v.Items() {
-				o.pairs = append(o.pairs, pair{key: key + "." + plainText(item)})
+				o.pairs = append(o.pairs, pair{key: key + "." + plainText(item), bare: true})
 			}
 		}
 	}
@@ -141,11 +168,11 @@ func splitOption(text string) (head string, pairs []pair) {
 		key, value, isPair := strings.Cut(part, "=")
 		switch {
 		case isPair:
-			pairs = append(pairs, pair{key, value})
+			pairs = append(pairs, pair{key: key, value: value})
 		case i == 0:
 			head = part
 		default:
-			pairs = append(pairs, pair{key: part})
+			pairs = append(pairs, pair{key: part, bare: true})
 		}
 	}
 	return head, pairs
@@ -158,7 +185,7 @@ func (o *option) render() string {
 		parts = append(parts, strings.ReplaceAll(o.head, ",", ",,"))
 	}
 	for _, p := range o.pairs {
-		if p.value == "" {
+		if p.bare {
 			parts = append(parts, p.key)
 			continue
 		}
@@ -167,23 +194,57 @@ func (o *option) render() string {
 	return strings.Join(parts, ",")
 }
 
-// take returns the value of the first of some keys, and removes them all.
+// take returns the value of the first of some keys, and removes it. What else says the same
+// stays, and so does a key without a value: leftOver reports them.
 func (o *option) take(keys ...string) string {
-	found := ""
-	var rest []pair
-	for _, p := range o.pairs {
-		isOne := false
-		for _, k := range keys {
-			isOne = isOne || p.key == k
-		}
-		if !isOne {
-			rest = append(rest, p)
-		} else if found == "" {
-			found = p.value
+	found := -1
+	for i, p := range o.pairs {
+		switch {
+		case !slices.Contains(keys, p.key):
+		case found >= 0:
+			o.pairs[i].twice = true
+		case !p.bare:
+			found = i
 		}
 	}
-	o.pairs = rest
-	return found
+	if found < 0 {
+		return ""
+	}
+	value := o.pairs[found].value
+	o.pairs = slices.Delete(o.pairs, found, found+1)
+	return value
+}
+
+// takeSwitch is take of what is on or off. Another value stays.
+func (o *option) takeSwitch(keys ...string) (on, ok bool) {
+	for i, p := range o.pairs {
+		if !slices.Contains(keys, p.key) {
+			continue
+		}
+		if on, ok = p.bare, p.bare; !ok {
+			on, ok = switchOf(p.value)
+		}
+		if ok {
+			o.pairs = slices.Delete(o.pairs, i, i+1)
+		}
+		break
+	}
+	for i, p := range o.pairs {
+		o.pairs[i].twice = p.twice || ok && slices.Contains(keys, p.key)
+	}
+	return on, ok
+}
+
+// main returns the option's head, or where there is none the value of the key that it is
+// short for.
+func (o *option) main(key string) string {
+	if o.head == "" {
+		return o.take(key)
+	}
+	for i, p := range o.pairs {
+		o.pairs[i].twice = p.twice || p.key == key
+	}
+	return o.head
 }
 
 // filesIn resolves the paths in a raw option, as the Python maqet did: of file= and path=,

@@ -49,7 +49,7 @@ func (p *python) place(o option) {
 	case "no-kvm":
 		p.put(o.field, "accel", layered.NewText("tcg", o.at))
 	case "accel":
-		p.accel(&o, o.head)
+		p.accel(&o, o.main("accel"))
 		p.leftOver(&o)
 	case "machine":
 		p.machine(&o)
@@ -60,7 +60,7 @@ func (p *python) place(o option) {
 	case "cpu":
 		p.put(o.field, "cpu.model", layered.NewText(o.value, o.at))
 	case "name":
-		p.text("name", &o, o.head+o.take("guest"))
+		p.text("name", &o, o.main("guest"))
 		p.leftOver(&o)
 	case "kernel", "initrd":
 		p.text("boot."+o.name, &o, o.value)
@@ -97,7 +97,11 @@ func (p *python) text(key string, o *option, value string) {
 // leftOver reports the keys of an option that nothing was made of.
 func (p *python) leftOver(o *option) {
 	for _, kv := range o.pairs {
-		p.add(o.at, o.field, "-"+o.name+" "+kv.key, "can't be kept: a configuration has no field for it", "remove it")
+		message, fix := "can't be kept: a configuration has no field for it", "remove it"
+		if kv.twice {
+			message, fix = "is given twice", "keep one of them"
+		}
+		p.add(o.at, o.field, "-"+o.name+" "+kv.key, message, fix)
 	}
 }
 
@@ -112,7 +116,7 @@ func (p *python) raw(o *option) {
 }
 
 func (p *python) accel(o *option, name string) {
-	switch name += o.take("accel"); name {
+	switch name {
 	case "kvm", "tcg":
 		p.put(o.field, "accel", layered.NewText(name, o.at))
 	case "kvm:tcg":
@@ -123,12 +127,9 @@ func (p *python) accel(o *option, name string) {
 }
 
 func (p *python) machine(o *option) {
-	name := o.head + o.take("type")
-	for _, kv := range o.pairs {
-		if kv.key == "accel" {
-			p.accel(o, "")
-			break
-		}
+	name := o.main("type")
+	if accel := o.take("accel"); accel != "" {
+		p.accel(o, accel)
 	}
 	p.leftOver(o)
 	if name != "" {
@@ -147,7 +148,7 @@ func (p *python) memory(o *option) {
 		}
 		p.put(o.field, key, layered.NewText(text, o.at))
 	}
-	mebi("memory", o.head+o.take("size"))
+	mebi("memory", o.main("size"))
 	mebi("max_memory", o.take("maxmem"))
 	o.take("slots") // there are eight
 	p.leftOver(o)
@@ -161,7 +162,7 @@ func (p *python) smp(o *option) {
 			p.put(o.field, "cpu."+key, n)
 		}
 	}
-	number("count", o.head+o.take("cpus"))
+	number("count", o.main("cpus"))
 	number("max", o.take("maxcpus"))
 	for _, key := range []string{"sockets", "cores", "threads"} {
 		number(key, o.take(key))
@@ -195,14 +196,12 @@ func (p *python) drive(o *option) {
 			disk.Set(key, o.at, layered.NewText(text, o.at))
 		}
 	}
-	flag := func(key, text string) {
-		if on, ok := switchOf(layered.NewText(text, o.at)); ok {
-			disk.Set(key, o.at, layered.NewBool(on, o.at))
+	file := o.value
+	if o.name == "drive" {
+		if o.head != "" { // it is short for nothing: a switch
+			o.pairs = append(o.pairs, pair{key: o.head, bare: true})
 		}
-	}
-	file := o.take("file")
-	if o.name != "drive" {
-		file = o.value
+		file = o.take("file")
 	}
 	if o.name == "cdrom" {
 		set("media", MediaCDROM)
@@ -214,7 +213,9 @@ func (p *python) drive(o *option) {
 	set("aio", o.take("aio"))
 	set("discard", o.take("discard"))
 	set("serial", o.take("serial"))
-	flag("read_only", o.take("readonly", "read-only"))
+	if on, ok := o.takeSwitch("readonly", "read-only"); ok {
+		disk.Set("read_only", o.at, layered.NewBool(on, o.at))
+	}
 	switch bus := o.take("if"); bus {
 	case "":
 	case "virtio", "ide", "scsi":

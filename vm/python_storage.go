@@ -86,8 +86,11 @@ func (p *python) disk(item *layered.Node, field string) {
 		return
 	}
 	file := item.Get("file")
-	if file == nil {
-		file = item.Get("path")
+	if path := item.Get("path"); file == nil {
+		file = path
+	} else if path != nil && path.Text != file.Text {
+		p.add(path.Pos, field+".path", path.Text, "says otherwise than file, both mean the image", "keep one of them")
+		return
 	}
 	backing, size := item.Get("backing_file"), item.Get("size")
 	p.copy(item, disk, "name", "name")
@@ -168,8 +171,17 @@ func (p *python) copy(from, to *layered.Node, key, as string) {
 // keep the guest's owners and modes.
 func (p *python) share(item *layered.Node, field string) {
 	options := item.Get("options")
-	if options != nil && options.Kind == layered.Map {
-		if !p.onlyKeys(options, field+".options", []string{"mount_tag", "id", "readonly", "security_model"}) {
+	switch {
+	case options == nil || options.Kind == layered.Null:
+	case options.Kind != layered.Map:
+		p.add(options.Pos, field+".options", options.Text, "is not a mapping", "write its keys: mount_tag, readonly, security_model")
+		return
+	case !p.onlyKeys(options, field+".options", []string{"mount_tag", "id", "readonly", "security_model"}):
+		return
+	}
+	for _, e := range item.Entries {
+		if inner := options.Get(e.Key); inner != nil && inner.Text != e.Value.Text {
+			p.add(inner.Pos, field+".options."+e.Key, inner.Text, "says otherwise than the share itself", "keep one of them")
 			return
 		}
 	}
@@ -197,7 +209,7 @@ func (p *python) share(item *layered.Node, field string) {
 	share.Set("security", security.Pos, security)
 	writable := layered.NewBool(true, item.Pos)
 	if readonly := option("readonly"); readonly != nil {
-		on, ok := switchOf(readonly)
+		on, ok := switchOf(readonly.Text)
 		if !ok {
 			p.add(readonly.Pos, field+".readonly", readonly.Text, "is not a switch", "write true or false")
 			return
@@ -209,8 +221,8 @@ func (p *python) share(item *layered.Node, field string) {
 }
 
 // switchOf reads a bool as QEMU and YAML 1.1 write it.
-func switchOf(n *layered.Node) (on, ok bool) {
-	switch strings.ToLower(n.Text) {
+func switchOf(text string) (on, ok bool) {
+	switch strings.ToLower(text) {
 	case "on", "true", "yes":
 		return true, true
 	case "off", "false", "no":

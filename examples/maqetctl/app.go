@@ -72,6 +72,9 @@ func (a *app) with(fn action) func(*cobra.Command, []string) error {
 // plain makes a command of fn, which needs no Maqet.
 func (a *app) plain(fn func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
+		if a.timeout < 0 {
+			return usagef("--timeout %s is negative", a.timeout)
+		}
 		a.began = true
 		ctx := cmd.Context()
 		if a.timeout > 0 {

@@ -12,7 +12,7 @@ func (a *app) confirm(ctx context.Context, question string) error {
 	if a.yes {
 		return nil
 	}
-	if !isTerminal(a.in) || a.json {
+	if !isTerminal(a.in) || !isTerminal(a.err) || a.json { // else the question would not be seen
 		return &deniedError{"this would " + question + ", and nobody can be asked here: give --yes"}
 	}
 	in, stop, err := a.stdin(ctx)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -28,6 +30,7 @@ const (
 	exitNoProgram   = 127
 	exitSignal      = 128 // and the signal's number
 	exitInterrupted = 130
+	exitUnread      = 141
 )
 
 var exitCodes = []struct {
@@ -48,6 +51,7 @@ var exitCodes = []struct {
 	{exitCantRun, "exec, ssh and run: the guest can't run the program"},
 	{exitNoProgram, "exec, ssh and run: the guest has no such program"},
 	{exitInterrupted, "interrupted by a signal, such as Ctrl-C"},
+	{exitUnread, "who read standard output had enough, such as head"},
 }
 
 func exitHelp() string {
@@ -111,7 +115,7 @@ const guestCodes = "guest exit codes"
 // exitCode is what the process ends with. cmd is the command that was run.
 func exitCode(cmd *cobra.Command, err error) int {
 	code := exitOf(err)
-	if code == exitOK || code == exitInterrupted || cmd == nil || cmd.Annotations[guestCodes] == "" {
+	if code == exitOK || code == exitInterrupted || code == exitUnread || cmd == nil || cmd.Annotations[guestCodes] == "" {
 		return code
 	}
 	var ended *guestExit
@@ -139,6 +143,7 @@ func exitOf(err error) int {
 		is   func(error) bool
 	}{
 		{exitInterrupted, isA[*interruptedError]},
+		{exitUnread, isUnread},
 		{exitUsage, isA[*usageError]},
 		{exitDenied, func(err error) bool { return isA[*deniedError](err) || anyOf(err, errors.ErrQMPDenied) }},
 		{exitMissing, of(errors.ErrQEMUNotFound, errors.ErrKernelNotFound, errors.ErrLibvirtConnection)},
@@ -174,6 +179,12 @@ func anyOf(err error, targets ...error) bool {
 		}
 	}
 	return false
+}
+
+// isUnread reports whether standard output was a pipe that nobody reads any more.
+func isUnread(err error) bool {
+	var failed *fs.PathError
+	return errors.As(err, &failed) && failed.Path == os.Stdout.Name() && errors.Is(failed.Err, syscall.EPIPE)
 }
 
 // isDeviceNotFound looks for QEMU's own word for it (QMP specification, "Error").

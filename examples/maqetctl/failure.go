@@ -44,7 +44,7 @@ type failedStart struct {
 // finish prints err, if there is something to say, and returns the exit code.
 func (a *app) finish(cmd *cobra.Command, err error) int {
 	code := exitCode(cmd, err)
-	if err == nil || isA[*guestExit](err) {
+	if err == nil || isA[*guestExit](err) || code == exitUnread {
 		return code
 	}
 	if !a.json {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -93,14 +94,26 @@ func (a *app) follow(ctx context.Context, m *maqet.Maqet, ref string) error {
 		return err
 	}
 	defer func() { _ = r.Close() }()
+	return a.pieces(ctx, ref, r)
+}
+
+// pieces prints what comes from r, until it ends or ctx does.
+func (a *app) pieces(ctx context.Context, name string, r io.Reader) error {
 	buf := make([]byte, 32<<10)
+	kept := 0
 	for {
-		n, err := r.Read(buf)
-		if n > 0 {
-			if err := a.piece(ref, buf[:n]); err != nil {
+		n, err := r.Read(buf[kept:])
+		n += kept
+		kept = 0
+		if a.json && err == nil { // no text of JSON's can have a part of a character
+			kept = cutShort(buf[:n])
+		}
+		if n > kept {
+			if err := a.piece(name, buf[:n-kept]); err != nil {
 				return err
 			}
 		}
+		copy(buf, buf[n-kept:n])
 		switch {
 		case err == io.EOF:
 			return nil
@@ -110,6 +123,20 @@ func (a *app) follow(ctx context.Context, m *maqet.Maqet, ref string) error {
 			return err
 		}
 	}
+}
+
+// cutShort returns how many bytes at the end of text are the beginning of a character of
+// which the rest is still to come.
+func cutShort(text []byte) int {
+	for n := 1; n < utf8.UTFMax && n <= len(text); n++ {
+		if end := text[len(text)-n:]; utf8.RuneStart(end[0]) {
+			if utf8.FullRune(end) {
+				return 0
+			}
+			return n
+		}
+	}
+	return 0
 }
 
 func (a *app) piece(name string, text []byte) error {

@@ -22,8 +22,11 @@ func (a *app) rmCommand() *cobra.Command {
 		Args:              someOrAll(&all),
 		RunE: a.with(func(ctx context.Context, m *maqet.Maqet, refs []string) error {
 			list, err := choose(ctx, m, refs, all, func(vm.State) bool { return true })
-			if err != nil || len(list) == 0 {
-				return joined(err, a.report(nil))
+			if err != nil {
+				return err
+			}
+			if len(list) == 0 {
+				return a.report(nil)
 			}
 			if err := removable(list, force); err != nil {
 				return err

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"io"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -14,6 +16,27 @@ func TestRun(t *testing.T) {
 	s.shows("ready ")
 	s.shows("in the guest")
 	require.Equal(t, 3, s.proc.wait().code)
+	require.Empty(t, c.run("ls", "-q").ok(t))
+	c.requireNothingLeft()
+}
+
+// TestRunUnread leaves nothing when nobody reads its output any more.
+func TestRunUnread(t *testing.T) {
+	c := newTool(t)
+	cmd := c.command("run", "-n", "once", "--", "sh", "-c", "while :; do echo more; done")
+	var stderr buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	timer := time.AfterFunc(toolTime, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	_, err = io.ReadFull(out, make([]byte, 5))
+	require.NoError(t, err, stderr.String())
+	require.NoError(t, out.Close())
+	_ = cmd.Wait() // the code says it
+	require.Equal(t, exitUnread, cmd.ProcessState.ExitCode(), stderr.String())
+	require.Empty(t, stderr.String())
 	require.Empty(t, c.run("ls", "-q").ok(t))
 	c.requireNothingLeft()
 }

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -35,6 +36,23 @@ func TestIdentity(t *testing.T) {
 	options, err := sshFlags{user: "debian", port: 22}.options()
 	require.NoError(t, err)
 	require.Len(t, options, 2)
+}
+
+// TestPiecesOfText: a character of several bytes that comes in two pieces is not broken.
+func TestPiecesOfText(t *testing.T) {
+	const text = "a\u00e9\u2192\U0001f600\xff\xffz\xe2\x86"
+	var out bytes.Buffer
+	a := &app{out: &out, json: true}
+	require.NoError(t, a.pieces(t.Context(), "web", iotest.OneByteReader(strings.NewReader(text))))
+	var got string
+	for line := range strings.Lines(out.String()) {
+		got += parsed[logShown](t, line).Text
+	}
+	require.Equal(t, "a\u00e9\u2192\U0001f600\ufffd\ufffdz\ufffd\ufffd", got)
+	out.Reset()
+	a.json = false
+	require.NoError(t, a.pieces(t.Context(), "web", iotest.OneByteReader(strings.NewReader(text))))
+	require.Equal(t, text, out.String())
 }
 
 func TestLastLines(t *testing.T) {

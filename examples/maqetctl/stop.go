@@ -36,8 +36,11 @@ func (a *app) stopCommand() *cobra.Command {
 		Args:              someOrAll(&all),
 		RunE: a.with(func(ctx context.Context, m *maqet.Maqet, refs []string) error {
 			list, err := choose(ctx, m, refs, all, vm.State.Live)
-			if err != nil || len(list) == 0 {
-				return joined(err, a.report(nil))
+			if err != nil {
+				return err
+			}
+			if len(list) == 0 {
+				return a.report(nil)
 			}
 			var opts []vm.StopOption
 			if force {

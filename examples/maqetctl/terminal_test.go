@@ -119,6 +119,19 @@ func (c tool) terminal(t *testing.T) {
 	require.Equal(t, exitOK, s.proc.wait().code)
 }
 
+// unseen runs maqetctl with a terminal to read from, but none to ask at.
+func (c tool) unseen(t *testing.T, args ...string) invoked {
+	t.Helper()
+	keys, tty, err := pty.Open()
+	require.NoError(t, err)
+	defer keys.Close()
+	defer tty.Close()
+	p := c.begin(tty, args...)
+	timer := time.AfterFunc(10*time.Second, func() { _, _ = keys.WriteString("yes\r") }) // of a question
+	defer timer.Stop()
+	return p.wait()
+}
+
 func TestConfirm(t *testing.T) {
 	c := tool{t, t.TempDir()}
 	for _, answer := range []struct {
@@ -133,6 +146,8 @@ func TestConfirm(t *testing.T) {
 	}
 	require.Empty(t, c.run("ls", "-q").ok(t))
 	_ = c.run("add", "-n", "web")
+	unseen := c.unseen(t, "rm", "web")
+	require.Contains(t, unseen.failed(t, exitDenied), "nobody can be asked")
 	s := c.atTerminal(t, "rm", "web")
 	s.shows("Remove web?")
 	require.NoError(t, s.proc.cmd.Process.Signal(syscall.SIGINT))

@@ -19,6 +19,7 @@ func TestWrongUsage(t *testing.T) {
 		{"start", "requires at least 1 arg"},
 		{"ls --colour", "unknown flag: --colour"},
 		{"--timeout soon ls", `invalid argument "soon"`},
+		{"--timeout -5s ls", "is negative"},
 		{"ls --state going", `there is no state "going"`},
 		{"stop", "give the VMs, or --all"},
 		{"rm --all web", "either --all or VMs"},
@@ -73,6 +74,9 @@ func TestNotFound(t *testing.T) {
 		"screenshot web x.png", "device add web x --rng", "device del web x", "device ls web", "link up web net0",
 		"qmp web query-status", "console web", "events web", "cp web:/x -"} {
 		require.Contains(t, ctl(t, dir, strings.Fields(args)...).failed(t, exitNotFound), "VM not found", args)
+	}
+	for _, args := range []string{"--json rm web", "--json stop web"} { // nothing that looks like a success
+		require.Empty(t, ctl(t, dir, strings.Fields(args)...).out, args)
 	}
 	require.Contains(t, ctl(t, dir, "storage", "info", "x.qcow2").failed(t, exitNotFound), "x.qcow2")
 	for _, args := range []string{"exec web true", "ssh web true"} {

@@ -20,6 +20,7 @@ type stream struct {
 	in     [2]*In  // what the other side sends; nil where there is no such pipe
 	out    [2]*Out // what goes there
 
+	slots  chan struct{} // host: where it has a token
 	done   chan struct{} // host: closed when the result is here
 	result []byte        // payload of the done frame; read after done
 }

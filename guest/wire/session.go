@@ -28,7 +28,8 @@ var ErrClosed = errors.New("wire: session is closed")
 
 // Session is the host's side of a session with maqet's init. All methods may be
 // called concurrently; each operation has a stream of its own and none waits
-// for another, except when more than Hello().MaxStreams are under way.
+// for another, except when more than Hello().MaxStreams - 1 are under way: the last
+// stream is kept for Ping, which so tells a busy guest from one that is gone.
 //
 // An operation whose context ends tells the guest, waits up to 50 ms for it to
 // have stopped, and returns an error that matches the context's. Operations on
@@ -41,7 +42,8 @@ type Session struct {
 	conn  io.Closer
 	peer  *peer
 	hello Hello
-	slots chan struct{} // one token for each stream that may be opened
+	slots chan struct{} // one token for each stream that is open
+	pings chan struct{} // the same for those of Ping
 	read  chan struct{} // closed when the reading goroutine has ended
 
 	mu   sync.Mutex
@@ -82,7 +84,10 @@ func (s *Session) run(conn io.Reader, nonce []byte, greeted chan<- error) {
 	hello, err := readHello(br, nonce)
 	if err == nil {
 		s.hello = hello
-		s.slots = make(chan struct{}, hello.MaxStreams)
+		s.slots = make(chan struct{}, max(hello.MaxStreams-1, 1))
+		if s.pings = s.slots; hello.MaxStreams > 1 {
+			s.pings = make(chan struct{}, 1)
+		}
 		greeted <- nil
 		err = s.peer.readFrames(br, s.dispatch)
 	}
@@ -108,7 +113,7 @@ func (s *Session) dispatch(h header, payload []byte) error {
 			return nil
 		}
 		st.finish(payload)
-		<-s.slots
+		<-st.slots
 		return nil
 	case frameBye:
 		return fmt.Errorf("%w: the guest ended the session: %s", ErrProtocol, payload)
@@ -201,8 +206,12 @@ func (s *Session) open(ctx context.Context, r request) (*stream, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	slots := s.slots
+	if r.op == opPing {
+		slots = s.pings
+	}
 	select {
-	case s.slots <- struct{}{}:
+	case slots <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-s.peer.done:
@@ -211,6 +220,7 @@ func (s *Session) open(ctx context.Context, r request) (*stream, error) {
 	s.mu.Lock()
 	s.last++
 	st := newStream(ctx, s.peer, s.last, 2, 1)
+	st.slots = slots
 	s.mu.Unlock()
 	err := s.peer.add(st)
 	if err == nil {
@@ -219,7 +229,7 @@ func (s *Session) open(ctx context.Context, r request) (*stream, error) {
 	if err != nil {
 		st.cancel(err)
 		if s.peer.remove(st.id) {
-			<-s.slots
+			<-slots
 		}
 		return nil, err
 	}

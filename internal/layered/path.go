@@ -33,9 +33,7 @@ func (a *arranging) path(n *Node, rule PathRule) {
 		n.Value, n.Text = expanded, expanded
 		return
 	}
-	if expanded != "" && !filepath.IsAbs(expanded) && n.Pos.Source != nil {
-		expanded = filepath.Join(n.Pos.Source.Dir, expanded)
-	}
+	expanded = n.Pos.absolute(expanded)
 	n.Value, n.Text = expanded, expanded
 }
 
@@ -93,8 +91,24 @@ func declare(name string, vars map[string]string) string {
 // Resolve returns the path that Arrange will make of n, "" if it can't.
 func (a *Arranger) Resolve(n *Node) string {
 	expanded, message, _ := expand(n.Text, a.vars)
-	if message != "" || expanded == "" || n.Pos.Source == nil || filepath.IsAbs(expanded) {
-		return expanded
+	if message != "" {
+		return ""
 	}
-	return filepath.Join(n.Pos.Source.Dir, expanded)
+	return n.Pos.absolute(expanded)
+}
+
+// absolute makes a path absolute that is relative to the file. One that leads out of the
+// file's folder does so as in a shell that is there: what is above a folder that is a
+// symbolic link is above what it points to.
+func (p Pos) absolute(path string) string {
+	if path == "" || filepath.IsAbs(path) || p.Source == nil {
+		return path
+	}
+	dir := p.Source.Dir
+	if !filepath.IsLocal(path) {
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			dir = real
+		}
+	}
+	return filepath.Join(dir, path)
 }
