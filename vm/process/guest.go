@@ -95,13 +95,28 @@ func (g *guest) Exit() errors.ExitStatus {
 // closes them as the last thing before. A Connect whose context ends may wait that long.
 const exitGrace = 80 * time.Millisecond
 
-// cause says how QEMU ended, when its end of the control channel closed.
-func (g *guest) cause() error {
-	timer := time.NewTimer(exitGrace)
+// exitWait is how long a Connect that lost QEMU waits to hear how it ended, its helpers
+// with it. Nobody's command waits meanwhile.
+const exitWait = 3 * time.Second
+
+// endedError says how QEMU ended.
+type endedError struct{ text string }
+
+func (e *endedError) Error() string { return e.text }
+
+// cause says how QEMU ended, when its end of the control channel closed. The client that
+// asks has no context, and waits for exitGrace at most.
+func (g *guest) cause() error { return g.causeWithin(context.Background(), exitGrace) }
+
+// causeWithin returns nil when QEMU has not ended in that time.
+func (g *guest) causeWithin(ctx context.Context, limit time.Duration) error {
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-g.proc.done():
 	case <-timer.C:
+		return nil
+	case <-ctx.Done():
 		return nil
 	}
 	text := fmt.Sprintf("QEMU ended with %v", g.proc.exit)
@@ -113,7 +128,7 @@ func (g *guest) cause() error {
 			text += "; " + what
 		}
 	}
-	return errors.New(text)
+	return &endedError{text}
 }
 
 func lastLine(path string) string {
@@ -131,6 +146,13 @@ func (g *guest) Connect(ctx context.Context) error {
 	err := g.control.connect(ctx)
 	if err == nil {
 		err = g.settle(ctx)
+	}
+	var ended *endedError
+	if errors.Is(err, errors.ErrQMPConnection) && !errors.As(err, &ended) {
+		// On a busy host the connection is lost long before QEMU is seen to end.
+		if cause := g.causeWithin(ctx, exitWait); cause != nil {
+			err = errors.Join(err, cause)
+		}
 	}
 	return errors.Wrap(errors.ErrQMPConnection, "connect to QEMU", g.name, err)
 }
