@@ -44,7 +44,7 @@ func ExampleConfig_Validate() {
 	}
 	// Output:
 	// memory is less than 1 MiB: the number is in bytes: write 512 * vm.MiB in Go, "512M" in YAML
-	// disks[0].format is not given, and the file's ending does not tell: set it to "raw" or "qcow2"
+	// disks[0].format is not given, and the file's ending does not tell: set it to "raw" or "qcow2", to which qemu-img convert turns other formats
 }
 
 func ExampleParseSize() {

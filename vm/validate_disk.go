@@ -44,7 +44,7 @@ func (v *validator) diskImage(field string, d Disk) {
 		v.add(field, "", "has both a path and a base", "give path to use an image in place, base to write to an overlay")
 	}
 	if d.HasImage() && d.ImageFormat() == "" {
-		v.add(field+".format", "", "is not given, and the file's ending does not tell", `set it to "raw" or "qcow2"`)
+		v.add(field+".format", "", "is not given, and the file's ending does not tell", `set it to "raw" or "qcow2", to which qemu-img convert turns other formats`)
 	}
 	if d.Size < 0 || d.Size%512 != 0 {
 		v.add(field+".size", d.Size.String(), "is not a multiple of 512 bytes", "round it, for example to MiB")

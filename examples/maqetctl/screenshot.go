@@ -69,7 +69,7 @@ func save(path string, data []byte, force bool) error {
 	}
 	f, err := dir.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) && !force {
-		return &errors.Error{Kind: errors.ErrMaqet, Op: "save " + path, Err: err, Hint: "give --force to replace it"}
+		return &errors.Error{Kind: errors.ErrMaqet, Op: "save " + path, Msg: "not replaced", Err: os.ErrExist, Hint: "give --force to replace it"}
 	}
 	if err != nil {
 		return err
