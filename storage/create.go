@@ -121,6 +121,7 @@ func (m *Manager) place(ctx context.Context, path string, img Image, fill func(*
 		err = errors.Join(err, file.Close())
 		if err != nil {
 			err = errors.Join(err, removeIfThere(root, rel))
+			prune(root, filepath.Dir(rel))
 		}
 	}()
 	if err := fill(file); err != nil {
