@@ -2,14 +2,20 @@ package guest_test
 
 import (
 	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	goqemu "github.com/digitalocean/go-qemu/qmp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/guest"
 	"github.com/maqet/maqet/qmp"
+	"github.com/maqet/maqet/vm"
 )
 
 // TestGap: a process that shares QEMU's last monitor gets a gap with each of its turns,
@@ -42,4 +48,54 @@ func TestGapWhileBusy(t *testing.T) {
 		defer conn.Close()
 	}
 	require.NoError(t, m.Ping(soon(t), "box"))
+}
+
+// TestGapWhilePaused: a guest that is paused does not answer, and goes on afterwards.
+func TestGapWhilePaused(t *testing.T) {
+	const limit = 100 * time.Millisecond
+	for name, paused := range map[string]bool{"paused": true, "silent": false} {
+		t.Run(name, func(t *testing.T) {
+			v := withInit(t, newFakeVM(t))
+			link := &frozen{}
+			dial := v.channels[vm.ChannelStream0]
+			v.channel(vm.ChannelStream0, func(ctx context.Context) (net.Conn, error) {
+				var err error
+				link.Conn, err = dial(ctx)
+				return link, err
+			})
+			v.monitor.answer = func(command string) string {
+				if strings.Contains(command, "query-status") {
+					return fmt.Sprintf(`{"return":{"running":%t,"status":"x"}}`, !paused)
+				}
+				return `{"return":{}}`
+			}
+			m := v.manager(t)
+			m.SetCheckLimit(limit)
+			require.NoError(t, m.Ping(soon(t), "box"))
+			time.AfterFunc(limit, func() {
+				link.mu.Lock()
+				v.monitor.events <- goqemu.Event{Event: qmp.EventGap}
+				time.AfterFunc(5*limit, link.mu.Unlock)
+			})
+			_, err := m.Exec(soon(t), "box", guest.Command{Args: []string{"sleep", "0.3"}})
+			if paused {
+				require.NoError(t, err)
+			} else {
+				require.ErrorIs(t, err, errors.ErrAgentUnavailable)
+			}
+		})
+	}
+}
+
+// frozen is a connection by which nothing comes while mu is held.
+type frozen struct {
+	net.Conn
+	mu sync.Mutex
+}
+
+func (f *frozen) Read(p []byte) (int, error) {
+	n, err := f.Conn.Read(p)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return n, err
 }

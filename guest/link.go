@@ -2,6 +2,7 @@ package guest
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -94,7 +95,8 @@ const checkLimit = 20 * time.Second
 
 // check drops, in the background, a session that does not answer: its guest may have been
 // reset while nobody listened for that. Where a QEMU has more clients than monitors each of
-// their turns begins with a gap, so one that does answer must go on.
+// their turns begins with a gap, so one that does answer must go on, and so must one whose
+// guest is halted: it will answer when it runs again.
 func (m *Manager) check(l *link) {
 	w := l.current()
 	if w == nil || !l.checking.CompareAndSwap(false, true) {
@@ -102,13 +104,33 @@ func (m *Manager) check(l *link) {
 	}
 	m.background(func(ctx context.Context) {
 		defer l.checking.Store(false)
-		ctx, cancel := context.WithTimeout(ctx, checkLimit)
-		defer cancel()
-		if err := w.ping(ctx); err != nil && l.current() == w {
-			m.log.Debug("guest does not answer, session dropped", "error", err)
-			l.replace(nil)
+		for {
+			err := m.answers(ctx, w)
+			switch {
+			case err == nil || ctx.Err() != nil || l.current() != w:
+				return
+			case !isContextError(err) || !l.halted(ctx):
+				m.log.Debug("guest does not answer, session dropped", "error", err)
+				l.replace(nil)
+				return
+			}
 		}
 	})
+}
+
+func (m *Manager) answers(ctx context.Context, w way) error {
+	ctx, cancel := context.WithTimeout(ctx, m.checkLimit)
+	defer cancel()
+	return w.ping(ctx)
+}
+
+// halted reports whether the guest's CPUs are: it is paused, or being saved.
+func (l *link) halted(ctx context.Context) bool {
+	raw, err := l.guest.QMP().Execute(ctx, "query-status", nil)
+	var status struct {
+		Running bool `json:"running"`
+	}
+	return err == nil && json.Unmarshal(raw, &status) == nil && !status.Running
 }
 
 func (m *Manager) forget(l *link) {

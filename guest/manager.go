@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/vm"
@@ -31,6 +32,8 @@ type Manager struct {
 	ctx  context.Context // ends with Close
 	stop context.CancelFunc
 
+	checkLimit time.Duration // see the constant
+
 	mu     sync.Mutex
 	closed bool
 	links  map[vm.Guest]*link
@@ -56,6 +59,8 @@ func NewManager(machines Machines, opts ...Option) *Manager {
 		machines: machines,
 		log:      slog.New(slog.DiscardHandler),
 		links:    make(map[vm.Guest]*link),
+
+		checkLimit: checkLimit,
 	}
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	for _, opt := range opts {

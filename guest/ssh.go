@@ -29,10 +29,10 @@ type SSH struct {
 // connection only, on a network card of type user; unless [WithDial] is given.
 //
 // Without [WithKey] a new key, which only this process has, is brought in by the guest's
-// agent; it stays in the user's authorized_keys. Where an agent finds host keys in the
-// guest's /etc/ssh, the server must have one of them. Where none answers, or it finds none,
-// the first key that this Manager sees at the port is trusted until the guest stops.
-// [WithHostKey] says which one it is.
+// agent; it stays in the user's authorized_keys, and the user must be there by then. Where an
+// agent finds host keys in the guest's /etc/ssh, the server must have one of them. Where
+// none answers, or it finds none, the first key that this Manager sees at the port is
+// trusted until the guest stops. [WithHostKey] says which one it is.
 //
 // Nothing tells when a server listens, or when cloud-init has made a user, so it tries
 // again until it is let in, ctx ends, or Config.Timeouts.Ready is over: errors.ErrGuest,

@@ -145,26 +145,22 @@ func (s *ethernet) watch(ctx context.Context) {
 	}
 }
 
-// scan plugs the cards that are there in, and those that are not out.
+// scan plugs all cards that are there in anew: who has a name now may be another one than
+// before.
 func (s *ethernet) scan() error {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return err
 	}
-	here := map[string]bool{}
-	for _, e := range entries {
-		if isPort(e.Name()) {
-			here[e.Name()] = true
-		}
-	}
 	for _, name := range s.names() {
-		if !here[name] {
-			s.unplug(name)
-		}
+		s.unplug(name)
 	}
-	for name := range here {
-		if err := s.plug(name); err != nil { // nobody has it open any more
-			s.log.Debug("a card is not reached", "card", name, "error", err)
+	for _, e := range entries {
+		if !isPort(e.Name()) {
+			continue
+		}
+		if err := s.plug(e.Name()); err != nil { // nobody has it open any more
+			s.log.Debug("a card is not reached", "card", e.Name(), "error", err)
 		}
 	}
 	return nil

@@ -54,11 +54,15 @@ func portsOf(args []string) []string {
 			continue
 		}
 		var netdev struct {
-			Type  string
-			Local struct{ Path string }
+			Type          string
+			Local, Remote struct{ Path string }
 		}
-		if json.Unmarshal([]byte(args[i+1]), &netdev) == nil && netdev.Type == "dgram" {
-			ports = append(ports, netdev.Local.Path)
+		if json.Unmarshal([]byte(args[i+1]), &netdev) != nil || netdev.Type != "dgram" {
+			continue
+		}
+		// Config.Args may have others, which are the user's.
+		if port := netdev.Local.Path; netdev.Remote.Path == segment.SwitchPath(filepath.Dir(port)) {
+			ports = append(ports, port)
 		}
 	}
 	return ports
