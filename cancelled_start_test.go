@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -20,7 +21,7 @@ import (
 func TestCancelledStartLeavesNothing(t *testing.T) {
 	for _, program := range []string{"swtpm", "passt"} {
 		_, err := exec.LookPath(program)
-		need(t, program, err)
+		testhost.Needs(t, program, err)
 	}
 	dir := shortDir(t)
 	m := open(t, dir)
