@@ -15,7 +15,8 @@ import (
 // backend would use now: they differ when the runtime folder was changed.
 func (b *Backend) Clean(_ context.Context, inst vm.Instance) error {
 	helpers, err := holdHelpers(inst.Runtime.Helpers)
-	err = errors.Join(err, dismiss(helpers), b.removeSockets(b.vmDir(inst.ID)))
+	lost, lostErr := strays(inst)
+	err = errors.Join(err, lostErr, dismiss(append(helpers, lost...)), b.removeSockets(b.vmDir(inst.ID)))
 	if recorded := inst.Runtime.Dir; recorded != "" && recorded != b.vmDir(inst.ID) {
 		err = errors.Join(err, b.removeSockets(recorded))
 	}

@@ -94,7 +94,7 @@ func (c *crew) start(ctx context.Context, plan helperPlan, f files) (end *os.Fil
 	for _, file := range open[2:] {
 		fds = append(fds, file.Fd())
 	}
-	handle, err := c.b.execute(plan.args, fds, c.ephemeral)
+	handle, err := c.b.execute(plan.args, fds, c.ephemeral, helperMark+"="+c.vm)
 	if err != nil {
 		return end, err
 	}

@@ -44,6 +44,7 @@ func (b *builder) ephemeral() bool { return b.spec.Config.Lifetime != vm.Persist
 // crew is what a launch has started and opened for QEMU.
 type crew struct {
 	b         *Backend
+	vm        string // the ID
 	ephemeral bool
 	helpers   []*helper
 	files     []*os.File // of this process's own copies

@@ -101,7 +101,7 @@ func (b *Backend) spawn(ctx context.Context, plan *builder, f files) (p *process
 	if err != nil { // perhaps the sockets of a guest that lives are in the way
 		return nil, errors.Join(err, removeFrom(f.dir, nil))
 	}
-	c := crew{b: b, ephemeral: plan.ephemeral()}
+	c := crew{b: b, vm: plan.spec.ID, ephemeral: plan.ephemeral()}
 	logs, err := openLogs(f)
 	var made []string
 	if err == nil {
@@ -144,8 +144,8 @@ func (b *Backend) fork(plan *builder, fds []uintptr, helpers []*helper) (*proces
 // execute starts a program in a session of its own, so that Ctrl-C at the terminal reaches
 // the owner only, which decides what becomes of its guests. What is ephemeral ends with
 // this process.
-func (b *Backend) execute(args []string, fds []uintptr, ephemeral bool) (*proc.Handle, error) {
-	attr := &syscall.ProcAttr{Env: os.Environ(), Files: fds, Sys: &syscall.SysProcAttr{Setsid: true}}
+func (b *Backend) execute(args []string, fds []uintptr, ephemeral bool, env ...string) (*proc.Handle, error) {
+	attr := &syscall.ProcAttr{Env: append(os.Environ(), env...), Files: fds, Sys: &syscall.SysProcAttr{Setsid: true}}
 	var pid int
 	exec := func() (err error) { pid, err = syscall.ForkExec(args[0], args, attr); return err }
 	var err error

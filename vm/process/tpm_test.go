@@ -104,3 +104,27 @@ func TestTPMRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, plan.commandLine(), `{"driver":"tpm-tis-device","id":"tpm","tpmdev":"tpm"}`)
 }
+
+// TestTPMWithoutQEMU: swtpm does not end by itself when its owner dies before QEMU spoke to it.
+// Who clears away after that VM finds it.
+func TestTPMWithoutQEMU(t *testing.T) {
+	needSwtpm(t)
+	h := newHouse(t)
+	spec := specOf(vm.Config{TPM: &vm.TPM{}, Lifetime: vm.Persistent})
+	spec.StateDir = t.TempDir()
+	plan := h.plan(spec)
+	require.NoError(t, ownDir(plan.files.dir))
+	require.NoError(t, ownDir(plan.files.logDir))
+	c := crew{b: h.b, vm: spec.ID}
+	end, err := c.start(t.Context(), swtpmPlan(findSwtpm(), spec.StateDir, ""), plan.files)
+	require.NoError(t, err)
+	require.NoError(t, end.Close())
+	swtpm := c.helpers[0]
+	t.Cleanup(func() { _ = swtpm.signal(9) }) // an error means that it is gone
+
+	require.NoError(t, h.b.Clean(t.Context(), vm.Instance{ID: fixedID, Config: spec.Config}), "another VM")
+	require.False(t, swtpm.gone())
+	require.NoError(t, h.b.Clean(t.Context(), vm.Instance{ID: spec.ID, Config: spec.Config}))
+	gone(t, swtpm.done())
+	require.NoError(t, swtpm.close())
+}
