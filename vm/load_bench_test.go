@@ -17,7 +17,7 @@ import (
 // part of the first.
 func longConfig() (base, over string) {
 	var b, o strings.Builder
-	b.WriteString("name: bench\nmemory: 2G\ncpu:\n  cores: 2\n  threads: 2\nboot:\n  cmdline: quiet loglevel=4\n  files:\n    /etc/motd: files/motd\ndisks:\n")
+	b.WriteString("name: bench\nmemory: 2G\ncpu:\n  cores: 2\n  threads: 2\nboot:\n  kernel: auto\n  initrd: auto\n  cmdline: quiet loglevel=4\n  files:\n    /etc/motd: files/motd\ndisks:\n")
 	for i := range 8 {
 		fmt.Fprintf(&b, "  - name: disk%d\n    base: images/debian-%d.qcow2\n    size: %dG\n    serial: S%d\n", i, i, 10+i, i)
 	}
@@ -39,7 +39,7 @@ func longConfig() (base, over string) {
 		fmt.Fprintf(&o, "  - id: rng%d\n    props:\n      max-bytes: 2048\n", i)
 	}
 	o.WriteString("args:\n  - -rtc\n  - base=utc,clock=host\ncloud_init:\n  users:\n    - name: ann\n      ssh_keys: [ssh-ed25519 AAAA]\n  packages:\n    - curl\n    - git\nlabels:\n")
-	for i := range 10 {
+	for i := range 25 {
 		fmt.Fprintf(&o, "  label%d: some value\n", i)
 	}
 	return b.String(), o.String()
