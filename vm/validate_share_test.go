@@ -27,7 +27,7 @@ func TestBadShares(t *testing.T) {
 		"shares[1].mount": {share(vm.Share{Path: "/p", Mount: "/data"}, vm.Share{Path: "/q", Mount: "/data"}),
 			share(vm.Share{Path: "/p"}, vm.Share{Path: "/q", Mount: "/mnt/share0"})},
 		"boot.secure_boot": {{Boot: vm.Boot{SecureBoot: true}}, {Boot: vm.Boot{SecureBoot: true, Firmware: "qboot"}}},
-		"boot.firmware":    {{Arch: "aarch64", Boot: vm.Boot{Firmware: "bios"}}, {Arch: "riscv64", Boot: vm.Boot{Firmware: "qboot"}}},
+		"boot.firmware":    {{Boot: vm.Boot{Firmware: "efi"}}, {Boot: vm.Boot{Firmware: "OVMF"}}, {Arch: "aarch64", Boot: vm.Boot{Firmware: "bios"}}, {Arch: "riscv64", Boot: vm.Boot{Firmware: "qboot"}}},
 		"boot.nvram":       {{Boot: vm.Boot{NVRAM: "/vars"}}, {Boot: vm.Boot{NVRAM: "a\x00", Firmware: vm.FirmwareUEFI}}},
 		"tpm.version":      {{TPM: &vm.TPM{Version: "2"}}},
 		"tpm.model":        {{TPM: &vm.TPM{Model: "spi"}}, {TPM: &vm.TPM{Version: vm.TPM12, Model: vm.TPMCRB}}},
