@@ -129,8 +129,11 @@ find_missing_helpers() {
 		iproute2 ip
 		openssh-client ssh-keygen
 	END
-	# A package of its own from Debian 13 and Ubuntu 24.04 on.
-	have virtiofsd || [ -x /usr/lib/qemu/virtiofsd ] || [ -x /usr/libexec/virtiofsd ] || missing_packages+=(virtiofsd)
+	# It comes with QEMU, and from Debian 13 and Ubuntu 24.04 on in a package of its own, which
+	# others do not have: QEMU has to be there to tell.
+	if have "qemu-system-$arch" && ! have virtiofsd && ! [ -x /usr/lib/qemu/virtiofsd ] && ! [ -x /usr/libexec/virtiofsd ]; then
+		missing_packages+=(virtiofsd)
+	fi
 	if [ -x "$root/scripts/debian-image.sh" ]; then
 		mapfile -t -O ${#missing_packages[@]} missing_packages < <("$root/scripts/debian-image.sh" --check || true)
 	fi
@@ -342,6 +345,8 @@ main() {
 	if [ ${#missing_packages[@]} -gt 0 ] || ! unpacked; then
 		one_at_a_time
 		find_missing
+		install_packages
+		find_missing # what QEMU came without
 		install_packages
 		unpacked || get_unpacked
 	fi
