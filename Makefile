@@ -46,7 +46,7 @@ fuzz: ## fuzz the QMP client, the agent's dialect, configuration files, images a
 		echo "$$out" | tail -n 1; done
 
 bench: ## run the benchmarks
-	@scripts/setup.sh --arch x86_64 --arch aarch64 --arch riscv64
+	@scripts/setup.sh --test
 	cd benchmarks && MAQET_REQUIRE=1 $(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 90m ./...
 
 # The last two lines find what does not compile elsewhere; the first run of each compiles

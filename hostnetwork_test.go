@@ -125,7 +125,7 @@ func dialByForward(t *testing.T, dir string, g *maqet.Machine) {
 // likes. QEMU need not be there: it inherits the devices.
 func TestTapAndBridge(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("making networks needs root")
+		testhost.Lacks(t, "making networks needs root")
 	}
 	_, err := exec.LookPath("ip")
 	testhost.Needs(t, "the program ip (package iproute2)", err)

@@ -151,7 +151,8 @@ const removeTime = 2 * time.Second
 // removeForward does not wait: it is called when a context has ended, too. A forward that
 // can't be removed ends with the guest.
 func (m *Manager) removeForward(g vm.Guest, line string) {
-	remove := func(context.Context) {
+	remove := func() {
+		// Not a caller's context: it may have ended, and the forward has to go all the same.
 		ctx, cancel := context.WithTimeout(context.Background(), removeTime)
 		defer cancel()
 		// What it says, "removed" or "not found", is all the same.
@@ -159,8 +160,8 @@ func (m *Manager) removeForward(g vm.Guest, line string) {
 			m.log.Debug("forward not removed", "error", err)
 		}
 	}
-	if !m.background(remove) {
-		remove(context.Background())
+	if !m.background(func(context.Context) { remove() }) {
+		remove()
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/maqet/maqet/internal/testhost"
 )
 
 // TestScriptAuthorize runs the script on this host, in a folder that stands for a user's home.
@@ -41,7 +43,7 @@ func TestScriptAuthorize(t *testing.T) {
 // TestScriptAuthorizeLink: a user must not become the owner of what his own link points to.
 func TestScriptAuthorizeLink(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root can give files away")
+		testhost.Lacks(t, "only root can give files away")
 	}
 	dir := t.TempDir()
 	home, target := filepath.Join(dir, "home"), filepath.Join(dir, "roots")

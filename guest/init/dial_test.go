@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/maqet/maqet/internal/testhost"
 )
 
 // unixPair is a connection's end on the host's side, and the one for the session.
@@ -25,7 +27,7 @@ func listen(t *testing.T, network, address string, serve func(conn *net.TCPConn)
 	t.Helper()
 	l, err := net.Listen(network, address)
 	if err != nil {
-		t.Skipf("%s is not possible here: %v", network, err)
+		testhost.Lacks(t, network, "is not possible here:", err)
 	}
 	done := make(chan struct{})
 	go func() {
@@ -95,7 +97,7 @@ func TestDial(t *testing.T) {
 
 func TestInterfacesOfThisMachine(t *testing.T) {
 	if _, err := os.Stat("/sys/class/net/lo"); err != nil {
-		t.Skip(err)
+		testhost.Lacks(t, err)
 	}
 	got, err := newAgent(testReaper, nil).interfaces(empty{})
 	require.NoError(t, err)

@@ -172,7 +172,7 @@ func TestApplets(t *testing.T) {
 	path, err := findBusybox(&artifact.Inputs{})
 	require.NoError(t, err)
 	if path == "" {
-		t.Skip("no static busybox on this host")
+		testhost.Lacks(t, "no static busybox on this host")
 	}
 	list, err := exec.Command(path, "--list").Output()
 	require.NoError(t, err)

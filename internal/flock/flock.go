@@ -38,6 +38,7 @@ type Lock struct {
 // file is made with mode 0600 if it is missing; its folder must exist, and it must
 // not be a symbolic link.
 func Try(path string) (*Lock, error) {
+	// There is nothing to wait for, so nothing to cancel.
 	return take(context.Background(), path, func(_ context.Context, f *os.File) error { return tryFile(f) })
 }
 

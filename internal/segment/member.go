@@ -44,7 +44,7 @@ type Member struct {
 // else as soon as the process that does ends or leaves. The folder must exist, with mode
 // 0700, and its path leave room for a socket's. The caller must Close the member.
 func Join(dir string, log *slog.Logger) (*Member, error) {
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(context.Background()) // the member's life, ended by Close
 	m := &Member{dir: dir, log: log.With("segment", dir), stop: stop}
 	lock, err := flock.Try(filepath.Join(dir, lockName))
 	if errors.Is(err, flock.ErrHeld) {

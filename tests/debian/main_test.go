@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/maqet/maqet"
+	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -31,11 +32,7 @@ func image(t *testing.T) string {
 	require.NoError(t, err)
 	path := strings.TrimSpace(string(out))
 	if _, err := os.Stat(path); err != nil {
-		const help = "the Debian image is missing: run scripts/debian-image.sh, or scripts/setup.sh --test"
-		if os.Getenv("MAQET_REQUIRE") == "1" {
-			t.Fatal(help)
-		}
-		t.Skip(help)
+		testhost.Lacks(t, "the Debian image is missing: run scripts/debian-image.sh, or scripts/setup.sh --test")
 	}
 	return path
 }

@@ -40,7 +40,7 @@ func FuzzQuote(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b string) {
 		argv := []string{"qemu", a, b}
 		if strings.ContainsRune(a+b, 0) {
-			t.Skip("no argument has a NUL")
+			return // no argument has a NUL
 		}
 		require.Equal(t, argv, words(t, Quote(argv)))
 	})
