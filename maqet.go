@@ -9,10 +9,10 @@ import (
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/guest"
 	"github.com/maqet/maqet/qmp"
+	"github.com/maqet/maqet/snapshot"
 	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 	"github.com/maqet/maqet/vm/process"
-	"github.com/maqet/maqet/vm/sqlite"
 )
 
 // Maqet is the assembled library: one manager for each domain, wired together. The
@@ -23,7 +23,9 @@ type Maqet struct {
 	QMP     *qmp.Manager
 	Guest   *guest.Manager
 	Storage *storage.Manager
-	Cleanup *cleanup.Coordinator
+	// Snapshot makes, loads, lists and deletes snapshots, and makes backups.
+	Snapshot *snapshot.Coordinator
+	Cleanup  *cleanup.Coordinator
 
 	owned []closer // what New made, in the order to close it
 	once  sync.Once
@@ -59,12 +61,9 @@ func New(opts ...Option) (*Maqet, error) {
 }
 
 func (m *Maqet) assemble(s *settings) (err error) {
-	store := s.store
-	if store == nil {
-		if store, err = sqlite.Open(context.Background(), filepath.Join(s.data, "maqet.db"), sqlite.WithLogger(s.logger)); err != nil {
-			return err
-		}
-		m.own("store", store.Close)
+	recs, err := m.openRecords(s)
+	if err != nil {
+		return err
 	}
 	backends := s.backends
 	if backends[vm.DefaultBackend] == nil {
@@ -77,12 +76,16 @@ func (m *Maqet) assemble(s *settings) (err error) {
 		backends[vm.DefaultBackend] = backend
 		m.own("backend", backend.Close)
 	}
-	m.Storage, err = storage.NewManager(storage.Options{Root: filepath.Join(s.data, "images"), Logger: s.logger})
+	m.Storage, err = storage.NewManager(storage.Options{Root: filepath.Join(s.data, "images"), Registry: recs.files, Logger: s.logger})
+	if err != nil {
+		return err
+	}
+	keeper, err := snapshot.NewKeeper(snapshot.KeeperOptions{Images: m.Storage, Records: recs.snapshots, Logger: s.logger})
 	if err != nil {
 		return err
 	}
 	m.VM, err = vm.NewManager(vm.Options{
-		Store: store, Images: m.Storage, Backends: backends, Dir: s.data, Logger: s.logger,
+		Store: recs.vms, Images: m.Storage, Snapshots: keeper, Backends: backends, Dir: s.data, Logger: s.logger,
 		Booter: guest.NewBooter(guest.BooterOptions{CacheDir: s.cache, Logger: s.logger}),
 	})
 	if err != nil {
@@ -93,7 +96,8 @@ func (m *Maqet) assemble(s *settings) (err error) {
 	m.Guest = guest.NewManager(m.VM, guest.WithLogger(s.logger))
 	m.own("guest manager", m.Guest.Close)
 	m.Cleanup = cleanup.New(m.VM)
-	return nil
+	m.Snapshot, err = snapshot.New(snapshot.Options{Keeper: keeper, VMs: m.VM, Freezer: m.Guest, Logger: s.logger})
+	return err
 }
 
 func (m *Maqet) own(what string, fn func() error) {

@@ -45,8 +45,9 @@ func WithCacheDir(dir string) Option { return func(s *settings) { s.cache = dir 
 // WithLogger sets where to log. Default: nowhere.
 func WithLogger(l *slog.Logger) Option { return func(s *settings) { s.logger = l } }
 
-// WithStore sets where VMs are recorded; the caller closes it. Default: an SQLite file
-// in the data folder.
+// WithStore sets where VMs are recorded; the caller closes it. Snapshots and the images that
+// were made are recorded there, too, if it is a snapshot.Records and a storage.Registry, as
+// vm/memory.Store is. Default, also for those two: an SQLite file in the data folder.
 func WithStore(store vm.Store) Option { return func(s *settings) { s.store = store } }
 
 // WithBackend adds a backend that Config.Backend can name, or replaces "process"; the

@@ -31,7 +31,7 @@ func (m *Manager) Create(ctx context.Context, spec CreateSpec) (Image, error) {
 	}
 	img := Image{Format: spec.Format, Size: spec.Size}
 	if err == nil {
-		img, err = m.place(ctx, spec.Path, img, func(file *os.File) error {
+		img, err = m.place(ctx, spec.Path, spec.For.as(KindDisk), img, func(file *os.File) error {
 			if spec.Format == FormatRaw {
 				return file.Truncate(spec.Size)
 			}
@@ -57,7 +57,7 @@ func (m *Manager) Overlay(ctx context.Context, spec OverlaySpec) (Image, error) 
 		err = checkOverlay(img, base)
 	}
 	if err == nil {
-		img, err = m.place(ctx, spec.Path, img, func(file *os.File) error {
+		img, err = m.place(ctx, spec.Path, spec.For.as(KindOverlay), img, func(file *os.File) error {
 			return m.img(ctx, "create", "-q", "-f", FormatQcow2, "-F", img.BaseFormat, "-b", img.Base,
 				"--", file.Name(), strconv.FormatInt(size, 10))
 		})
@@ -93,8 +93,9 @@ func roundUp(size int64) int64 { return max(sector, (size+sector-1)/sector*secto
 
 // place makes an empty file at path, lets fill turn it into an image, and returns img
 // with what became of it. The placeholder is what keeps two creators of one path apart,
-// and what gives the file its mode. If fill fails the file is removed.
-func (m *Manager) place(ctx context.Context, path string, img Image, fill func(*os.File) error) (_ Image, err error) {
+// and what gives the file its mode. The file is registered before it has any content, so
+// that whatever a crash leaves is known to be ours. If fill fails the file is removed.
+func (m *Manager) place(ctx context.Context, path string, purpose For, img Image, fill func(*os.File) error) (_ Image, err error) {
 	if err := ctx.Err(); err != nil {
 		return Image{}, err
 	}
@@ -120,10 +121,14 @@ func (m *Manager) place(ctx context.Context, path string, img Image, fill func(*
 	defer func() {
 		err = errors.Join(err, file.Close())
 		if err != nil {
-			err = errors.Join(err, removeIfThere(root, rel))
+			err = errors.Join(err, removeIfThere(root, rel), m.forget(ctx, path))
 			prune(root, filepath.Dir(rel))
 		}
 	}()
+	path = file.Name()
+	if err := m.files.PutFile(ctx, purpose.file(path, img)); err != nil {
+		return Image{}, err
+	}
 	if err := fill(file); err != nil {
 		return Image{}, err
 	}
@@ -134,6 +139,11 @@ func (m *Manager) place(ctx context.Context, path string, img Image, fill func(*
 	img.Path, img.Allocated = file.Name(), allocated(info)
 	m.log.DebugContext(ctx, "image created", "path", img.Path, "format", img.Format, "size", img.Size, "base", img.Base)
 	return img, nil
+}
+
+// forget takes a file that is gone out of the registry, also when ctx has ended.
+func (m *Manager) forget(ctx context.Context, path string) error {
+	return m.files.DropFile(context.WithoutCancel(ctx), path)
 }
 
 func removeIfThere(root *os.Root, name string) error {

@@ -28,6 +28,14 @@ type CreateSpec struct {
 	Path   string // below the root folder; must not exist; its folder is made, with mode 0700
 	Format string // empty: FormatQcow2
 	Size   int64  // bytes, at least 512, a multiple of 512
+	For    For
+}
+
+// For says what a new file is registered for. The zero value belongs to no VM.
+type For struct {
+	Owner string   // ID of a VM
+	Disk  string   // name of its disk
+	Kind  FileKind // empty: KindDisk, KindOverlay or KindISO, by how it is made
 }
 
 // OverlaySpec says which overlay to make.
@@ -36,4 +44,5 @@ type OverlaySpec struct {
 	Base       string // must exist; opened read-only from now on
 	BaseFormat string // FormatRaw or FormatQcow2, never probed
 	Size       int64  // bytes; 0: that of Base, and never less
+	For        For
 }

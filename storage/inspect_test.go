@@ -130,9 +130,14 @@ func TestInspectUnreadable(t *testing.T) {
 func TestDelete(t *testing.T) {
 	m, root := manageWith(t, nil)
 	require.NoError(t, m.Delete(t.Context(), filepath.Join(root, "nothing")), "there is not even the root folder")
-	path := writeFile(t, filepath.Join(root, "vm", "disk"), "abc")
+	path := filepath.Join(root, "vm", "disk")
+	_, err := m.Create(t.Context(), storage.CreateSpec{Path: path, Format: storage.FormatRaw, Size: 512})
+	require.NoError(t, err)
 	require.NoError(t, m.Delete(t.Context(), path))
 	require.NoFileExists(t, path)
+	files, err := m.Files(t.Context(), storage.FileFilter{})
+	require.NoError(t, err)
+	require.Empty(t, files, "it is forgotten")
 	require.NoError(t, m.Delete(t.Context(), path))
 	require.NoError(t, m.Delete(t.Context(), filepath.Join(root, "no", "such", "folder")))
 }
@@ -146,7 +151,7 @@ func TestDeleteRefuses(t *testing.T) {
 	require.NoError(t, os.Symlink(precious, filepath.Join(root, "link")))
 	require.NoError(t, unix.Mkfifo(filepath.Join(root, "fifo"), 0o600))
 	for _, path := range []string{
-		precious, root, filepath.Join(root, "vm"), filepath.Join(root, "escape", "precious"), filepath.Join(root, "link"),
+		filepath.Join(root, "vm", "disk"), precious, root, filepath.Join(root, "vm"), filepath.Join(root, "escape", "precious"), filepath.Join(root, "link"),
 		filepath.Join(root, "fifo"), root + "/../" + filepath.Base(root) + "2", root + "-other", "", "/", "a\x00b",
 	} {
 		require.ErrorIs(t, m.Delete(t.Context(), path), errors.ErrStorage, "%q", path)

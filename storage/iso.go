@@ -23,6 +23,7 @@ type ISOSpec struct {
 	// lower-case letters, digits and '-', which Linux shows as they are (its isofs makes
 	// names lower-case, and cuts off the version); and perhaps an extension of letters.
 	Files map[string][]byte
+	For   For
 }
 
 var (
@@ -40,7 +41,7 @@ func (m *Manager) ISO(ctx context.Context, spec ISOSpec) (Image, error) {
 	err := checkISO(spec)
 	img := Image{Format: FormatRaw}
 	if err == nil {
-		img, err = m.place(ctx, spec.Path, img, func(file *os.File) error { return writeISO(ctx, file, spec) })
+		img, err = m.place(ctx, spec.Path, spec.For.as(KindISO), img, func(file *os.File) error { return writeISO(ctx, file, spec) })
 	}
 	if err == nil {
 		img.Size, err = sizeOf(img.Path)

@@ -19,6 +19,8 @@ type Options struct {
 	// Runner runs qemu-img. Nil: the program that MAQET_QEMU_IMG names, else qemu-img
 	// from PATH.
 	Runner Runner
+	// Registry records what is made. Nil: a registry in memory, which forgets with the Manager.
+	Registry Registry
 	// Logger gets what is created and deleted. Nil: nothing is logged.
 	Logger *slog.Logger
 }
@@ -27,6 +29,7 @@ type Options struct {
 type Manager struct {
 	root   string
 	runner Runner
+	files  Registry
 	log    *slog.Logger
 }
 
@@ -39,7 +42,10 @@ func NewManager(opts Options) (*Manager, error) {
 	if err != nil {
 		return nil, errors.Wrap(errors.ErrStorage, "manage images", "", err)
 	}
-	m := &Manager{root: root, runner: opts.Runner, log: opts.Logger}
+	m := &Manager{root: root, runner: opts.Runner, files: opts.Registry, log: opts.Logger}
+	if m.files == nil {
+		m.files = new(MemoryRegistry)
+	}
 	if m.runner == nil {
 		m.runner = program{}
 	}
@@ -75,13 +81,14 @@ func (m *Manager) local(path string) (string, error) {
 	return rel, nil
 }
 
-// Delete removes an image below the root folder. One that is already gone is no
-// error. Anything but a regular file is refused, and so is a path that leads out of
-// the root folder, by itself or through symbolic links: errors.ErrStorage.
+// Delete removes an image that a Manager with this registry made. One that is already
+// gone is no error. A file that is not registered is refused, unless it is empty, and so is
+// anything but a regular file, and a path that leads out of the root folder, by itself or
+// through symbolic links: errors.ErrStorage.
 func (m *Manager) Delete(ctx context.Context, path string) error {
 	err := ctx.Err()
 	if err == nil {
-		err = m.remove(path)
+		err = m.remove(ctx, path)
 	}
 	if err != nil {
 		return &errors.Error{Kind: errors.ErrStorage, Op: "delete image " + quote(path), Err: err}
@@ -89,14 +96,15 @@ func (m *Manager) Delete(ctx context.Context, path string) error {
 	return nil
 }
 
-func (m *Manager) remove(path string) error {
+func (m *Manager) remove(ctx context.Context, path string) error {
 	rel, err := m.local(path)
 	if err != nil {
 		return err
 	}
+	path = filepath.Join(m.root, rel)
 	root, err := os.OpenRoot(m.root)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return m.forget(ctx, path)
 	}
 	if err != nil {
 		return err
@@ -105,18 +113,25 @@ func (m *Manager) remove(path string) error {
 	info, err := root.Lstat(rel)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil
+		return m.forget(ctx, path)
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
 		return errors.New("it is " + describe(info.Mode()))
 	}
+	known, err := m.files.Files(ctx, FileFilter{Path: path})
+	if err != nil {
+		return err
+	}
+	if len(known) == 0 && info.Size() > 0 {
+		return errors.New("it is not registered: maqet did not make it")
+	}
 	if err := root.Remove(rel); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	m.log.Debug("image deleted", "path", filepath.Join(m.root, rel))
+	m.log.DebugContext(ctx, "image deleted", "path", path)
 	prune(root, filepath.Dir(rel))
-	return nil
+	return m.forget(ctx, path)
 }
 
 // prune removes the folders that held an image, as far as they are empty now: they were
@@ -125,6 +140,13 @@ func prune(root *os.Root, dir string) {
 	for dir != "." && root.Remove(dir) == nil {
 		dir = filepath.Dir(dir)
 	}
+}
+
+// Files returns the registered files that f selects, ordered by path, whether or not they
+// are still there.
+func (m *Manager) Files(ctx context.Context, f FileFilter) ([]File, error) {
+	list, err := m.files.Files(ctx, f)
+	return list, errors.Wrap(errors.ErrStorage, "list registered images", "", err)
 }
 
 // describe says what a file is that is not a regular one.

@@ -105,6 +105,8 @@ type Images interface {
 	Usable(ctx context.Context, path, format string, write bool) ([]storage.Image, error)
 	// ISO makes a CD image. errors.ErrImageCreation; an existing file is never overwritten.
 	ISO(ctx context.Context, spec storage.ISOSpec) (storage.Image, error)
+	// Files returns the registered files that f selects.
+	Files(ctx context.Context, f storage.FileFilter) ([]storage.File, error)
 	// Delete removes an image that this manager made; one that is already gone is no
 	// error, any other file is refused.
 	Delete(ctx context.Context, path string) error

@@ -14,6 +14,7 @@ func (i Instance) Clone() Instance {
 		i.Plugged[n] = d.Clone()
 	}
 	i.Unplugged = slices.Clone(i.Unplugged)
+	i.Layers = slices.Clone(i.Layers)
 	i.Runtime = i.Runtime.clone()
 	return i
 }

@@ -202,6 +202,7 @@ func (d *destroyer) removeLocked(ctx context.Context, inst Instance, o removeOpt
 	err = d.m.states.remove(ctx, inst)
 	if err == nil {
 		d.m.mine.Delete(inst.ID)
+		d.m.locks.forgetImages(inst.ID)
 	}
 	return err
 }

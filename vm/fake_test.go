@@ -372,6 +372,18 @@ func (f *fakeImages) Delete(_ context.Context, path string) error {
 	return nil
 }
 
+// Files returns what is there below the owner's folder.
+func (f *fakeImages) Files(_ context.Context, filter storage.FileFilter) (list []storage.File, _ error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for path := range f.present {
+		if filepath.Base(filepath.Dir(path)) == filter.Owner {
+			list = append(list, storage.File{Path: path, Owner: filter.Owner})
+		}
+	}
+	return list, nil
+}
+
 func (f *fakeImages) count() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

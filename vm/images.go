@@ -2,7 +2,6 @@ package vm
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 
 	"github.com/maqet/maqet/errors"
@@ -18,7 +17,12 @@ type imageKeeper struct {
 }
 
 // pathOf is where the image of a disk is that is made.
-func (k *imageKeeper) pathOf(id, disk string) string { return filepath.Join(k.dir, id, disk+".qcow2") }
+func (k *imageKeeper) pathOf(id, disk string) string {
+	return filepath.Join(k.folder(id), disk+".qcow2")
+}
+
+// folder is where the images of a VM are made.
+func (k *imageKeeper) folder(id string) string { return filepath.Join(k.dir, id) }
 
 // prepare returns an image for each of the configuration's disks, in order, after it has
 // checked all that are there. Of disks in Unplugged, and empty CD-ROM drives, there is
@@ -36,7 +40,7 @@ func (k *imageKeeper) prepare(ctx context.Context, inst Instance) (out []Image, 
 		if !img.missing {
 			continue
 		}
-		if err := k.make(ctx, inst.Config.Disks[i], img); err != nil {
+		if err := k.make(ctx, inst.ID, inst.Config.Disks[i], img); err != nil {
 			err = errors.Wrap(errors.ErrStorage, "disk "+img.Name, "", err)
 			return nil, nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
 		}
@@ -46,17 +50,18 @@ func (k *imageKeeper) prepare(ctx context.Context, inst Instance) (out []Image, 
 }
 
 // make makes the image of a disk.
-func (k *imageKeeper) make(ctx context.Context, d Disk, img plannedImage) error {
+func (k *imageKeeper) make(ctx context.Context, id string, d Disk, img plannedImage) error {
+	purpose := storage.For{Owner: id, Disk: img.Name}
 	if img.stale {
 		if err := k.images.Delete(ctx, img.Path); err != nil {
 			return err
 		}
 	}
 	if d.Base == "" {
-		_, err := k.images.Create(ctx, storage.CreateSpec{Path: img.Path, Format: img.Format, Size: int64(d.Size)})
+		_, err := k.images.Create(ctx, storage.CreateSpec{Path: img.Path, Format: img.Format, Size: int64(d.Size), For: purpose})
 		return err
 	}
-	_, err := k.images.Overlay(ctx, storage.OverlaySpec{Path: img.Path, Base: d.Base, BaseFormat: d.ImageFormat(), Size: int64(d.Size)})
+	_, err := k.images.Overlay(ctx, storage.OverlaySpec{Path: img.Path, Base: d.Base, BaseFormat: d.ImageFormat(), Size: int64(d.Size), For: purpose})
 	return err
 }
 
@@ -83,19 +88,16 @@ func (k *imageKeeper) passing(inst Instance) (images []Image) {
 	return append(images, inst.Runtime.Disks...)
 }
 
-// erase deletes all images that were made for a VM: what lies in its folder, also of
-// disks that have left its configuration since.
+// erase deletes all images that are registered as the VM's, also of disks that have left
+// its configuration since.
 func (k *imageKeeper) erase(ctx context.Context, inst Instance) error {
-	dir := filepath.Join(k.dir, inst.ID)
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	files, err := k.images.Files(ctx, storage.FileFilter{Owner: inst.ID})
+	if err != nil {
 		return err
 	}
 	var paths []string
-	for _, e := range entries {
-		if filepath.Ext(e.Name()) == ".qcow2" {
-			paths = append(paths, filepath.Join(dir, e.Name()))
-		}
+	for _, f := range files {
+		paths = append(paths, f.Path)
 	}
 	return k.delete(ctx, paths)
 }

@@ -67,7 +67,14 @@ func (c *imageCheck) disk(ctx context.Context, i int, d Disk, img *plannedImage)
 	case d.Base != "":
 		field += ".base"
 	}
+	if path := c.inst.layer(img.Name); path != "" {
+		img.Path, img.Format, img.Owned = path, FormatQcow2, true
+		img.Ephemeral = !d.inPlace() && !d.keeps(c.inst.Config.lifetime())
+		_, err := c.image(ctx, i, field, "or drop the external snapshots above it", path, FormatQcow2, true)
+		return err
+	}
 	if d.inPlace() {
+		img.ReadOnly = d.IsReadOnly()
 		layers, err := c.image(ctx, i, field, "", d.Path+d.Base, d.ImageFormat(), !d.IsReadOnly())
 		if len(layers) > 0 {
 			img.Path, img.Format, img.Device = layers[0].Path, layers[0].Format, layers[0].Device

@@ -11,7 +11,7 @@ func (c Config) PlannedImages(dir, id string) []Image {
 		img := Image{Name: d.NameAt(i)}
 		switch {
 		case d.inPlace():
-			img.Path, img.Format = d.Path+d.Base, d.ImageFormat()
+			img.Path, img.Format, img.ReadOnly = d.Path+d.Base, d.ImageFormat(), d.IsReadOnly()
 		case d.Base == "" && d.Media == MediaCDROM: // an empty tray
 		default:
 			img.Path, img.Format = filepath.Join(dir, id, img.Name+".qcow2"), FormatQcow2

@@ -20,6 +20,6 @@ func TestPlannedImages(t *testing.T) {
 	require.Equal(t, got, inst.Config.PlannedImages(dir, inst.ID))
 	require.Equal(t, b.backend.guest(inst.ID).spec.Seed, inst.Config.PlannedSeed(dir, inst.ID))
 	require.Empty(t, vm.Config{}.PlannedSeed(dir, inst.ID))
-	require.Equal(t, []vm.Image{{Name: "disk0", Path: "/a.raw", Format: "raw"}, {Name: "disk1", Path: "/b.qcow2", Format: "qcow2"}, {Name: "cd"}},
+	require.Equal(t, []vm.Image{{Name: "disk0", Path: "/a.raw", Format: "raw"}, {Name: "disk1", Path: "/b.qcow2", Format: "qcow2", ReadOnly: true}, {Name: "cd"}},
 		vm.Config{Disks: []vm.Disk{{Path: "/a.raw"}, {Base: "/b.qcow2", ReadOnly: true}, {Name: "cd", Media: "cdrom"}}}.PlannedImages(dir, inst.ID))
 }

@@ -165,5 +165,5 @@ func TestOneFileTwice(t *testing.T) {
 func TestTrayHasNoImage(t *testing.T) {
 	b := newImageBench(t)
 	inst := b.start(t, vm.Config{Disks: []vm.Disk{{Name: "cd", Media: vm.MediaCDROM}, {Path: b.img(t, "a.iso", "raw")}}})
-	require.Equal(t, []vm.Image{{Name: "cd"}, {Name: "disk1", Path: b.at("a.iso"), Format: "raw"}}, inst.Runtime.Disks)
+	require.Equal(t, []vm.Image{{Name: "cd"}, {Name: "disk1", Path: b.at("a.iso"), Format: "raw", ReadOnly: true}}, inst.Runtime.Disks)
 }

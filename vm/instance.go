@@ -24,6 +24,16 @@ type Instance struct {
 	// images. Config stays as it is, so that applying it again changes nothing; applying
 	// another one empties the list.
 	Unplugged []string `json:"unplugged,omitempty"`
+	// Layers are the images that external snapshots have put over those of Config: a disk
+	// that is named here is written in its layer. Config stays as it is, so that applying
+	// it again changes nothing.
+	Layers []Layer `json:"layers,omitempty"`
+	// Snapshot names the snapshot that the disks stand on: the one that was made or loaded
+	// last. The next one becomes its child.
+	Snapshot string `json:"snapshot,omitempty"`
+	// Restore names the snapshot whose memory the next start continues from, instead of
+	// booting; see [ColdBoot].
+	Restore string `json:"restore,omitempty"`
 	// Runtime describes the guest while it is live, and how it ended afterwards.
 	Runtime Runtime `json:"runtime,omitzero"`
 	// Owner is the process that added the VM, or started it last.
@@ -104,6 +114,13 @@ type Helper struct {
 	Exit *errors.ExitStatus `json:"exit,omitempty"`
 }
 
+// Layer is the image that a disk is written in since an external snapshot was made: a qcow2
+// overlay whose backing file is what the disk was before.
+type Layer struct {
+	Disk string `json:"disk"` // the disk's name
+	Path string `json:"path"`
+}
+
 // Image is a disk image that is ready for use.
 type Image struct {
 	Name   string `json:"name"` // the disk's name
@@ -113,6 +130,8 @@ type Image struct {
 	Device bool `json:"device,omitempty"`
 	// Ephemeral images are deleted when the guest has stopped; the manager made them.
 	Ephemeral bool `json:"ephemeral,omitempty"`
+	// ReadOnly images are never written by the guest.
+	ReadOnly bool `json:"read_only,omitempty"`
 	// Owned images were made by the manager: deleted with the VM when that is asked.
 	Owned bool `json:"owned,omitempty"`
 }

@@ -66,6 +66,9 @@ func (s *start) steps() []step {
 		{StepLaunch, s.launch},
 		{StepHandshake, s.handshake},
 	}
+	if s.inst.Restore != "" && !s.opts.cold {
+		steps = append(steps, step{StepRestore, s.restore})
+	}
 	if s.opts.paused {
 		return steps
 	}
@@ -183,6 +186,9 @@ func (s *start) images(ctx context.Context) (func(context.Context) error, error)
 	left := s.inst
 	left.Runtime = s.last
 	if err := s.backend.Clean(ctx, left); err != nil {
+		return nil, err
+	}
+	if err := s.recover(ctx); err != nil {
 		return nil, err
 	}
 	images, undoImages, err := s.m.images.prepare(ctx, s.inst)
@@ -314,7 +320,7 @@ func (s *start) finish(ctx context.Context) error {
 		to = Paused
 	}
 	return s.write(ctx, func(now Instance) (Instance, error) {
-		return s.m.states.move(ctx, now, to, reason, func(i *Instance) { i.Steps = s.seq.steps })
+		return s.m.states.move(ctx, now, to, reason, func(i *Instance) { i.Steps, i.Restore = s.seq.steps, "" })
 	})
 }
 

@@ -15,10 +15,13 @@ import (
 
 // Options are what a [Manager] is made of.
 type Options struct {
-	Store    Store              // required
-	Images   Images             // required
-	Booter   Booter             // required
-	Backends map[string]Backend // at least one; "process" is the one an empty Config.Backend means
+	Store  Store  // required
+	Images Images // required
+	Booter Booter // required
+	// Snapshots mends images and restores memory. Nil: a VM whose record asks for memory
+	// to be restored is not started, except by [ColdBoot].
+	Snapshots Snapshots
+	Backends  map[string]Backend // at least one; "process" is the one an empty Config.Backend means
 	// Dir holds the lock files (Dir/locks), the images that are made (Dir/images), and UEFI
 	// variables and TPM secrets (Dir/state). It is created with mode 0700. Required.
 	Dir    string
@@ -31,6 +34,7 @@ type Options struct {
 type Manager struct {
 	store    Store
 	booter   Booter
+	snaps    Snapshots // nil: none
 	backends map[string]Backend
 	log      *slog.Logger
 	self     Process
@@ -76,7 +80,7 @@ func NewManager(o Options) (*Manager, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	m := &Manager{
-		store: o.Store, booter: o.Booter, backends: o.Backends, log: o.Logger,
+		store: o.Store, booter: o.Booter, snaps: o.Snapshots, backends: o.Backends, log: o.Logger,
 		self:   Process(self),
 		locks:  locks{dir: filepath.Join(o.Dir, "locks")},
 		images: &imageKeeper{images: o.Images, store: o.Store, dir: filepath.Join(o.Dir, "images")},

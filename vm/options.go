@@ -9,6 +9,7 @@ type startOptions struct {
 	conditions []Condition
 	defaults   []Condition // when there are no conditions
 	paused     bool
+	cold       bool
 	progress   func(Step)
 }
 
@@ -26,6 +27,10 @@ func WaitByDefault(conds ...Condition) StartOption {
 // StartPaused leaves the CPUs halted; the VM is then Paused and conditions are not
 // waited for.
 func StartPaused() StartOption { return func(o *startOptions) { o.paused = true } }
+
+// ColdBoot boots a VM whose record says that the next start continues from the memory of a
+// snapshot ([Instance].Restore). The memory is forgotten; the disks stay as they are.
+func ColdBoot() StartOption { return func(o *startOptions) { o.cold = true } }
 
 // OnStep calls fn twice for each step: when it begins, with a zero Duration, and when
 // it ended. fn must not block; it is called from the goroutine that called Start.

@@ -50,7 +50,7 @@ func (k *imageKeeper) seed(ctx context.Context, inst Instance) (string, error) {
 	if err := k.unseed(ctx, inst.ID); err != nil {
 		return "", err
 	}
-	img, err := k.images.ISO(ctx, storage.ISOSpec{Path: k.seedPath(inst.ID), Label: seedLabel, Files: files})
+	img, err := k.images.ISO(ctx, storage.ISOSpec{Path: k.seedPath(inst.ID), Label: seedLabel, Files: files, For: storage.For{Owner: inst.ID}})
 	return img.Path, err
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/broadcast"
+	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -22,14 +23,17 @@ type Store struct {
 	mu     sync.RWMutex
 	closed bool
 	byID   map[string]vm.Instance
-	byName map[string]string // name -> ID
+	byName map[string]string            // name -> ID
+	snaps  map[string]map[string][]byte // VM's ID -> name -> snapshot.Record in JSON
+
+	storage.MemoryRegistry
 }
 
 var _ vm.Store = (*Store)(nil)
 
 // New returns an empty store.
 func New() *Store {
-	return &Store{byID: map[string]vm.Instance{}, byName: map[string]string{}}
+	return &Store{byID: map[string]vm.Instance{}, byName: map[string]string{}, snaps: map[string]map[string][]byte{}}
 }
 
 // Create implements vm.Store.
@@ -140,6 +144,7 @@ func (s *Store) Delete(ctx context.Context, id string, state vm.State, version i
 	}
 	delete(s.byID, id)
 	delete(s.byName, current.Name)
+	delete(s.snaps, id)
 	s.changes.Notify()
 	return nil
 }
@@ -158,7 +163,7 @@ func (s *Store) Changes(ctx context.Context) (<-chan struct{}, error) {
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed, s.byID, s.byName = true, nil, nil
+	s.closed, s.byID, s.byName, s.snaps = true, nil, nil, nil
 	s.changes.Close()
 	return nil
 }

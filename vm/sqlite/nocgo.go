@@ -8,11 +8,17 @@ import (
 	"time"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/snapshot"
+	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 )
 
 // Store can't be had without cgo.
-type Store struct{ vm.Store }
+type Store struct {
+	vm.Store
+	storage.Registry
+	snapshot.Records
+}
 
 // Option has no effect without cgo.
 type Option func()

@@ -35,6 +35,22 @@ var migrations = []migration{
 		version   INTEGER NOT NULL,
 		record    TEXT NOT NULL
 	) STRICT`,
+	// A VM's snapshots go with it; files outlive it, as orphans.
+	`CREATE TABLE files (
+		path   TEXT NOT NULL PRIMARY KEY,
+		owner  TEXT NOT NULL,
+		base   TEXT NOT NULL,
+		record TEXT NOT NULL
+	) STRICT, WITHOUT ROWID;
+	CREATE INDEX files_owner ON files (owner);
+	CREATE TABLE snapshots (
+		vm     TEXT NOT NULL,
+		name   TEXT NOT NULL,
+		record TEXT NOT NULL,
+		PRIMARY KEY (vm, name)
+	) STRICT, WITHOUT ROWID;
+	CREATE TRIGGER instance_snapshots AFTER DELETE ON instances
+		BEGIN DELETE FROM snapshots WHERE vm = OLD.id; END`,
 }
 
 // prepare brings the database to the schema that steps end with. The caller holds the
@@ -59,8 +75,14 @@ func (s *Store) prepare(ctx context.Context, steps []migration) error {
 	if err := s.retry(ctx, func() error { return enableWAL(ctx, conn) }); err != nil {
 		return err
 	}
-	for ; version < len(steps); version++ {
-		if err := s.migrate(ctx, conn, version, steps[version]); err != nil {
+	for isNew := version == 0; version < len(steps); version++ {
+		if !isNew {
+			err = s.backup(ctx, conn, version)
+		}
+		if err == nil {
+			err = s.migrate(ctx, conn, version, steps[version])
+		}
+		if err != nil {
 			return fmt.Errorf("migrate the schema to version %d: %w", version+1, err)
 		}
 	}
@@ -98,11 +120,6 @@ func enableWAL(ctx context.Context, conn *sql.Conn) error {
 
 // migrate takes the database from version to the next one, all or nothing.
 func (s *Store) migrate(ctx context.Context, conn *sql.Conn, version int, step migration) error {
-	if version > 0 {
-		if err := s.backup(ctx, conn, version); err != nil {
-			return err
-		}
-	}
 	return s.transact(ctx, conn, func(tx *sql.Tx) error {
 		// PRAGMA takes no parameters; these are our own numbers.
 		_, err := tx.Exec(fmt.Sprintf("%s; PRAGMA application_id = %d; PRAGMA user_version = %d", step, applicationID, version+1))

@@ -13,16 +13,21 @@ import (
 // write runs fn in a transaction that holds the write lock, and tells everybody when
 // it is done. An error of fn undoes all of it.
 func (s *Store) write(ctx context.Context, fn func(*sql.Tx) error) error {
+	err := s.writeQuietly(ctx, fn)
+	if err == nil {
+		s.ring(ctx)
+	}
+	return err
+}
+
+// writeQuietly is write for what is no instance: who waits for changes of those is not told.
+func (s *Store) writeQuietly(ctx context.Context, fn func(*sql.Tx) error) error {
 	conn, err := s.writer.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if err := s.transact(ctx, conn, fn); err != nil {
-		return err
-	}
-	s.ring(ctx)
-	return nil
+	return s.transact(ctx, conn, fn)
 }
 
 // transact runs fn in a transaction on conn. Only the wait for the write lock heeds

@@ -1,0 +1,28 @@
+package maqet
+
+import (
+	"context"
+
+	"github.com/maqet/maqet/snapshot"
+)
+
+// Snapshot makes a snapshot of the VM, with its memory if it is live; see
+// snapshot.Coordinator.Create.
+func (h *Machine) Snapshot(ctx context.Context, name string, opts ...snapshot.Option) (snapshot.Snapshot, error) {
+	return h.m.Snapshot.Create(ctx, h.id, name, opts...)
+}
+
+// Load brings the VM back to a snapshot; see snapshot.Coordinator.Load.
+func (h *Machine) Load(ctx context.Context, name string, opts ...snapshot.Option) error {
+	return h.m.Snapshot.Load(ctx, h.id, name, opts...)
+}
+
+// Snapshots lists the VM's snapshots; see snapshot.Coordinator.List.
+func (h *Machine) Snapshots(ctx context.Context) ([]snapshot.Snapshot, error) {
+	return h.m.Snapshot.List(ctx, h.id)
+}
+
+// DeleteSnapshot deletes a snapshot of the VM; see snapshot.Coordinator.Delete.
+func (h *Machine) DeleteSnapshot(ctx context.Context, name string, opts ...snapshot.Option) error {
+	return h.m.Snapshot.Delete(ctx, h.id, name, opts...)
+}

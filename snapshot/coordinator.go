@@ -1,0 +1,126 @@
+package snapshot
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/vm"
+)
+
+// VMs is what a Coordinator needs of vm.Manager.
+type VMs interface {
+	Get(ctx context.Context, ref string) (vm.Instance, error)
+	Reserve(ctx context.Context, ref string) (*vm.Reservation, error)
+	Live(ctx context.Context, ref string) (vm.Guest, error)
+	Start(ctx context.Context, ref string, opts ...vm.StartOption) (vm.Instance, error)
+	Stop(ctx context.Context, ref string, opts ...vm.StopOption) (vm.StopReport, error)
+	Wait(ctx context.Context, ref string, states ...vm.State) (vm.Instance, error)
+}
+
+// Freezer freezes the file systems of a guest. guest.Manager implements it.
+type Freezer interface {
+	// Freeze asks the guest's agent to flush and freeze its file systems, and returns how many
+	// are frozen. errors.ErrAgentUnavailable when there is no agent, or one that can't.
+	Freeze(ctx context.Context, ref string) (int, error)
+	// Thaw undoes it.
+	Thaw(ctx context.Context, ref string) error
+}
+
+// Options are what a [Coordinator] is made of.
+type Options struct {
+	Keeper  *Keeper // required
+	VMs     VMs     // required
+	Freezer Freezer // nil: guests are never frozen
+	Logger  *slog.Logger
+}
+
+// Coordinator makes, loads, lists and deletes snapshots of VMs, live or not. It is safe for
+// concurrent use, also together with Coordinators of other processes.
+type Coordinator struct {
+	keeper  *Keeper
+	vms     VMs
+	freezer Freezer
+	log     *slog.Logger
+}
+
+// New puts a Coordinator together.
+func New(o Options) (*Coordinator, error) {
+	if o.Keeper == nil || o.VMs == nil {
+		return nil, &errors.Error{Kind: errors.ErrInvalidConfiguration, Op: "create snapshot coordinator", Msg: "a keeper and VMs are required"}
+	}
+	c := &Coordinator{keeper: o.Keeper, vms: o.VMs, freezer: o.Freezer, log: o.Logger}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+// operation is one call that works on a reserved VM.
+type operation struct {
+	*Coordinator
+	options
+	what    string // for errors: "create snapshot NAME"
+	r       *vm.Reservation
+	inst    vm.Instance // when it began
+	records []Record
+	release func()
+}
+
+// begin reserves the VM, mends what an operation that died has left, and reads the records.
+// What it returns must be released. Its context also ends with the VM manager.
+func (c *Coordinator) begin(ctx context.Context, call calls, what, ref string, opts []Option) (context.Context, *operation, error) {
+	o, err := collect(call, what, opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := c.vms.Reserve(ctx, ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	op := &operation{Coordinator: c, options: o, what: what, r: r, release: r.Release}
+	if err := op.prepare(r.Context()); err != nil {
+		r.Release()
+		return nil, nil, err
+	}
+	return r.Context(), op, nil
+}
+
+func (op *operation) prepare(ctx context.Context) (err error) {
+	if err := op.mend(ctx); err != nil {
+		return err
+	}
+	op.inst = op.r.Instance()
+	op.records, err = op.keeper.records.Snapshots(ctx, op.inst.ID)
+	return err
+}
+
+// mend finishes or undoes operations that died, whether the VM is live or not.
+func (op *operation) mend(ctx context.Context) error {
+	if op.r.Instance().State.Live() {
+		return op.recoverLive(ctx)
+	}
+	return op.keeper.Recover(ctx, op.r)
+}
+
+// live reports whether the VM was live when the operation began. It can have ended since.
+func (op *operation) live() bool { return op.inst.State.Live() }
+
+// record returns what is recorded of a snapshot.
+func (op *operation) record(name string) (*Record, bool) {
+	for i := range op.records {
+		if op.records[i].Name == name {
+			return &op.records[i], true
+		}
+	}
+	return nil, false
+}
+
+// find is record for a snapshot that has to be there.
+func (op *operation) find(name string) (*Record, error) {
+	if rec, ok := op.record(name); ok {
+		return rec, nil
+	}
+	return nil, &errors.Error{Kind: errors.ErrSnapshotNotFound, Op: op.what, VM: op.inst.Name,
+		Msg: "the VM has no snapshot of that name", Hint: "see Coordinator.List"}
+}

@@ -1,0 +1,79 @@
+package snapshot
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/maqet/maqet/errors"
+)
+
+// Create makes a snapshot of a VM: of a live one with its memory ([Memory]), or with
+// [DiskOnly] an [External] one; of one that is not live an [Internal] one. The guest goes on
+// as it was before.
+//
+// Errors: errors.ErrSnapshotExists; errors.ErrSnapshotBlocked, a [*BlockedError] that names all
+// that stands in the way, before anything is done; errors.ErrSnapshotCreation when it failed
+// and nothing of it is left; what vm.Manager says of ref. When ctx ends, the snapshot is given
+// up and undone.
+func (c *Coordinator) Create(ctx context.Context, ref, name string, opts ...Option) (Snapshot, error) {
+	what := "create snapshot " + strconv.Quote(name)
+	if err := checkName(name); err != nil {
+		return Snapshot{}, errors.Wrap(errors.ErrInvalidConfiguration, what, ref, err)
+	}
+	ctx, op, err := c.begin(ctx, onCreate, what, ref, opts)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	defer op.release()
+	if _, exists := op.record(name); exists {
+		return Snapshot{}, &errors.Error{Kind: errors.ErrSnapshotExists, Op: what, VM: op.inst.Name}
+	}
+	return op.create(ctx, name)
+}
+
+func (op *operation) create(ctx context.Context, name string) (Snapshot, error) {
+	kind := op.kind()
+	if err := op.blocked(ctx, kind, name); err != nil {
+		return Snapshot{}, err
+	}
+	rec := op.newRecord(name, kind)
+	var err error
+	switch kind {
+	case Internal:
+		err = op.keeper.createInternal(ctx, op.r, &rec)
+	case Memory:
+		err = op.createMemory(ctx, &rec)
+	case External:
+		err = op.createExternal(ctx, &rec)
+	}
+	if err != nil {
+		return Snapshot{}, errors.Wrap(errors.ErrSnapshotCreation, op.what, op.inst.Name, err)
+	}
+	return op.shown(ctx, name)
+}
+
+// kind is what Create makes by its options and the VM's state.
+func (op *operation) kind() Kind {
+	switch {
+	case !op.live():
+		return Internal
+	case op.diskOnly:
+		return External
+	}
+	return Memory
+}
+
+// newRecord describes the VM as it is now. The disks are for who makes the snapshot to fill in.
+func (op *operation) newRecord(name string, kind Kind) Record {
+	rec := Record{
+		VM: op.inst.ID, Name: name, ID: uuid.NewString(), Kind: kind, Created: time.Now().UTC(),
+		Description: op.description, Parent: op.inst.Snapshot,
+		Config: op.inst.Config, Unplugged: op.inst.Unplugged, Machine: op.inst.Runtime.Machine,
+	}
+	rec.Plugged, _ = json.Marshal(op.inst.Plugged) // which came from JSON
+	return rec
+}

@@ -1,0 +1,11 @@
+// Package snapshot makes, loads, lists and deletes snapshots of VMs.
+//
+// There are three kinds. [Internal] ones hold the disks of a VM that is not live, inside its
+// qcow2 images. [Memory] ones hold the memory and the devices of a live VM, too. [External]
+// ones hold the disks of a live VM in the images as they were, and have the guest write to
+// new ones.
+//
+// A snapshot either exists, whole and listed, or there is an error that says what stood in
+// its way. What is about to be done is recorded before it is begun: whoever comes next, in
+// any process, finishes or undoes what a crash interrupted ([Keeper.Recover]).
+package snapshot

@@ -1,0 +1,30 @@
+package snapshot
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/maqet/maqet/errors"
+)
+
+// Load brings a VM back to what it was when the snapshot was made.
+func (c *Coordinator) Load(ctx context.Context, ref, name string, opts ...Option) error {
+	ctx, op, err := c.begin(ctx, onLoad, "load snapshot "+strconv.Quote(name), ref, opts)
+	if err != nil {
+		return err
+	}
+	defer op.release()
+	rec, err := op.find(name)
+	if err != nil {
+		return err
+	}
+	switch {
+	case rec.Kind == External:
+		err = op.loadExternal(ctx, rec)
+	case op.live():
+		err = op.loadMemory(ctx, rec)
+	default:
+		err = op.loadInternal(ctx, rec)
+	}
+	return errors.Wrap(errors.ErrSnapshot, op.what, op.inst.Name, err)
+}

@@ -1,0 +1,59 @@
+package snapshot
+
+import (
+	"context"
+
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/vm"
+)
+
+// Recover implements vm.Snapshots: it finishes or undoes what operations that died have left
+// in the images of a reserved VM that is not live.
+func (k *Keeper) Recover(ctx context.Context, r *vm.Reservation) error {
+	records, err := k.records.Snapshots(ctx, r.Instance().ID)
+	if err != nil {
+		return err
+	}
+	for _, rec := range records {
+		if rec.Pending == "" {
+			continue
+		}
+		k.log.InfoContext(ctx, "interrupted snapshot operation is mended", "vm", r.Instance().Name,
+			"snapshot", rec.Name, "operation", rec.Pending)
+		if rec.Kind == External {
+			err = k.recoverExternal(ctx, r, &rec)
+		} else {
+			err = k.recoverInternal(ctx, r, &rec)
+		}
+		if err != nil {
+			return errors.Wrap(errors.ErrSnapshot, "mend snapshot "+rec.Name, r.Instance().Name, err)
+		}
+	}
+	return nil
+}
+
+// recoverLive is Recover for a live VM.
+func (op *operation) recoverLive(ctx context.Context) error {
+	inst := op.r.Instance()
+	op.inst = inst
+	records, err := op.keeper.records.Snapshots(ctx, inst.ID)
+	if err != nil {
+		return err
+	}
+	for _, rec := range records {
+		if rec.Pending == "" {
+			continue
+		}
+		op.log.InfoContext(ctx, "interrupted snapshot operation is mended", "vm", inst.Name,
+			"snapshot", rec.Name, "operation", rec.Pending)
+		if rec.Kind == External {
+			err = op.recoverExternal(ctx, &rec)
+		} else {
+			err = op.recoverMemory(ctx, &rec)
+		}
+		if err != nil {
+			return errors.Wrap(errors.ErrSnapshot, "mend snapshot "+rec.Name, inst.Name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,40 @@
+package vm
+
+import (
+	"context"
+
+	"github.com/maqet/maqet/errors"
+)
+
+// Snapshots is what a start needs of package snapshot, whose Keeper implements it.
+type Snapshots interface {
+	// Recover finishes or undoes what an operation on snapshots that died has left in the
+	// images of the reserved VM, which is not live. It is called before each start, with the
+	// VM's lock held, and does nothing when there is nothing to mend.
+	Recover(ctx context.Context, r *Reservation) error
+	// Restore loads the memory of the snapshot that inst.Restore names, and its disks, into a
+	// guest whose devices are made and whose CPUs have not run. It leaves them halted.
+	Restore(ctx context.Context, inst Instance, guest Guest) error
+}
+
+// recover mends what an operation on the VM's images that died has left.
+func (s *start) recover(ctx context.Context) error {
+	if s.m.snaps == nil {
+		return nil
+	}
+	r := &Reservation{m: s.m, ctx: ctx, lock: s.lock, inst: s.inst}
+	err := s.m.snaps.Recover(ctx, r)
+	s.inst = r.Instance() // with what recovering has recorded
+	return err
+}
+
+// restore lets the guest continue from a snapshot's memory.
+func (s *start) restore(ctx context.Context) (func(context.Context) error, error) {
+	if s.m.snaps == nil {
+		return nil, &errors.Error{Kind: errors.ErrSnapshot, Op: "restore snapshot", VM: s.inst.Name,
+			Msg: "this manager has no snapshots", Hint: "give vm.Options.Snapshots, or start by vm.ColdBoot"}
+	}
+	ctx, stop := s.live.guard(ctx)
+	defer stop()
+	return nil, causeOf(ctx, s.m.snaps.Restore(ctx, s.inst, s.live.guest))
+}
