@@ -1,17 +1,22 @@
 package snapshot
 
 import (
-	"cmp"
 	"context"
+	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/vm"
 )
 
-// List returns the snapshots of a VM, in the order in which they were made. It waits for
-// nobody: while an operation is under way, in any process, it says what is there then.
+// List returns the snapshots of a VM in the order in which they were made: what is recorded of
+// them, compared with what the images hold at this moment. Those that somebody else made in the
+// images, such as by "qemu-img snapshot -c" or QEMU's savevm, are [Foreign]; those that have
+// vanished from them are [Partial] or [Missing]; those that an operation is about to make or
+// delete are [Unfinished].
+//
+// It reads the records and the images themselves, and asks no QEMU: it waits for nobody, also
+// not for an operation that is under way, in this or another process.
 //
 // Errors: what vm.Manager.Get says of ref; errors.ErrDatabase; errors.ErrStorage for an image
 // that is there and can't be read.
@@ -20,29 +25,44 @@ func (c *Coordinator) List(ctx context.Context, ref string) ([]Snapshot, error) 
 	if err != nil {
 		return nil, err
 	}
-	return c.list(ctx, inst)
+	list, err := c.list(ctx, inst.ID)
+	return list, errors.Wrap(errors.ErrSnapshot, "list snapshots", inst.Name, err)
 }
 
-func (c *Coordinator) list(ctx context.Context, inst vm.Instance) ([]Snapshot, error) {
-	records, err := c.keeper.records.Snapshots(ctx, inst.ID)
-	if err != nil {
+// listTries is how often records that change while the images are read are read again.
+const listTries = 10
+
+// list looks until the records are after it what they were before: an operation that began
+// and ended in between would make a snapshot look foreign, or missing.
+func (c *Coordinator) list(ctx context.Context, id string) (list []Snapshot, err error) {
+	var inst vm.Instance
+	var before, after []Record
+	if before, err = c.keeper.records.Snapshots(ctx, id); err != nil {
 		return nil, err
 	}
-	var list []Snapshot
-	for _, rec := range records {
-		if rec.Pending != Creating {
-			list = append(list, rec.snapshot(inst))
+	for range listTries {
+		if inst, err = c.vms.Get(ctx, id); err != nil {
+			return nil, err
 		}
+		held, err := c.look(ctx, inst, before)
+		if err != nil {
+			return nil, err
+		}
+		list = reconcile(inst, before, held)
+		if after, err = c.keeper.records.Snapshots(ctx, id); err != nil {
+			return nil, err
+		}
+		if reflect.DeepEqual(before, after) {
+			break
+		}
+		before = after
 	}
-	slices.SortStableFunc(list, func(a, b Snapshot) int {
-		return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.Name, b.Name))
-	})
 	return list, nil
 }
 
 // shown returns a snapshot as List shows it.
 func (op *operation) shown(ctx context.Context, name string) (Snapshot, error) {
-	list, err := op.list(ctx, op.r.Instance())
+	list, err := op.list(ctx, op.inst.ID)
 	if err != nil {
 		return Snapshot{}, errors.Wrap(errors.ErrSnapshot, op.what, op.inst.Name, err)
 	}
@@ -51,14 +71,4 @@ func (op *operation) shown(ctx context.Context, name string) (Snapshot, error) {
 	}
 	return Snapshot{}, &errors.Error{Kind: errors.ErrSnapshotNotFound, Op: op.what, VM: op.inst.Name,
 		Msg: "it was made, and is gone again"}
-}
-
-// snapshot is the record of a snapshot as List shows it.
-func (rec *Record) snapshot(inst vm.Instance) Snapshot {
-	s := Snapshot{Name: rec.Name, ID: rec.ID, Kind: rec.Kind, Status: OK, Created: rec.Created, Description: rec.Description,
-		Parent: rec.Parent, Current: rec.Name == inst.Snapshot, VMClock: rec.VMClock, Memory: rec.Vmstate != "", Size: rec.Size}
-	for _, d := range rec.Disks {
-		s.Disks = append(s.Disks, Disk{Name: d.Name, Path: d.Path, Present: true})
-	}
-	return s
 }
