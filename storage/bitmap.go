@@ -55,7 +55,7 @@ func (m *Manager) RemoveBitmap(ctx context.Context, path, name string) error {
 		opts, err = imageOptions(path)
 	}
 	if err == nil {
-		err = m.img(ctx, "bitmap", "--remove", "--image-opts", "--", opts, name)
+		err = m.quietly(ctx, "bitmap", "--remove", "--image-opts", "--", opts, name)
 	}
 	return failed("remove bitmap "+quote(name)+" of image "+quote(path), err)
 }

@@ -115,5 +115,5 @@ func (m *Manager) snapshot(ctx context.Context, path, what, name string) error {
 	if err != nil {
 		return err
 	}
-	return m.img(ctx, "snapshot", "-q", what, name, "--image-opts", "--", opts)
+	return m.quietly(ctx, "snapshot", "-q", what, name, "--image-opts", "--", opts)
 }

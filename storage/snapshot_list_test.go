@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,19 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet/errors"
-	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/storage"
 )
-
-// tool runs a program of qemu-utils for a test's own purposes.
-func tool(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	testhost.Needs(t, name+" (package qemu-utils)", err)
-	out, err := exec.Command(path, args...).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	return string(out)
-}
 
 // told is what qemu-img says of a snapshot.
 type told struct {
@@ -44,7 +32,7 @@ type told struct {
 func toldSnapshots(t testing.TB, path string, size int64) []storage.Snapshot {
 	t.Helper()
 	var info struct{ Snapshots []told }
-	require.NoError(t, json.Unmarshal([]byte(tool(t, "qemu-img", "info", "--output=json", "-f", "qcow2", path)), &info))
+	require.NoError(t, json.Unmarshal([]byte(qemuImg(t, "info", "--output=json", "-f", "qcow2", path)), &info))
 	var list []storage.Snapshot
 	for _, s := range info.Snapshots {
 		list = append(list, storage.Snapshot{ID: s.ID, Name: s.Name, Memory: s.Memory, Created: time.Unix(s.Sec, s.Nsec).UTC(),
@@ -72,15 +60,15 @@ func TestSnapshotsAsQEMU(t *testing.T) {
 			if options != "" {
 				args = append(args, "-o", options)
 			}
-			tool(t, "qemu-img", args...)
+			qemuImg(t, args...)
 			list, err := m.Snapshots(t.Context(), path)
 			require.NoError(t, err)
 			require.Empty(t, list)
 			for i := range 12 {
-				tool(t, "qemu-img", "snapshot", "-c", fmt.Sprint(strings.Repeat("ä", i), " '\"-", i), path)
+				qemuImg(t, "snapshot", "-c", fmt.Sprint(strings.Repeat("ä", i), " '\"-", i), path)
 			}
 			for _, i := range []int{0, 5, 11} {
-				tool(t, "qemu-img", "snapshot", "-d", fmt.Sprint(strings.Repeat("ä", i), " '\"-", i), path)
+				qemuImg(t, "snapshot", "-d", fmt.Sprint(strings.Repeat("ä", i), " '\"-", i), path)
 			}
 			list, err = m.Snapshots(t.Context(), path)
 			require.NoError(t, err)
@@ -95,7 +83,7 @@ func TestSnapshotsMany(t *testing.T) {
 	m, root := manage(t)
 	path := newImage(t, m, filepath.Join(root, "disk"), mib)
 	for i := range 50 {
-		tool(t, "qemu-img", "snapshot", "-c", fmt.Sprintf("snapshot %d", i), path)
+		qemuImg(t, "snapshot", "-c", fmt.Sprintf("snapshot %d", i), path)
 	}
 	begun := time.Now()
 	list, err := m.Snapshots(t.Context(), path)
@@ -109,9 +97,9 @@ func TestSnapshotsMany(t *testing.T) {
 func TestSnapshotsSize(t *testing.T) {
 	m, root := manage(t)
 	path := newImage(t, m, filepath.Join(root, "disk"), mib)
-	tool(t, "qemu-img", "snapshot", "-c", "small", path)
-	tool(t, "qemu-img", "resize", "-q", "-f", "qcow2", path, "2M")
-	tool(t, "qemu-img", "snapshot", "-c", "large", path)
+	qemuImg(t, "snapshot", "-c", "small", path)
+	qemuImg(t, "resize", "-q", "-f", "qcow2", path, "2M")
+	qemuImg(t, "snapshot", "-c", "large", path)
 	list, err := m.Snapshots(t.Context(), path)
 	require.NoError(t, err)
 	require.Equal(t, []int64{mib, 2 * mib}, []int64{list[0].Size, list[1].Size})
@@ -121,7 +109,7 @@ func TestSnapshotsSize(t *testing.T) {
 func TestSnapshotsDamaged(t *testing.T) {
 	m, root := manage(t)
 	image := newImage(t, m, filepath.Join(root, "disk"), mib)
-	tool(t, "qemu-img", "snapshot", "-c", "one", image)
+	qemuImg(t, "snapshot", "-c", "one", image)
 	whole, err := os.ReadFile(image)
 	require.NoError(t, err)
 	table := binary.BigEndian.Uint64(whole[64:])
@@ -166,14 +154,14 @@ func TestSnapshotsWhileWritten(t *testing.T) {
 	m, root := manage(t)
 	path := newImage(t, m, filepath.Join(root, "disk"), mib)
 	for i := range 8 {
-		tool(t, "qemu-img", "snapshot", "-c", fmt.Sprint("kept", i), path)
+		qemuImg(t, "snapshot", "-c", fmt.Sprint("kept", i), path)
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for range 15 {
 			for _, what := range []string{"-c", "-d"} {
-				if out, err := exec.Command("qemu-img", "snapshot", what, "comes and goes", path).CombinedOutput(); err != nil {
+				if out, err := runImg("snapshot", what, "comes and goes", path); err != nil {
 					t.Errorf("%s", out)
 					return
 				}
@@ -206,7 +194,7 @@ func BenchmarkSnapshots(b *testing.B) {
 	m, root := manage(b)
 	path := newImage(b, m, filepath.Join(root, "disk"), mib)
 	for i := range 50 {
-		tool(b, "qemu-img", "snapshot", "-c", fmt.Sprint("snapshot", i), path)
+		qemuImg(b, "snapshot", "-c", fmt.Sprint("snapshot", i), path)
 	}
 	for b.Loop() {
 		list, err := m.Snapshots(b.Context(), path)

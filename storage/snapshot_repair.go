@@ -34,7 +34,7 @@ func (m *Manager) repair(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	err = m.img(ctx, "check", "-q", "--image-opts", "--", opts)
+	err = m.quietly(ctx, "check", "-q", "--image-opts", "--", opts)
 	switch exitCode(err) {
 	case checkCorrupt:
 		if err = m.rehearse(ctx, path); err != nil {
@@ -44,7 +44,7 @@ func (m *Manager) repair(ctx context.Context, path string) error {
 	default:
 		return err
 	}
-	err = m.img(ctx, "check", "-q", "-r", "leaks", "--image-opts", "--", opts)
+	err = m.quietly(ctx, "check", "-q", "-r", "leaks", "--image-opts", "--", opts)
 	if err == nil {
 		m.log.InfoContext(ctx, "image repaired after an interrupted operation", "path", path)
 	}
@@ -63,10 +63,10 @@ func (m *Manager) rehearse(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := m.img(ctx, "create", "-q", "-f", FormatQcow2, "-F", FormatRaw, "-b", path, "--", layer.Name()); err != nil {
+	if err := m.quietly(ctx, "create", "-q", "-f", FormatQcow2, "-F", FormatRaw, "-b", path, "--", layer.Name()); err != nil {
 		return err
 	}
-	err = m.img(ctx, "check", "-q", "-r", "leaks", "--image-opts", "--",
+	err = m.quietly(ctx, "check", "-q", "-r", "leaks", "--image-opts", "--",
 		"driver=qcow2,file.driver=qcow2,file.file.driver=file,file.file.filename="+optionValue(layer.Name()))
 	if exitCode(err) == checkCorrupt {
 		return (&ImageError{Kind: errors.ErrStorage, Msg: "is corrupt", Err: err,
@@ -94,4 +94,10 @@ func failed(op string, err error) error {
 		kind = errors.ErrStorage
 	}
 	return &errors.Error{Kind: kind, Op: op, Err: err}
+}
+
+// quietly runs qemu-img where its output says nothing.
+func (m *Manager) quietly(ctx context.Context, args ...string) error {
+	_, err := m.runner.Run(ctx, args...)
+	return err
 }
