@@ -10,9 +10,12 @@ import (
 // undoPrefix begins the names of the snapshots that a load makes, to go back to if it fails.
 const undoPrefix = "maqet-undo-"
 
+// isUndo reports whether a snapshot is one of those: it goes with the load.
+func isUndo(name string) bool { return strings.HasPrefix(name, undoPrefix) }
+
 // checkName refuses names that could be taken for something else: by QEMU, or by maqet.
 func checkName(name string) error {
-	if strings.HasPrefix(name, undoPrefix) {
+	if isUndo(name) {
 		return &errors.Error{Kind: errors.ErrInvalidConfiguration, Op: "snapshot name", Msg: `names that begin with "` + undoPrefix + `" are maqet's own`}
 	}
 	return storage.CheckSnapshotName(name)
