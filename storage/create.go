@@ -58,7 +58,8 @@ func (m *Manager) Overlay(ctx context.Context, spec OverlaySpec) (Image, error) 
 	}
 	if err == nil {
 		img, err = m.place(ctx, spec.Path, spec.For.as(KindOverlay), img, func(file *os.File) error {
-			return m.img(ctx, "create", "-q", "-f", FormatQcow2, "-F", img.BaseFormat, "-b", img.Base,
+			// The base is checked; a live guest that writes it would keep qemu-img from opening it (-u).
+			return m.img(ctx, "create", "-q", "-u", "-f", FormatQcow2, "-F", img.BaseFormat, "-b", img.Base,
 				"--", file.Name(), strconv.FormatInt(size, 10))
 		})
 	}
