@@ -14,7 +14,7 @@ import (
 // implements it.
 type Images interface {
 	// Usable checks that an image and every one below it can be used; see vm.Images.
-	Usable(ctx context.Context, path, format string, write bool) ([]storage.Image, error)
+	Usable(ctx context.Context, path, format string, write bool, keys ...storage.Secret) ([]storage.Image, error)
 	// Snapshots lists the internal snapshots of a qcow2 image, in the order in which they were made.
 	Snapshots(ctx context.Context, path string) ([]storage.Snapshot, error)
 	// CreateSnapshot, LoadSnapshot and DeleteSnapshot work on an internal snapshot of a qcow2
