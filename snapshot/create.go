@@ -52,7 +52,7 @@ func (op *operation) create(ctx context.Context, name string) (Snapshot, error) 
 	if err != nil {
 		return Snapshot{}, errors.Wrap(errors.ErrSnapshotCreation, op.what, op.inst.Name, err)
 	}
-	return op.shown(ctx, name)
+	return op.shown(context.WithoutCancel(ctx), name) // which is there by now
 }
 
 // kind is what Create makes by its options and the VM's state.
