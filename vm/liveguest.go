@@ -123,6 +123,7 @@ func (g *liveGuest) catchUp(ctx context.Context) {
 	select {
 	case g.asked <- done:
 		<-done // soon: it waits for the store only
+	case <-g.guest.Done():
 	case <-g.ctx.Done():
 	case <-ctx.Done():
 	}
@@ -267,7 +268,7 @@ func (g *liveGuest) ended() {
 			return nil
 		}
 		to, reason := g.epitaph()
-		_, err := g.m.destroyer.finalise(g.ctx, inst, to, reason, g.guest.Exit())
+		_, err := g.m.destroyer.finalise(g.ctx, inst, ending{to: to, reason: reason, exit: g.guest.Exit()})
 		return err
 	})
 	g.m.locks.leave(lock, errors.Is(err, errors.ErrVMNotFound))
