@@ -161,7 +161,7 @@ func (op *operation) stay(ctx context.Context, conn qmp.Conn, rec *Record, undo 
 // broken ends a guest into which QEMU has loaded a part of a snapshot, and brings its disks to
 // what the snapshot has.
 func (op *operation) broken(ctx context.Context, rec *Record, cause error) error {
-	_, err := op.vms.Stop(ctx, op.inst.ID, vm.Force(), vm.AsFailed(vm.ReasonLoadFailed+": "+rec.Name))
+	_, err := op.vms.Stop(ctx, op.inst.ID, vm.Force(), vm.KeepImages(), vm.AsFailed(vm.ReasonLoadFailed+": "+rec.Name))
 	if err == nil {
 		err = op.offline(ctx, rec)
 	}
@@ -184,7 +184,7 @@ func (op *operation) offline(ctx context.Context, rec *Record) error {
 func (op *operation) loadCold(ctx context.Context, rec *Record) error {
 	paused := op.after == thenPaused || op.after == asBefore && op.inst.State == vm.Paused
 	op.keeper.step(ctx, "load: end guest")
-	if _, err := op.vms.Stop(ctx, op.inst.ID, vm.Force()); err != nil {
+	if _, err := op.vms.Stop(ctx, op.inst.ID, vm.Force(), vm.KeepImages()); err != nil {
 		return err
 	}
 	fenced, err := op.r.Fence(ctx)
