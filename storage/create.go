@@ -53,7 +53,10 @@ func (m *Manager) Overlay(ctx context.Context, spec OverlaySpec) (Image, error) 
 	}
 	size := cmp.Or(spec.Size, roundUp(base.Size))
 	img := Image{Format: FormatQcow2, Size: size, BaseFormat: base.Format}
-	if img.Base, err = filepath.EvalSymlinks(base.Path); err == nil {
+	ground, err := standOn(base.Path)
+	if err == nil {
+		defer ground.release()
+		img.Base = ground.path
 		err = checkOverlay(img, base)
 	}
 	if err == nil {
@@ -66,13 +69,17 @@ func (m *Manager) Overlay(ctx context.Context, spec OverlaySpec) (Image, error) 
 }
 
 func checkOverlay(img, base Image) error {
-	switch {
-	case img.Size < base.Size:
+	if img.Size < base.Size {
 		return fmt.Errorf("size %d is less than the %d bytes of its base", img.Size, base.Size)
-	case len(img.Base) > maxBackingName:
-		return fmt.Errorf("the path of its base has %d bytes, and qcow2 images can name %d", len(img.Base), maxBackingName)
 	}
 	return checkSize(img.Size)
+}
+
+func checkBackingName(path string) error {
+	if len(path) > maxBackingName {
+		return fmt.Errorf("the path of its base has %d bytes, and qcow2 images can name %d", len(path), maxBackingName)
+	}
+	return nil
 }
 
 func checkSize(size int64) error {

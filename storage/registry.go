@@ -29,9 +29,12 @@ type File struct {
 	Disk    string    `json:"disk,omitempty"`  // name of that VM's disk, if it is one's
 	Kind    FileKind  `json:"kind"`
 	Format  string    `json:"format"` // FormatRaw or FormatQcow2
-	Size    int64     `json:"size"`   // virtual size in bytes, when it was made or last changed
+	Size    int64     `json:"size"`   // virtual size in bytes, when it was made or last changed; 0: not known
 	Base    string    `json:"base,omitempty"`
 	Created time.Time `json:"created"`
+	// Partial is true for a file that is being filled, or was when its maker died: it becomes
+	// an image under another name, once it is whole.
+	Partial bool `json:"partial,omitempty"`
 }
 
 // as returns f with the kind that it has by the way it is made, unless another is stated.

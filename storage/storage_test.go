@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -56,12 +57,30 @@ func requireEmpty(t *testing.T, dir string) {
 }
 
 // qemuImg runs qemu-img for a test's own purposes.
-func qemuImg(t *testing.T, args ...string) string {
+func qemuImg(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := exec.Command("qemu-img", args...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return string(out)
 }
+
+// qemuIO runs qemu-io, which reads and writes images as QEMU does.
+func qemuIO(t testing.TB, args ...string) string {
+	t.Helper()
+	needQemuIO(t)
+	out, err := exec.Command("qemu-io", args...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return string(out)
+}
+
+func needQemuIO(t testing.TB) {
+	t.Helper()
+	if _, err := exec.LookPath("qemu-io"); err != nil {
+		testhost.Lacks(t, "qemu-io is missing: install qemu-utils:", err)
+	}
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
 
 func writeFile(t *testing.T, path, content string) string {
 	t.Helper()
