@@ -25,7 +25,7 @@ func (c *claim) release() { c.hold.Release() }
 // toWrite claims an image to have it written: nobody else uses it, no registered image stands
 // on it, and nobody begins to make one.
 func (m *Manager) toWrite(ctx context.Context, path, format string) (*claim, error) {
-	layers, err := usableLayers(ctx, path, format, true)
+	layers, err := usableLayers(ctx, path, format, true, false)
 	if err != nil {
 		return nil, err
 	}
@@ -143,9 +143,6 @@ func (f footing) release() { f.hold.Release() }
 func standOn(base string) (footing, error) {
 	path, err := filepath.EvalSymlinks(base)
 	if err != nil {
-		return footing{}, err
-	}
-	if err := checkBackingName(path); err != nil {
 		return footing{}, err
 	}
 	hold, err := shared(path)

@@ -25,7 +25,7 @@ type CloneSpec struct {
 //
 // Errors are those of [Manager.Convert].
 func (m *Manager) Clone(ctx context.Context, spec CloneSpec) (Image, error) {
-	layers, err := usableLayers(ctx, spec.Source, spec.Format, false)
+	layers, err := usableLayers(ctx, spec.Source, spec.Format, false, true)
 	var img Image
 	if err == nil {
 		img, err = m.duplicate(ctx, layers, spec.Path, spec.For, spec.Progress, nil)
@@ -52,6 +52,9 @@ func (m *Manager) duplicate(ctx context.Context, layers []layer, path string, pu
 			return Image{}, err
 		}
 		defer base.release()
+		if err := checkBackingName(base.path); err != nil {
+			return Image{}, err
+		}
 		guess.Base, guess.BaseFormat = base.path, from.BaseFormat
 	}
 	return m.produce(ctx, path, purpose.as(kind), guess, func(file *os.File) error {

@@ -75,12 +75,6 @@ func requireContent(t testing.TB, want []byte, path, format string) {
 	require.True(t, bytes.Equal(want, contentOf(t, path, format)), "%s has another content", path)
 }
 
-// requireSound fails unless QEMU finds nothing wrong with a qcow2 image.
-func requireSound(t testing.TB, path string) {
-	t.Helper()
-	qemuImg(t, "check", "-q", "-f", "qcow2", path)
-}
-
 // requireRow fails unless the image at a path is registered as it is.
 func requireRow(t testing.TB, m *storage.Manager, img storage.Image) storage.File {
 	t.Helper()
@@ -88,7 +82,7 @@ func requireRow(t testing.TB, m *storage.Manager, img storage.Image) storage.Fil
 	require.NoError(t, err)
 	require.Len(t, files, 1)
 	f := files[0]
-	require.False(t, f.Partial)
+	require.False(t, f.Unfinished)
 	require.Equal(t, []any{img.Format, img.Size, img.Base}, []any{f.Format, f.Size, f.Base})
 	got, err := m.Inspect(t.Context(), img.Path, img.Format)
 	require.NoError(t, err)

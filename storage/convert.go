@@ -50,7 +50,7 @@ func (m *Manager) convertible(ctx context.Context, spec ConvertSpec) ([]layer, e
 	if err := checkTarget(spec.To, spec.Qcow2, spec.Compress); err != nil {
 		return nil, err
 	}
-	return usableLayers(ctx, spec.Source, spec.Format, false)
+	return usableLayers(ctx, spec.Source, spec.Format, false, false)
 }
 
 // checkTarget checks how an image is to be made.

@@ -30,7 +30,8 @@ type ImportSpec struct {
 	Path   string // below the root folder; must not exist; its folder is made, with mode 0700
 	To     string // format of the new image; empty: that of Source
 	// Qcow2 is how a new qcow2 image is laid out. If it is set, and if To is another format
-	// than that of Source, the image is converted; else it is copied as it is.
+	// than that of Source, or Backing is BackingFlatten, the image is converted; else it is
+	// copied as it is.
 	Qcow2    Qcow2Options
 	Compress bool // has the clusters compressed, which is a conversion, too
 	// SHA256 and SHA512 are the sums, in hexadecimal digits, that Source must have. Empty: any.
@@ -72,15 +73,15 @@ func (m *Manager) importImage(ctx context.Context, spec ImportSpec) (Image, erro
 	if err := refuseBase(spec); err != nil {
 		return Image{}, err
 	}
-	layers, err := usableLayers(ctx, spec.Source, spec.Format, false)
+	convert := spec.To != spec.Format || spec.Compress || spec.Qcow2 != Qcow2Options{} || spec.Backing == BackingFlatten
+	layers, err := usableLayers(ctx, spec.Source, spec.Format, false, !convert) // a copy needs no key
 	if err != nil {
 		return Image{}, err
 	}
-	convert := spec.To != spec.Format || spec.Compress || spec.Qcow2 != Qcow2Options{}
 	if convert && spec.Backing == BackingKeep && len(layers) > 1 {
 		return Image{}, errors.New("an image that is converted does not keep its base: flatten it, or import it as it is")
 	}
-	if convert || len(layers) > 1 && spec.Backing == BackingFlatten {
+	if convert {
 		return m.importConverted(ctx, spec, layers, want)
 	}
 	return m.duplicate(ctx, layers, spec.Path, spec.For, spec.Progress, want.verifier(ctx, layers[0].Path))

@@ -16,7 +16,7 @@ const partialSuffix = ".partial"
 // production is an image that takes long to make. It is filled under a name of its own, which
 // is registered before it has any content, and gets its own name when it is whole: whatever
 // interrupts it, that name is of a whole image or of none. What a killed process leaves is a
-// registered file that is Partial and that nobody has locked: [Manager.Orphans] lists it, and
+// registered file that is Unfinished and that nobody has locked: [Manager.Orphans] lists it, and
 // who makes that image again takes it away.
 type production struct {
 	m    *Manager
@@ -112,7 +112,7 @@ func (p *production) reclaim(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(known) == 0 || !known[0].Partial {
+	if len(known) == 0 || !known[0].Unfinished {
 		return &fs.PathError{Op: "make", Path: path, Err: fs.ErrExist}
 	}
 	hold, err := excluded(path)
@@ -130,7 +130,7 @@ func (p *production) reclaim(ctx context.Context) error {
 // fill registers the file and has it filled.
 func (p *production) fill(ctx context.Context, purpose For, img Image, fill func(*os.File) error) error {
 	row := purpose.file(p.file.Name(), img)
-	row.Partial = true
+	row.Unfinished = true
 	if err := p.m.files.PutFile(ctx, row); err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func leftover(t *testing.T, m *Manager, path string) string {
 	t.Helper()
 	path += partialSuffix
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
-	require.NoError(t, m.files.PutFile(t.Context(), File{Path: path, Kind: KindDisk, Format: FormatRaw, Partial: true}))
+	require.NoError(t, m.files.PutFile(t.Context(), File{Path: path, Kind: KindDisk, Format: FormatRaw, Unfinished: true}))
 	require.NoError(t, os.WriteFile(path, []byte("half of"), 0o600))
 	return path
 }
@@ -70,7 +70,7 @@ func TestProduceIsRegisteredFirst(t *testing.T) {
 		files, err := m.Files(t.Context(), FileFilter{})
 		require.NoError(t, err)
 		require.Len(t, files, 1)
-		require.Equal(t, []any{path + partialSuffix, true, "vm"}, []any{files[0].Path, files[0].Partial, files[0].Owner})
+		require.Equal(t, []any{path + partialSuffix, true, "vm"}, []any{files[0].Path, files[0].Unfinished, files[0].Owner})
 		require.NoFileExists(t, path)
 		return writes("x")(f)
 	})

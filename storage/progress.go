@@ -40,6 +40,12 @@ func (m meter) then(part int64) meter {
 	return m
 }
 
+// img runs qemu-img where its output says nothing.
+func (m *Manager) img(ctx context.Context, args ...string) error {
+	_, err := m.runner.Run(ctx, args...)
+	return err
+}
+
 // work runs a subcommand of qemu-img that can tell how far it is, and shows it on meter.
 func (m *Manager) work(ctx context.Context, to meter, command string, args ...string) error {
 	if to.report == nil {
@@ -48,7 +54,7 @@ func (m *Manager) work(ctx context.Context, to meter, command string, args ...st
 	args = append([]string{command, "-p"}, args...)
 	percent := &percentWriter{meter: to}
 	if s, ok := m.runner.(Streamer); ok {
-		if err := s.Stream(ctx, percent, args...); err != nil {
+		if err := s.Stream(ctx, percent, nil, args...); err != nil {
 			return err
 		}
 	} else if err := m.img(ctx, args...); err != nil {

@@ -32,9 +32,9 @@ type File struct {
 	Size    int64     `json:"size"`   // virtual size in bytes, when it was made or last changed; 0: not known
 	Base    string    `json:"base,omitempty"`
 	Created time.Time `json:"created"`
-	// Partial is true for a file that is being filled, or was when its maker died: it becomes
-	// an image under another name, once it is whole.
-	Partial bool `json:"partial,omitempty"`
+	// Unfinished is true until the image is whole. Where its maker died before that, there is
+	// nothing of worth in it, unless somebody has it locked: see [Manager.Orphans].
+	Unfinished bool `json:"unfinished,omitempty"`
 }
 
 // as returns f with the kind that it has by the way it is made, unless another is stated.
@@ -43,7 +43,7 @@ func (f For) as(kind FileKind) For {
 	return f
 }
 
-// file returns what to register of an image that is about to be made.
+// file returns what to register of an image.
 func (f For) file(path string, img Image) File {
 	return File{Path: path, Owner: f.Owner, Disk: f.Disk, Kind: f.Kind, Format: img.Format, Size: img.Size,
 		Base: img.Base, Created: time.Now().UTC()}

@@ -25,7 +25,8 @@ type Runner interface {
 // long work reports its progress at its end only.
 type Streamer interface {
 	// Stream is Run with stdout written to a writer, in one goroutine, until it returns.
-	Stream(ctx context.Context, stdout io.Writer, args ...string) error
+	// qemu-img inherits the files as descriptors 3, 4 and so on.
+	Stream(ctx context.Context, stdout io.Writer, files []*os.File, args ...string) error
 }
 
 // RunError is a qemu-img that failed.
@@ -55,14 +56,19 @@ const maxStderr = 4 << 10
 
 // Run implements Runner.
 func (p program) Run(ctx context.Context, args ...string) ([]byte, error) {
+	return p.RunWith(ctx, nil, args...)
+}
+
+// RunWith implements FileRunner.
+func (p program) RunWith(ctx context.Context, files []*os.File, args ...string) ([]byte, error) {
 	var stdout bytes.Buffer
-	err := p.Stream(ctx, &stdout, args...)
+	err := p.Stream(ctx, &stdout, files, args...)
 	return stdout.Bytes(), err
 }
 
 // Stream implements Streamer. The program dies with this process: what it does in a file can be
 // told from what is finished, and would be in the way of who goes on with it.
-func (program) Stream(ctx context.Context, stdout io.Writer, args ...string) error {
+func (program) Stream(ctx context.Context, stdout io.Writer, files []*os.File, args ...string) error {
 	name := "qemu-img"
 	if set := os.Getenv("MAQET_QEMU_IMG"); set != "" {
 		name = set
@@ -76,6 +82,7 @@ func (program) Stream(ctx context.Context, stdout io.Writer, args ...string) err
 	}
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.ExtraFiles = files
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Stdout, cmd.Stderr = stdout, &stderr
 	cmd.WaitDelay = time.Second // should a child of it keep the pipes open

@@ -18,7 +18,13 @@ import (
 	"github.com/maqet/maqet/storage"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(dyingIn); dir != "" {
+		dieMaking(dir, os.Getenv(dyingAt))
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const mib = 1 << 20
 
@@ -59,12 +65,16 @@ func requireEmpty(t *testing.T, dir string) {
 // qemuImg runs qemu-img for a test's own purposes.
 func qemuImg(t testing.TB, args ...string) string {
 	t.Helper()
-	out, err := exec.Command("qemu-img", args...).CombinedOutput()
+	out, err := qemuImgOutput(args...)
 	require.NoError(t, err, "%s", out)
-	return string(out)
+	return out
 }
 
-// qemuIO runs qemu-io, which reads and writes images as QEMU does.
+func runImg(args ...string) ([]byte, error) {
+	return exec.Command("qemu-img", args...).CombinedOutput()
+}
+
+// qemuIO reads and writes images as QEMU does.
 func qemuIO(t testing.TB, args ...string) string {
 	t.Helper()
 	needQemuIO(t)
@@ -81,6 +91,11 @@ func needQemuIO(t testing.TB) {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+func qemuImgOutput(args ...string) (string, error) {
+	out, err := exec.Command("qemu-img", args...).CombinedOutput()
+	return string(out), err
+}
 
 func writeFile(t *testing.T, path, content string) string {
 	t.Helper()

@@ -11,14 +11,17 @@ import (
 
 // Usable checks that a guest can use the image at path now, and returns it and those below
 // it, the topmost first. Beyond what [Manager.Inspect] finds, that is: QEMU can work with
-// its features without a key or another file, this user may write to it if write is true,
-// and nobody else uses it so that QEMU would refuse it: errors.ErrImageInUse. A block
-// device that is to be written must not be mounted or otherwise taken by the host.
+// its features without another file, this user may write to it if write is true, and nobody
+// else uses it so that QEMU would refuse it: errors.ErrImageInUse. A block device that is to
+// be written must not be mounted or otherwise taken by the host.
+//
+// One that is encrypted can be used only if keys has the secret of it; whether it is the right
+// one is for QEMU to find out.
 //
 // Errors are an [*ImageError]. What is found holds until somebody changes it: QEMU has the
 // last word.
-func (m *Manager) Usable(ctx context.Context, path, format string, write bool) ([]Image, error) {
-	layers, err := usableLayers(ctx, path, format, write)
+func (m *Manager) Usable(ctx context.Context, path, format string, write bool, keys ...Secret) ([]Image, error) {
+	layers, err := usableLayers(ctx, path, format, write, len(keys) > 0)
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +32,7 @@ func (m *Manager) Usable(ctx context.Context, path, format string, write bool) (
 	return images, nil
 }
 
-func usableLayers(ctx context.Context, path, format string, write bool) ([]layer, error) {
+func usableLayers(ctx context.Context, path, format string, write, keyed bool) ([]layer, error) {
 	layers, err := walk(ctx, path, format)
 	if err != nil {
 		return nil, err
@@ -37,15 +40,15 @@ func usableLayers(ctx context.Context, path, format string, write bool) ([]layer
 	var chain []string
 	for i, l := range layers {
 		chain = append(chain, l.Path)
-		if fault := l.usable(write && i == 0); fault != nil {
+		if fault := l.usable(write && i == 0, keyed); fault != nil {
 			return nil, fault.at(chain)
 		}
 	}
 	return layers, nil
 }
 
-func (l layer) usable(write bool) *ImageError {
-	if msg, fix := l.head.usable(); msg != "" {
+func (l layer) usable(write, keyed bool) *ImageError {
+	if msg, fix := l.head.usable(keyed); msg != "" {
 		return &ImageError{Kind: errors.ErrStorage, Msg: msg, Fix: fix}
 	}
 	if write {

@@ -44,6 +44,18 @@ func Read(path string) (*Hold, error) {
 // is closed.
 func ExcludeFile(f *os.File) error { return lock(f, unix.F_WRLCK, own) }
 
+// Excluded reports whether somebody has the claim of [Exclude] on the image at path. It takes
+// none, so that it is in nobody's way.
+func Excluded(path string) bool {
+	f, err := open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	l := unix.Flock_t{Type: unix.F_RDLCK, Start: own, Len: 1}
+	return unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &l) == nil && l.Type != unix.F_UNLCK
+}
+
 // take opens the image and locks bytes of it, again if another file has taken its place in
 // between.
 func take(path string, flags int, kind int16, bytes ...int64) (*Hold, error) {

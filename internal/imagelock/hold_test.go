@@ -40,8 +40,10 @@ func TestHolds(t *testing.T) {
 		second.Release()
 		first.Release()
 		first.Release() // once more does nothing
-		again, err := Exclude(path)
+		require.False(t, Excluded(path))
+		again, err := Share(path)
 		require.NoError(t, err, c)
+		require.False(t, Excluded(path))
 		again.Release()
 	}
 }
@@ -72,6 +74,7 @@ func TestExcludeIsNotQEMUs(t *testing.T) {
 	hold, err := Exclude(path)
 	require.NoError(t, err)
 	defer hold.Release()
+	require.True(t, Excluded(path))
 	require.Equal(t, None, Of(path))
 	require.False(t, Open(path))
 	holders := Holders(path)
