@@ -69,7 +69,9 @@ func qemuImg(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-func runImg(args ...string) ([]byte, error) { return exec.Command("qemu-img", args...).CombinedOutput() }
+func runImg(args ...string) ([]byte, error) {
+	return exec.Command("qemu-img", args...).CombinedOutput()
+}
 
 // qemuIO reads and writes images as QEMU does.
 func qemuIO(t *testing.T, args ...string) string {
@@ -77,10 +79,12 @@ func qemuIO(t *testing.T, args ...string) string {
 	if _, err := exec.LookPath("qemu-io"); err != nil {
 		testhost.Lacks(t, "qemu-io is missing: install qemu-utils:", err)
 	}
-	out, err := exec.Command("qemu-io", args...).CombinedOutput()
+	out, err := runIO(args...)
 	require.NoError(t, err, "%s", out)
 	return string(out)
 }
+
+func runIO(args ...string) ([]byte, error) { return exec.Command("qemu-io", args...).CombinedOutput() }
 
 func writeFile(t *testing.T, path, content string) string {
 	t.Helper()
