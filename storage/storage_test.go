@@ -97,6 +97,8 @@ func qemuImgOutput(args ...string) (string, error) {
 	return string(out), err
 }
 
+func runIO(args ...string) ([]byte, error) { return exec.Command("qemu-io", args...).CombinedOutput() }
+
 func writeFile(t *testing.T, path, content string) string {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
