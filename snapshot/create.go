@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/vm"
 )
 
 // Create makes a snapshot of a VM: of a live one with its memory ([Memory]), or with
@@ -36,12 +37,15 @@ func (c *Coordinator) Create(ctx context.Context, ref, name string, opts ...Opti
 }
 
 func (op *operation) create(ctx context.Context, name string) (Snapshot, error) {
-	kind := op.kind()
-	if err := op.blocked(ctx, kind, name); err != nil {
+	kind := op.kind(op.inst)
+	if err := op.blocked(ctx, kind); err != nil {
 		return Snapshot{}, err
 	}
 	rec := op.newRecord(name, kind)
 	var err error
+	if rec.Version, err = op.version(ctx); err != nil {
+		return Snapshot{}, errors.Wrap(errors.ErrSnapshotCreation, op.what, op.inst.Name, err)
+	}
 	switch kind {
 	case Internal:
 		err = op.keeper.createInternal(ctx, op.r, &rec)
@@ -57,11 +61,11 @@ func (op *operation) create(ctx context.Context, name string) (Snapshot, error) 
 }
 
 // kind is what Create makes by its options and the VM's state.
-func (op *operation) kind() Kind {
+func (o *options) kind(inst vm.Instance) Kind {
 	switch {
-	case !op.live():
+	case !inst.State.Live():
 		return Internal
-	case op.diskOnly:
+	case o.diskOnly:
 		return External
 	}
 	return Memory
@@ -72,7 +76,7 @@ func (op *operation) newRecord(name string, kind Kind) Record {
 	rec := Record{
 		VM: op.inst.ID, Name: name, ID: uuid.NewString(), Kind: kind, Created: time.Now().UTC(),
 		Description: op.description, Parent: op.inst.Snapshot,
-		Config: op.inst.Config, Unplugged: op.inst.Unplugged, Machine: op.inst.Runtime.Machine,
+		Config: op.inst.Config, Unplugged: op.inst.Unplugged, Machine: op.inst.Runtime.Machine, Accel: op.inst.Runtime.Accel,
 	}
 	rec.Plugged, _ = json.Marshal(op.inst.Plugged) // which came from JSON
 	return rec

@@ -18,6 +18,9 @@ func (c *Coordinator) Load(ctx context.Context, ref, name string, opts ...Option
 	if err != nil {
 		return err
 	}
+	if err := op.loadable(ctx, rec); err != nil {
+		return err
+	}
 	switch {
 	case rec.Kind == External:
 		err = op.loadExternal(ctx, rec)

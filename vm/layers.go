@@ -41,5 +41,8 @@ func (m *Manager) Images(inst Instance) []Image {
 // Images is [Manager.Images] of the reserved VM as it is now.
 func (r *Reservation) Images() []Image { return r.m.Images(r.Instance()) }
 
+// ImagesDir is the folder of the images that are made for the VM with this ID. It need not exist.
+func (m *Manager) ImagesDir(id string) string { return m.images.folder(id) }
+
 // ImagesDir is the folder of the images that are made for the reserved VM.
-func (r *Reservation) ImagesDir() string { return r.m.images.folder(r.Instance().ID) }
+func (r *Reservation) ImagesDir() string { return r.m.ImagesDir(r.Instance().ID) }

@@ -1,0 +1,4 @@
+package snapshot
+
+// Fits is for tests.
+var Fits = fits
