@@ -51,7 +51,7 @@ func TestFits(t *testing.T) {
 		"networks":               func(i *vm.Instance) { i.Config.Networks = nil },
 		"shares[0].type":         func(i *vm.Instance) { i.Config.Shares[0].Type = vm.ShareVirtiofs },
 		"devices[0].driver":      func(i *vm.Instance) { i.Config.Devices[0].Driver = "edu" },
-		"devices[0].props":       func(i *vm.Instance) { i.Config.Devices[0].Props = map[string]any{"addr": "5"} },
+		"devices[0].props.addr":  func(i *vm.Instance) { i.Config.Devices[0].Props = map[string]any{"addr": "5"} },
 		"serials[0].type":        func(i *vm.Instance) { i.Config.Serials[0].Type = vm.SerialISA },
 		"rng":                    func(i *vm.Instance) { i.Config.RNG = nil },
 		"tpm.version":            func(i *vm.Instance) { i.Config.TPM.Version = "1.2" },
