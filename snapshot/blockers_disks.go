@@ -3,6 +3,7 @@ package snapshot
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/storage"
@@ -16,9 +17,10 @@ const (
 
 // internal says what keeps the disks of a VM that is not live from holding a snapshot.
 func (s *search) internal(ctx context.Context, images []vm.Image) error {
+	images = slices.DeleteFunc(images, func(img vm.Image) bool { return img.Ephemeral }) // there is none, each start makes it anew
 	if len(images) == 0 {
 		s.add("", "the VM has no disk that could hold a snapshot",
-			"give it a qcow2 disk, or start it: a snapshot of a live VM has its memory, and needs no disk")
+			"give it a qcow2 disk that is kept (Disk.Keep), or start it: a snapshot of a live VM has its memory, and needs no disk")
 	}
 	for _, img := range images {
 		if img.Format != storage.FormatQcow2 {
@@ -41,9 +43,6 @@ func (s *search) usable(ctx context.Context, img vm.Image) error {
 	case err == nil:
 	case ctx.Err() != nil:
 		return err
-	case errors.Is(err, errors.ErrImageNotFound) && img.Ephemeral:
-		s.add(img.Name, "has no image while the VM is not live: it vanished with the guest, or was not made yet",
-			"start the VM, or set Disk.Keep before its first start")
 	case errors.Is(err, errors.ErrImageNotFound) && img.Owned && (!errors.As(err, &bad) || bad.Path == img.Path):
 		s.add(img.Name, "has no image yet", "start the VM once, which makes it")
 	case errors.As(err, &bad):

@@ -8,12 +8,8 @@ import (
 	"strings"
 
 	"github.com/maqet/maqet/errors"
-	"github.com/maqet/maqet/qmp/qapi"
 	"github.com/maqet/maqet/vm"
 )
-
-// bitmapPrefix begins the names of maqet's own dirty bitmaps, which are removed by a load.
-const bitmapPrefix = "maqet-"
 
 // LoadBlockers says what stands in the way of a [Coordinator.Load] of a snapshot with these
 // options now; none: nothing that can be seen beforehand. Nothing is done.
@@ -28,7 +24,7 @@ func (c *Coordinator) LoadBlockers(ctx context.Context, ref, name string, opts .
 	defer op.release()
 	rec, err := op.find(name)
 	if err == nil {
-		err = op.loadable(ctx, rec)
+		err = op.unblocked(ctx, rec)
 	}
 	if blocked := (*BlockedError)(nil); errors.As(err, &blocked) {
 		return blocked.Blockers, nil
@@ -36,22 +32,44 @@ func (c *Coordinator) LoadBlockers(ctx context.Context, ref, name string, opts .
 	return nil, err
 }
 
-// loadable says what stands in the way of loading a snapshot: what is not there of it, disks
-// that don't hold it where they are written now, dirty bitmaps, and for memory whatever of the
-// machine is not as it was.
-func (op *operation) loadable(ctx context.Context, rec *Record) error {
+// unblocked says what stands in the way of loading a snapshot: disks that don't hold it where
+// they are written now, dirty bitmaps of others, and for memory whatever of the machine is not
+// as it was.
+func (op *operation) unblocked(ctx context.Context, rec *Record) error {
 	s := &search{Coordinator: op.Coordinator, inst: op.inst}
-	err := s.held(ctx, rec)
-	if err == nil && rec.Kind != External {
-		err = s.places(ctx, rec)
+	err := op.loadBlockers(ctx, s, rec)
+	if blocked := (*BlockedError)(nil); errors.As(err, &blocked) {
+		s.found, err = append(s.found, blocked.Blockers...), nil
 	}
 	if err == nil && rec.Vmstate != "" && !op.cold {
 		var version string
 		if version, err = op.version(ctx); err == nil {
-			s.found = append(s.found, fits(rec, op.inst, version)...)
+			s.found = append(s.found, misfits(rec, op.inst, version)...)
 		}
 	}
 	return op.refuse(s.found, err)
+}
+
+// loadBlockers looks at the disks.
+func (op *operation) loadBlockers(ctx context.Context, s *search, rec *Record) error {
+	switch {
+	case rec.Kind == External:
+		return s.held(ctx, rec)
+	case !op.live():
+		_, err := op.keeper.loadableDisks(ctx, op.r, rec, op.cold)
+		return err
+	case rec.Kind == Memory:
+		conn, err := op.connect(ctx)
+		if err == nil {
+			_, err = op.loadable(ctx, conn, rec)
+		}
+		return err
+	}
+	// The guest will be ended, and its disks loaded then.
+	if err := s.held(ctx, rec); err != nil {
+		return err
+	}
+	return s.places(ctx, rec)
 }
 
 // held names the disks whose images don't hold the snapshot any more.
@@ -81,7 +99,6 @@ func (s *search) places(ctx context.Context, rec *Record) error {
 	for _, d := range rec.Disks {
 		i := slices.IndexFunc(images, func(img vm.Image) bool { return img.Name == d.Name })
 		switch {
-		case i < 0 && d.Name == rec.Vmstate && len(rec.Disks) == 1: // an image for memory only
 		case i < 0:
 			s.add(d.Name, "is not one of the VM's disks any more, or not written any more", "attach it again")
 		case !samePath(images[i].Path, d.Path) && s.layered(d.Name):
@@ -93,15 +110,7 @@ func (s *search) places(ctx context.Context, rec *Record) error {
 			here = append(here, images[i])
 		}
 	}
-	if s.inst.State.Live() {
-		return s.bitmaps(ctx, here)
-	}
-	for _, img := range here {
-		if err := s.usable(ctx, img); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.bitmaps(ctx, here)
 }
 
 func (s *search) layered(disk string) bool {
@@ -114,20 +123,16 @@ func (s *search) bitmaps(ctx context.Context, images []vm.Image) error {
 	if err != nil {
 		return err
 	}
-	nodes, err := qapi.QueryNamedBlockNodes(ctx, guest.QMP(), true)
+	list, err := nodesOf(ctx, guest.QMP())
 	if err != nil {
 		return err
 	}
 	for _, img := range images {
-		for _, n := range nodes {
-			if !samePath(n.File, img.Path) {
-				continue
-			}
-			for _, b := range n.DirtyBitmaps {
-				if !strings.HasPrefix(b.Name, bitmapPrefix) {
-					s.add(img.Name, "has the dirty bitmap "+strconv.Quote(b.Name)+", which is not maqet's, and QEMU loads no snapshot then",
-						"remove it by block-dirty-bitmap-remove from node "+strconv.Quote(n.NodeName))
-				}
+		n, _ := list.holding(img.Path)
+		for _, b := range n.bitmaps {
+			if !strings.HasPrefix(b.Name, bitmapPrefix) {
+				s.add(img.Name, "has the dirty bitmap "+strconv.Quote(b.Name)+", which is not maqet's, and QEMU loads no snapshot then",
+					"remove it by block-dirty-bitmap-remove from node "+strconv.Quote(n.name))
 			}
 		}
 	}

@@ -135,34 +135,13 @@ func unescapeMount(text string) string {
 // strangers names disks that are written and are not of the configuration: they would stay as
 // they are when the guest's memory goes back.
 func (s *search) strangers(ctx context.Context, e qmp.Executor, images []vm.Image) error {
-	blocks, err := qapi.QueryBlock(ctx, e)
-	if err != nil {
-		return err
-	}
-	for _, b := range blocks {
-		if b.Inserted == nil || b.Inserted.RO || firmware(b.Qdev) || ours(b.Qdev, images) {
-			continue
+	list, err := nodesOf(ctx, e)
+	for _, n := range list.active {
+		ours := slices.ContainsFunc(images, func(img vm.Image) bool { return img.Name == n.disk })
+		if !ours && !n.readOnly && !isFlash(n.disk) {
+			s.add(n.disk, "is a disk that is written and not of the VM's configuration, so that it would not be part of the snapshot",
+				"add it by Config.Disks or qmp.Manager.AddDevice, or attach it read-only")
 		}
-		name := b.Qdev
-		if name == "" {
-			name = b.Device
-		}
-		s.add(name, "is a disk that is written and not of the VM's configuration, so that it would not be part of the snapshot",
-			"add it by Config.Disks or qmp.Manager.AddDevice, or attach it read-only")
 	}
-	return nil
-}
-
-// firmware reports whether a device is a machine's flash memory, whose content is saved as
-// memory is.
-func firmware(qdev string) bool {
-	return strings.HasPrefix(qdev, "/machine/system.flash") || strings.HasPrefix(qdev, "/machine/virt.flash")
-}
-
-// ours reports whether a device is one of the VM's disks: its id, or the path of what is below
-// it in the machine.
-func ours(qdev string, images []vm.Image) bool {
-	return slices.ContainsFunc(images, func(img vm.Image) bool {
-		return qdev == img.Name || strings.HasPrefix(qdev+"/", "/machine/peripheral/"+img.Name+"/")
-	})
+	return err
 }

@@ -29,7 +29,7 @@ func (s *search) space(kind Kind, images []vm.Image) error {
 	for _, img := range images {
 		if kind == External {
 			need[s.vms.ImagesDir(s.inst.ID)] += tablesNeed
-		} else if img.Format == storage.FormatQcow2 {
+		} else if img.Format == storage.FormatQcow2 && (kind == Memory || !img.Ephemeral) {
 			need[filepath.Dir(img.Path)] += tablesNeed
 		}
 	}

@@ -33,8 +33,8 @@ func (c *Coordinator) Create(ctx context.Context, ref, name string, opts ...Opti
 }
 
 func (op *operation) create(ctx context.Context, name string) (Snapshot, error) {
-	if _, exists := op.record(name); exists {
-		return Snapshot{}, &errors.Error{Kind: errors.ErrSnapshotExists, Op: op.what, VM: op.inst.Name}
+	if err := op.absent(ctx, name); err != nil {
+		return Snapshot{}, err
 	}
 	kind := op.kind(op.inst)
 	if err := op.blocked(ctx, kind); err != nil {
@@ -42,9 +42,6 @@ func (op *operation) create(ctx context.Context, name string) (Snapshot, error) 
 	}
 	rec := op.newRecord(name, kind)
 	var err error
-	if rec.Version, err = op.version(ctx); err != nil {
-		return Snapshot{}, errors.Wrap(errors.ErrSnapshotCreation, op.what, op.inst.Name, err)
-	}
 	switch kind {
 	case Internal:
 		err = op.keeper.createInternal(ctx, op.r, &rec)
@@ -57,6 +54,25 @@ func (op *operation) create(ctx context.Context, name string) (Snapshot, error) 
 		return Snapshot{}, errors.Wrap(errors.ErrSnapshotCreation, op.what, op.inst.Name, err)
 	}
 	return op.shown(ctx, name)
+}
+
+// absent fails if there is a snapshot of that name, whoever made it.
+func (op *operation) absent(ctx context.Context, name string) error {
+	list, err := op.list(ctx, op.inst.ID)
+	if err != nil {
+		return errors.Wrap(errors.ErrSnapshot, op.what, op.inst.Name, err)
+	}
+	for _, s := range list {
+		if s.Name != name {
+			continue
+		}
+		e := &errors.Error{Kind: errors.ErrSnapshotExists, Op: op.what, VM: op.inst.Name, Hint: "choose another name, or delete that one"}
+		if s.Status == Foreign {
+			e.Msg = "maqet did not make it, but it is in " + s.Disks[0].Path
+		}
+		return e
+	}
+	return nil
 }
 
 // kind is what Create makes by its options and the VM's state.

@@ -1,4 +1,4 @@
 package snapshot
 
-// Fits is for tests.
-var Fits = fits
+// Fits is misfits, for tests.
+var Fits = misfits

@@ -27,13 +27,13 @@ func (op *operation) version(ctx context.Context) (string, error) {
 
 const fixMachine = "change it back, or load the disks only (ColdBoot), while the VM is not live"
 
-// fits names whatever makes the machine of an instance another one than that which a snapshot's
+// misfits names whatever makes the machine of an instance another one than that which a snapshot's
 // memory was saved of: QEMU would refuse the memory, or the guest would find devices other than
 // those it knows. version is that of the QEMU that would load it, as far as it is known.
 //
 // What the guest can't see does not matter, such as where its disks are on the host. A later
 // QEMU takes what an earlier one has saved, as long as the versioned machine is the same.
-func fits(rec *Record, inst vm.Instance, version string) (list []Blocker) {
+func misfits(rec *Record, inst vm.Instance, version string) (list []Blocker) {
 	differ := func(field, then, now string) {
 		list = append(list, Blocker{Device: field, Reason: "was " + then + " and is " + now, Fix: fixMachine})
 	}

@@ -22,7 +22,7 @@ func (op *operation) load(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := op.loadable(ctx, rec); err != nil {
+	if err := op.unblocked(ctx, rec); err != nil {
 		return err
 	}
 	switch {
