@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/qmp/qapi"
 	"github.com/maqet/maqet/vm"
 )
@@ -21,7 +22,11 @@ func (op *operation) version(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	v, err := qapi.QueryVersion(ctx, guest.QMP())
+	return versionOf(ctx, guest.QMP())
+}
+
+func versionOf(ctx context.Context, e qmp.Executor) (string, error) {
+	v, err := qapi.QueryVersion(ctx, e)
 	return fmt.Sprintf("%d.%d.%d", v.QEMU.Major, v.QEMU.Minor, v.QEMU.Micro), err
 }
 
