@@ -39,9 +39,9 @@ type Files interface {
 type Sessions interface {
 	// Renew drops the connections to the agent and the init of a VM's guest. A guest that was
 	// brought back to an earlier moment knows nothing of them, while it can believe in
-	// others that have ended since. Calls that use them fail with errors.ErrAgentUnavailable;
-	// later ones connect anew.
-	Renew(ref string)
+	// others that have ended since. It is called before the job of that id is started, and
+	// after it, before the guest runs.
+	Renew(ctx context.Context, ref, job string) error
 }
 
 // Options are what a [Coordinator] is made of.
@@ -152,8 +152,9 @@ func (op *operation) find(name string) (*Record, error) {
 }
 
 // renew has the host's connections into the guest made anew.
-func (op *operation) renew() {
-	if op.guests != nil {
-		op.guests.Renew(op.inst.ID)
+func (op *operation) renew(ctx context.Context, job string) error {
+	if op.guests == nil {
+		return nil
 	}
+	return op.guests.Renew(ctx, op.inst.ID, job)
 }

@@ -23,11 +23,8 @@ const (
 // dismissed it, and with it how it ended.
 var errJobGone = errors.New("the job was dismissed by somebody else")
 
-// jobPrefix begins the ids of all jobs of maqet.
+// jobPrefix begins the ids of all jobs of maqet, and the names of its bitmaps.
 const jobPrefix = "maqet-"
-
-// loadJob is what the job that loads memory does.
-const loadJob = "load"
 
 // jobsOf begins the ids of the jobs of one snapshot.
 func jobsOf(rec *Record) string { return jobPrefix + rec.ID + "-" }
@@ -256,14 +253,14 @@ func jobFailure(job qapi.JobInfo) error {
 	return &errors.QMPError{Command: string(job.Type), Class: "GenericError", Desc: job.Error}
 }
 
-// left returns the jobs of a snapshot that are in QEMU's list: who started them has died.
-func left(ctx context.Context, e qmp.Executor, rec *Record) ([]qapi.JobInfo, error) {
+// left returns the ids of the jobs of a snapshot that are in QEMU's list: who started them has
+// died. A job with another id can be named besides.
+func left(ctx context.Context, e qmp.Executor, rec *Record, other string) (ids []string, err error) {
 	list, err := qapi.QueryJobs(ctx, e)
-	var ours []qapi.JobInfo
 	for _, job := range list {
-		if strings.HasPrefix(job.ID, jobsOf(rec)) {
-			ours = append(ours, job)
+		if strings.HasPrefix(job.ID, jobsOf(rec)) || job.ID == other {
+			ids = append(ids, job.ID)
 		}
 	}
-	return ours, err
+	return ids, err
 }

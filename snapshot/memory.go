@@ -13,7 +13,8 @@ import (
 
 // memoryUndo is what undoing or finishing an operation on a live VM needs to know.
 type memoryUndo struct {
-	Ran bool `json:"ran"` // the guest's CPUs ran before
+	Ran bool   `json:"ran"`           // the guest's CPUs ran before
+	Job string `json:"job,omitempty"` // id of the job that loads memory
 }
 
 // createMemory makes a snapshot of a live VM with its memory: QEMU's job snapshot-save halts
