@@ -62,14 +62,14 @@ func (op *operation) recoverSave(ctx context.Context, conn qmp.Conn, rec *Record
 	if !whole {
 		return op.unsave(ctx, conn, rec, undo)
 	}
-	if err := op.goOn(ctx, conn, undo); err != nil {
+	if err := op.runOn(ctx, conn, undo); err != nil {
 		return err
 	}
 	return op.saved(ctx, conn, rec)
 }
 
-// goOn has the guest run if it did before an operation that paused it.
-func (op *operation) goOn(ctx context.Context, conn qmp.Conn, undo memoryUndo) error {
+// runOn has the guest run if it did before an operation that paused it.
+func (op *operation) runOn(ctx context.Context, conn qmp.Conn, undo memoryUndo) error {
 	if !undo.Ran {
 		return nil
 	}
