@@ -77,7 +77,7 @@ func newBench(t *testing.T, formats map[string]string) *bench {
 }
 
 func (b *bench) add(formats map[string]string) {
-	cfg := vm.Config{Lifetime: vm.Persistent}
+	cfg := vm.Config{Lifetime: vm.Persistent, Boot: vm.Boot{Kernel: "auto"}}
 	for _, name := range []string{"root", "data", "plain"} {
 		format, wanted := formats[name]
 		if !wanted {
