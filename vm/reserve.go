@@ -34,7 +34,7 @@ func (m *Manager) Reserve(ctx context.Context, ref string) (_ *Reservation, err 
 	r := &Reservation{m: m, ctx: ctx, done: done}
 	defer func() {
 		if err != nil {
-			r.Release()
+			r.release(errors.Is(err, errors.ErrVMNotFound))
 		}
 	}()
 	if r.inst, err = m.store.Get(ctx, ref); err != nil {
@@ -45,8 +45,11 @@ func (m *Manager) Reserve(ctx context.Context, ref string) (_ *Reservation, err 
 	}
 	for {
 		settled, err := r.settle(ctx)
-		if err != nil || settled {
-			return r, err
+		if err != nil {
+			return nil, err
+		}
+		if settled {
+			return r, nil
 		}
 	}
 }
@@ -128,7 +131,7 @@ func (r *Reservation) Refresh(ctx context.Context) (Instance, error) {
 // is not live any more, and nobody else is about to work on it, it can't be started until
 // the reservation is released. It reports whether that is so, and never waits.
 func (r *Reservation) Fence(ctx context.Context) (bool, error) {
-	if r.lock != nil {
+	if r.fenced() {
 		return true, nil
 	}
 	lock, err := r.m.locks.try(r.inst.ID)
@@ -140,6 +143,8 @@ func (r *Reservation) Fence(ctx context.Context) (bool, error) {
 	}
 	inst, err := r.Refresh(ctx)
 	if err == nil && !inst.State.Live() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.lock = lock
 		return true, nil
 	}
@@ -147,10 +152,21 @@ func (r *Reservation) Fence(ctx context.Context) (bool, error) {
 	return false, err
 }
 
+func (r *Reservation) fenced() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lock != nil
+}
+
 // Release ends the reservation. It is idempotent.
-func (r *Reservation) Release() {
-	r.m.locks.leave(r.lock, false)
-	_ = r.op.Unlock()
+func (r *Reservation) Release() { r.release(false) }
+
+// release takes the lock files away if the VM is gone.
+func (r *Reservation) release(gone bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.m.locks.leave(r.lock, gone)
+	r.m.locks.leave(r.op, gone)
 	r.lock, r.op = nil, nil
 	if r.done != nil {
 		r.done()
