@@ -82,12 +82,12 @@ func (op *operation) backup(ctx context.Context, dir string) (_ Backup, err erro
 	if err != nil {
 		return Backup{}, err
 	}
-	defer func() { err = errors.Join(err, folder.close()) }()
+	defer func() { err = op.alsoFailed(ctx, err, folder.close()) }()
 	source, err := op.source(ctx)
 	if err != nil {
 		return Backup{}, err
 	}
-	defer func() { err = errors.Join(err, source.close()) }()
+	defer func() { err = op.alsoFailed(ctx, err, source.close()) }()
 	run := &backupRun{operation: op, folder: folder, source: source}
 	if err := run.clearLeftovers(ctx); err != nil {
 		return Backup{}, err
@@ -96,4 +96,33 @@ func (op *operation) backup(ctx context.Context, dir string) (_ Backup, err erro
 		return Backup{}, err
 	}
 	return run.do(ctx)
+}
+
+// alsoFailed adds what went wrong in the end to an error. It is not one by itself: the backup
+// exists. At worst the next one copies the disks whole, and says so.
+func (op *operation) alsoFailed(ctx context.Context, err, more error) error {
+	if err == nil && more != nil {
+		op.log.WarnContext(ctx, "a backup was made, but not all of it closed well", "vm", op.inst.Name, "error", more)
+		return nil
+	}
+	return errors.Join(err, more)
+}
+
+// ForgetBackups removes all that the disks of a VM, live or not, record for its next backups:
+// the next one into each folder copies them whole. It is for when folders were deleted, and what
+// is recorded for them would go on taking space.
+func (c *Coordinator) ForgetBackups(ctx context.Context, ref string) error {
+	ctx, op, err := c.begin(ctx, 0, "forget backups", ref, nil)
+	if err != nil {
+		return err
+	}
+	_, err = work(ctx, op, func(ctx context.Context) (struct{}, error) {
+		source, err := op.source(ctx)
+		if err != nil {
+			return struct{}{}, err
+		}
+		run := &backupRun{operation: op, source: source, folder: &backupFolder{}}
+		return struct{}{}, errors.Join(run.clearQEMU(ctx), source.close())
+	})
+	return errors.Wrap(errors.ErrSnapshot, op.what, op.inst.Name, err)
 }

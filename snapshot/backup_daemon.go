@@ -33,7 +33,12 @@ type storageDaemon struct {
 // daemon opens the disks of a VM that is not live, with their bitmaps.
 func (op *operation) daemon(ctx context.Context, disks []sourceDisk) (_ *backupSource, err error) {
 	for _, d := range disks {
-		if _, err := op.keeper.images.Usable(ctx, d.Path, d.Format, true); err != nil {
+		_, err := op.keeper.images.Usable(ctx, d.Path, d.Format, true)
+		if d.Owned && errors.Is(err, errors.ErrImageNotFound) {
+			return nil, &BlockedError{Op: op.what, VM: op.inst.Name, Blockers: []Blocker{{Device: d.Name,
+				Reason: "has no image yet", Fix: "start the VM once: then it is made"}}}
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/qmp/qapi"
 	"github.com/maqet/maqet/vm"
 )
@@ -134,36 +135,45 @@ func (b *backupRun) clearLeftovers(ctx context.Context) error {
 
 // clearQEMU removes jobs and nodes of backups, and bitmaps that no backup of this folder names.
 func (b *backupRun) clearQEMU(ctx context.Context) error {
-	list, err := qapi.QueryJobs(ctx, b.source.conn)
+	if err := endBackups(ctx, b.source.conn); err != nil {
+		return err
+	}
+	return b.removeBitmaps(ctx)
+}
+
+// endBackups cancels the jobs of backups in a QEMU, and has it close their files. Nobody follows
+// them: who could has the VM's reservation.
+func endBackups(ctx context.Context, conn qmp.Conn) error {
+	list, err := qapi.QueryJobs(ctx, conn)
 	if err != nil {
 		return err
 	}
-	ours := jobs{conn: b.source.conn}
+	orphans := jobs{conn: conn}
 	for _, job := range list {
 		if strings.HasPrefix(job.ID, backupJobs) {
-			ours.ids = append(ours.ids, job.ID)
-			if err := unlessRefused(qapi.JobCancel(ctx, b.source.conn, job.ID)); err != nil {
+			orphans.ids = append(orphans.ids, job.ID)
+			if err := unlessRefused(qapi.JobCancel(ctx, conn, job.ID)); err != nil { // refused: it has ended
 				return err
 			}
 		}
 	}
-	if len(ours.ids) > 0 {
-		if err := unlessRefused(ours.follow(ctx)); err != nil && !errors.Is(err, errJobGone) {
+	if len(orphans.ids) > 0 {
+		if err := unlessRefused(orphans.follow(ctx)); err != nil && !errors.Is(err, errJobGone) {
 			return err
 		}
 	}
-	nodes, err := qapi.QueryNamedBlockNodes(ctx, b.source.conn, true)
+	nodes, err := qapi.QueryNamedBlockNodes(ctx, conn, true)
 	if err != nil {
 		return err
 	}
 	for _, n := range nodes {
 		if strings.HasPrefix(n.NodeName, backupNodes) {
-			if err := qapi.BlockdevDel(ctx, b.source.conn, n.NodeName); err != nil {
+			if err := qapi.BlockdevDel(ctx, conn, n.NodeName); err != nil {
 				return err
 			}
 		}
 	}
-	return b.removeBitmaps(ctx)
+	return nil
 }
 
 // removeBitmaps removes the bitmaps of this folder that its backups don't need any more.

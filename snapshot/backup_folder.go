@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -208,7 +207,11 @@ func (f *backupFolder) clear() error {
 	if err != nil {
 		return err
 	}
-	known := f.files()
+	var written manifest // perhaps more than is known here: it may have come about, and not for sure
+	if err := f.load(manifestFile, &written); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	known := written.files()
 	for _, name := range append(p.Files, pendingFile+unfinished, manifestFile+unfinished) {
 		if slices.Contains(known, name) {
 			continue
@@ -250,16 +253,11 @@ func (f *backupFolder) close() error {
 }
 
 func (f *backupFolder) load(name string, into any) error {
-	return loadJSON(f.root, name, into)
-}
-
-func loadJSON(root *os.Root, name string, into any) error {
-	data, err := root.ReadFile(name)
+	data, err := f.root.ReadFile(name)
 	if err != nil {
 		return err
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	return d.Decode(into)
+	return json.Unmarshal(data, into)
 }
 
 // save writes a file whole, or leaves what was there: also over a power failure.

@@ -19,8 +19,8 @@ import (
 	"github.com/maqet/maqet/snapshot"
 	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
-	"github.com/maqet/maqet/vm/memory"
 	"github.com/maqet/maqet/vm/process"
+	"github.com/maqet/maqet/vm/sqlite"
 )
 
 // bench is a VM with disks of the user's own, and what works on it.
@@ -32,6 +32,7 @@ type bench struct {
 	guests *guest.Manager
 	id     string
 	disks  map[string]string // paths by name
+	ice    snapshot.Freezer  // nil: the guest's agent
 	onStep func(ctx context.Context, step string)
 }
 
@@ -46,7 +47,17 @@ func newBench(t *testing.T, formats map[string]string) *bench {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	b := &bench{t: t, dir: dir, disks: map[string]string{}}
-	store := memory.New()
+	b.open()
+	b.add(formats)
+	return b
+}
+
+// open works on the bench's folder, as another process would.
+func (b *bench) open() {
+	t, dir := b.t, b.dir
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), filepath.Join(dir, "maqet.db"))
+	require.NoError(t, err)
 	images, err := storage.NewManager(storage.Options{Root: filepath.Join(dir, "images"), Registry: store})
 	require.NoError(t, err)
 	keeper, err := snapshot.NewKeeper(snapshot.KeeperOptions{Images: images, Records: store, OnStep: func(ctx context.Context, step string) {
@@ -69,11 +80,17 @@ func newBench(t *testing.T, formats map[string]string) *bench {
 		require.NoError(t, b.guests.Close())
 		require.NoError(t, b.vms.Close())
 		require.NoError(t, backend.Close())
+		require.NoError(t, store.Close())
 	})
-	b.Coordinator, err = snapshot.New(snapshot.Options{Keeper: keeper, VMs: b.vms, Freezer: b.guests})
+	b.Coordinator, err = snapshot.New(snapshot.Options{Keeper: keeper, VMs: b.vms, Freezer: b.freezer()})
 	require.NoError(t, err)
-	b.add(formats)
-	return b
+}
+
+func (b *bench) freezer() snapshot.Freezer {
+	if b.ice != nil {
+		return b.ice
+	}
+	return b.guests
 }
 
 func (b *bench) add(formats map[string]string) {

@@ -35,8 +35,13 @@ type diskBackup struct {
 	target string // node
 }
 
-// prefix begins the names of this folder's bitmaps.
-func (f *backupFolder) prefix() string { return bitmapPrefix + f.Chain + "-" }
+// prefix begins the names of this folder's bitmaps; without a folder, of all.
+func (f *backupFolder) prefix() string {
+	if f.Chain == "" {
+		return bitmapPrefix
+	}
+	return bitmapPrefix + f.Chain + "-"
+}
 
 // bitmapPrefix begins the names of maqet's bitmaps.
 const bitmapPrefix = "maqet-"
