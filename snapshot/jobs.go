@@ -98,7 +98,8 @@ type following struct {
 	events  <-chan qmp.Event
 	open    map[string]bool // ids of those that have not ended
 	readied map[string]bool
-	failure error // the first
+	past    Progress // of those that have ended
+	failure error    // the first
 }
 
 func (f *following) begin(ctx context.Context) error {
@@ -168,7 +169,7 @@ func (f *following) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var progress Progress
+	progress := f.past
 	listed := map[string]bool{}
 	for _, job := range list {
 		if !f.open[job.ID] {
@@ -177,6 +178,10 @@ func (f *following) look(ctx context.Context) error {
 		listed[job.ID] = true
 		progress.Done += job.CurrentProgress
 		progress.Total += job.TotalProgress
+		if job.Status == qapi.JobStatusConcluded {
+			f.past.Done += job.CurrentProgress
+			f.past.Total += job.TotalProgress
+		}
 		if err := f.further(ctx, job); err != nil {
 			return err
 		}
