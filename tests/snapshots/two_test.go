@@ -71,7 +71,9 @@ func (tp *template) both(t *testing.T, one, other string, kinds []string) (told 
 	reports := make([]report, 2)
 	problems := make([]error, 2)
 	for i, name := range []string{one, other} {
-		wg.Go(func() { reports[i], problems[i] = fault{Op: name, Dir: tp.dir, Untraced: true}.child(t.Context(), t.TempDir()) })
+		wg.Go(func() {
+			reports[i], problems[i] = fault{Op: name, Dir: tp.dir, Untraced: true}.child(t.Context(), t.TempDir())
+		})
 	}
 	wg.Wait()
 	require.NoError(t, errors.Join(problems...))
