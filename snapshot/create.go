@@ -28,14 +28,13 @@ func (c *Coordinator) Create(ctx context.Context, ref, name string, opts ...Opti
 	if err != nil {
 		return Snapshot{}, err
 	}
-	defer op.release()
-	if _, exists := op.record(name); exists {
-		return Snapshot{}, &errors.Error{Kind: errors.ErrSnapshotExists, Op: what, VM: op.inst.Name}
-	}
-	return op.create(ctx, name)
+	return work(ctx, op, func(ctx context.Context) (Snapshot, error) { return op.create(ctx, name) })
 }
 
 func (op *operation) create(ctx context.Context, name string) (Snapshot, error) {
+	if _, exists := op.record(name); exists {
+		return Snapshot{}, &errors.Error{Kind: errors.ErrSnapshotExists, Op: op.what, VM: op.inst.Name}
+	}
 	kind := op.kind()
 	if err := op.blocked(ctx, kind, name); err != nil {
 		return Snapshot{}, err

@@ -56,11 +56,16 @@ func requireEmpty(t *testing.T, dir string) {
 }
 
 // qemuImg runs qemu-img for a test's own purposes.
-func qemuImg(t *testing.T, args ...string) string {
+func qemuImg(t testing.TB, args ...string) string {
 	t.Helper()
-	out, err := exec.Command("qemu-img", args...).CombinedOutput()
+	out, err := qemuImgOutput(args...)
 	require.NoError(t, err, "%s", out)
-	return string(out)
+	return out
+}
+
+func qemuImgOutput(args ...string) (string, error) {
+	out, err := exec.Command("qemu-img", args...).CombinedOutput()
+	return string(out), err
 }
 
 func writeFile(t *testing.T, path, content string) string {
