@@ -11,6 +11,7 @@ import (
 // VMs is what a Coordinator needs of vm.Manager.
 type VMs interface {
 	Get(ctx context.Context, ref string) (vm.Instance, error)
+	Images(inst vm.Instance) []vm.Image
 	Reserve(ctx context.Context, ref string) (*vm.Reservation, error)
 	Live(ctx context.Context, ref string) (vm.Guest, error)
 	Start(ctx context.Context, ref string, opts ...vm.StartOption) (vm.Instance, error)

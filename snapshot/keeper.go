@@ -15,6 +15,8 @@ import (
 type Images interface {
 	// Usable checks that an image and every one below it can be used; see vm.Images.
 	Usable(ctx context.Context, path, format string, write bool) ([]storage.Image, error)
+	// Chain returns an image and those below it, the topmost first.
+	Chain(ctx context.Context, path, format string) ([]storage.Image, error)
 	// Snapshots lists the internal snapshots of a qcow2 image, in the order in which they were made.
 	Snapshots(ctx context.Context, path string) ([]storage.Snapshot, error)
 	// CreateSnapshot, LoadSnapshot and DeleteSnapshot work on an internal snapshot of a qcow2
