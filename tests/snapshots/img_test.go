@@ -119,7 +119,8 @@ func (t *imgTracer) run(args []string) (status syscall.WaitStatus, err error) {
 	if _, err := syscall.Wait4(pid, &status, 0, nil); err != nil {
 		return 0, err
 	}
-	options := unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK
+	// qemu-img dies with its tracer, as it would by the "parent death signal" that the tracer has.
+	options := unix.PTRACE_O_EXITKILL | unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK
 	if err := syscall.PtraceSetOptions(pid, options); err != nil {
 		return 0, err
 	}
