@@ -14,7 +14,7 @@ import (
 // implements it.
 type Images interface {
 	// Usable checks that an image and every one below it can be used; see vm.Images.
-	Usable(ctx context.Context, path, format string, write bool) ([]storage.Image, error)
+	Usable(ctx context.Context, path, format string, write bool, keys ...storage.Secret) ([]storage.Image, error)
 	// Chain returns an image and those below it, the topmost first.
 	Chain(ctx context.Context, path, format string) ([]storage.Image, error)
 	// Snapshots lists the internal snapshots of a qcow2 image, in the order in which they were made.
@@ -31,6 +31,14 @@ type Images interface {
 	Overlay(ctx context.Context, spec storage.OverlaySpec) (storage.Image, error)
 	// Create makes an empty image; see vm.Images.
 	Create(ctx context.Context, spec storage.CreateSpec) (storage.Image, error)
+	// Inspect looks at an image, which may be in use, and at those below it.
+	Inspect(ctx context.Context, path, format string) (storage.Image, error)
+	// MergeDown writes what an image that nobody uses and those between hold into one below it.
+	MergeDown(ctx context.Context, top, base string) error
+	// Restack has an image that nobody uses stand on another one, or on none.
+	Restack(ctx context.Context, path, base, baseFormat string, pull bool) error
+	// Restacked registers what an image stands on, after QEMU has changed it.
+	Restacked(ctx context.Context, path string) error
 	// Files returns the registered files that f selects.
 	Files(ctx context.Context, f storage.FileFilter) ([]storage.File, error)
 	// Delete removes an image that maqet made.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -20,22 +21,19 @@ const sector = 512
 // docs/interop/qcow2.txt, backing_file_size).
 const maxBackingName = 1023
 
-// Create makes an empty image below the root folder, with mode 0600; a raw one is
-// sparse. errors.ErrImageCreation; an existing file is never overwritten, and when it
-// fails, or ctx ends, nothing is left.
+// Create makes an empty image below the root folder, with mode 0600. Where nothing is to be
+// preallocated it is sparse. errors.ErrImageCreation; an existing file is never overwritten,
+// and when it fails, or ctx ends, nothing is left.
 func (m *Manager) Create(ctx context.Context, spec CreateSpec) (Image, error) {
 	spec.Format = cmp.Or(spec.Format, FormatQcow2)
-	err := checkSize(spec.Size)
-	if err == nil {
-		err = checkFormat(spec.Format)
-	}
-	img := Image{Format: spec.Format, Size: spec.Size}
+	img := Image{Format: spec.Format, Size: spec.Size, Encrypted: spec.Encryption != nil}
+	err := spec.check()
 	if err == nil {
 		img, err = m.place(ctx, spec.Path, spec.For.as(KindDisk), img, func(file *os.File) error {
 			if spec.Format == FormatRaw {
-				return file.Truncate(spec.Size)
+				return m.fillRaw(ctx, file, spec)
 			}
-			return m.img(ctx, "create", "-q", "-f", FormatQcow2, "--", file.Name(), strconv.FormatInt(spec.Size, 10))
+			return m.fillQcow2(ctx, file, blank{size: spec.Size, options: spec.Options}, spec.Encryption)
 		})
 	}
 	return img, creationError("create image "+quote(spec.Path), err)
@@ -47,32 +45,64 @@ func (m *Manager) Create(ctx context.Context, spec CreateSpec) (Image, error) {
 // there is no base; else as [Manager.Create].
 func (m *Manager) Overlay(ctx context.Context, spec OverlaySpec) (Image, error) {
 	op := "create image " + quote(spec.Path) + " over " + quote(spec.Base)
-	base, err := m.inspect(ctx, spec.Base, spec.BaseFormat)
+	layers, err := walk(ctx, spec.Base, spec.BaseFormat)
 	if err != nil {
 		return Image{}, creationError(op, err)
 	}
-	size := cmp.Or(spec.Size, roundUp(base.Size))
-	img := Image{Format: FormatQcow2, Size: size, BaseFormat: base.Format}
+	base := layers[0]
+	img := Image{Format: FormatQcow2, Size: cmp.Or(spec.Size, roundUp(base.Size)), BaseFormat: base.Format,
+		Encrypted: spec.Encryption != nil}
 	if img.Base, err = filepath.EvalSymlinks(base.Path); err == nil {
-		err = checkOverlay(img, base)
+		err = spec.check(img, layers)
 	}
 	if err == nil {
 		img, err = m.place(ctx, spec.Path, spec.For.as(KindOverlay), img, func(file *os.File) error {
-			return m.img(ctx, "create", "-q", "-f", FormatQcow2, "-F", img.BaseFormat, "-b", img.Base,
-				"--", file.Name(), strconv.FormatInt(size, 10))
+			return m.fillQcow2(ctx, file, spec.blank(img), spec.Encryption)
 		})
 	}
 	return img, creationError(op, err)
 }
 
-func checkOverlay(img, base Image) error {
-	switch {
+func (s CreateSpec) check() error {
+	if err := checkSize(s.Size); err != nil {
+		return err
+	}
+	if err := checkFormat(s.Format); err != nil {
+		return err
+	}
+	if err := s.Options.check(); err != nil {
+		return err
+	}
+	if s.Format == FormatRaw {
+		return checkRaw(s.Options, s.Encryption)
+	}
+	if err := s.Encryption.check(); err != nil {
+		return err
+	}
+	return blank{size: s.Size, options: s.Options}.check()
+}
+
+func (s OverlaySpec) check(img Image, layers []layer) error {
+	switch base := layers[0]; {
 	case img.Size < base.Size:
 		return fmt.Errorf("size %d is less than the %d bytes of its base", img.Size, base.Size)
-	case len(img.Base) > maxBackingName:
-		return fmt.Errorf("the path of its base has %d bytes, and qcow2 images can name %d", len(img.Base), maxBackingName)
+	case s.Encryption == nil && slices.ContainsFunc(layers, func(l layer) bool { return l.Encrypted }):
+		return errors.New("its base is encrypted, and what is written over it would not be: give an Encryption")
 	}
-	return checkSize(img.Size)
+	if err := checkSize(img.Size); err != nil {
+		return err
+	}
+	if err := s.Options.check(); err != nil {
+		return err
+	}
+	if err := s.Encryption.check(); err != nil {
+		return err
+	}
+	return s.blank(img).check()
+}
+
+func (s OverlaySpec) blank(img Image) blank {
+	return blank{size: img.Size, backing: img.Base, format: img.BaseFormat, options: s.Options}
 }
 
 func checkSize(size int64) error {
@@ -94,7 +124,8 @@ func roundUp(size int64) int64 { return max(sector, (size+sector-1)/sector*secto
 // place makes an empty file at path, lets fill turn it into an image, and returns img
 // with what became of it. The placeholder is what keeps two creators of one path apart,
 // and what gives the file its mode. The file is registered before it has any content, so
-// that whatever a crash leaves is known to be ours. If fill fails the file is removed.
+// that whatever a crash leaves is known to be ours: an empty file without a row, or one that
+// is registered as unfinished. If fill fails the file is removed.
 func (m *Manager) place(ctx context.Context, path string, purpose For, img Image, fill func(*os.File) error) (_ Image, err error) {
 	if err := ctx.Err(); err != nil {
 		return Image{}, err
@@ -126,10 +157,16 @@ func (m *Manager) place(ctx context.Context, path string, purpose For, img Image
 		}
 	}()
 	path = file.Name()
-	if err := m.files.PutFile(ctx, purpose.file(path, img)); err != nil {
+	row := purpose.file(path, img)
+	row.Unfinished = true
+	if err := m.files.PutFile(ctx, row); err != nil {
 		return Image{}, err
 	}
 	if err := fill(file); err != nil {
+		return Image{}, err
+	}
+	row.Unfinished = false
+	if err := m.files.PutFile(ctx, row); err != nil {
 		return Image{}, err
 	}
 	info, err := file.Stat()
@@ -155,12 +192,6 @@ func removeIfThere(root *os.Root, name string) error {
 
 func allocated(info fs.FileInfo) int64 {
 	return info.Sys().(*syscall.Stat_t).Blocks * 512 // stat(2): always of 512 bytes
-}
-
-// img runs qemu-img where its output says nothing.
-func (m *Manager) img(ctx context.Context, args ...string) error {
-	_, err := m.runner.Run(ctx, args...)
-	return err
 }
 
 // creationError wraps err, if it is one, as errors.ErrImageCreation.

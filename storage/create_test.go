@@ -212,7 +212,7 @@ func TestOverlayRefuses(t *testing.T) {
 		`format ""`:                   {Path: top, Base: base},
 		"first bytes say raw":         {Path: top, Base: base, BaseFormat: storage.FormatQcow2},
 		"a folder":                    {Path: top, Base: dir, BaseFormat: storage.FormatRaw},
-		"qcow2 images can name 1023":  {Path: top, Base: long, BaseFormat: storage.FormatRaw},
+		"can name 1023":  {Path: top, Base: long, BaseFormat: storage.FormatRaw},
 		"not below":                   {Path: filepath.Join(dir, "top"), Base: base, BaseFormat: storage.FormatRaw},
 		"path is empty":               {Path: top, BaseFormat: storage.FormatRaw},
 	} {
@@ -229,11 +229,16 @@ func TestOverlayRefuses(t *testing.T) {
 func TestFullDisk(t *testing.T) {
 	m, root := manage(t)
 	require.NoError(t, os.MkdirAll(root, 0o700))
-	if err := unix.Mount("tmpfs", root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=64k,mode=0700"); err != nil {
+	if err := unix.Mount("tmpfs", root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=8k,mode=0700"); err != nil {
 		testhost.Lacks(t, "mounting a tmpfs needs root:", err)
 	}
 	t.Cleanup(func() { require.NoError(t, unix.Unmount(root, 0)) })
 	_, err := m.Create(t.Context(), storage.CreateSpec{Path: filepath.Join(root, "disk"), Size: mib})
+	require.ErrorIs(t, err, errors.ErrImageCreation)
+	require.ErrorIs(t, err, unix.ENOSPC)
+	requireEmpty(t, root)
+	_, err = m.Create(t.Context(), storage.CreateSpec{Path: filepath.Join(root, "disk"), Size: mib,
+		Options: storage.Qcow2Options{Preallocation: storage.PreallocationFull}})
 	require.ErrorIs(t, err, errors.ErrImageCreation)
 	require.ErrorContains(t, err, "No space left on device")
 	requireEmpty(t, root)
@@ -242,14 +247,21 @@ func TestFullDisk(t *testing.T) {
 func TestProgramMissing(t *testing.T) {
 	m, root := manageWith(t, nil)
 	t.Setenv("MAQET_QEMU_IMG", "/nonexistent/qemu-img")
-	_, err := m.Create(t.Context(), storage.CreateSpec{Path: filepath.Join(root, "disk"), Size: mib})
+	_, err := m.Create(t.Context(), spec(filepath.Join(root, "disk")))
 	require.ErrorIs(t, err, errors.ErrImageCreation)
 	require.ErrorIs(t, err, errors.ErrQEMUNotFound)
 	require.ErrorContains(t, err, "install qemu-utils")
 	requireEmpty(t, root)
 
-	_, err = m.Create(t.Context(), storage.CreateSpec{Path: filepath.Join(root, "disk"), Size: mib, Format: storage.FormatRaw})
-	require.NoError(t, err, "raw images need no qemu-img")
+	for _, format := range []string{storage.FormatRaw, storage.FormatQcow2} {
+		_, err = m.Create(t.Context(), storage.CreateSpec{Path: filepath.Join(root, format), Size: mib, Format: format})
+		require.NoError(t, err, "empty images need no qemu-img")
+	}
+}
+
+// spec is one that needs qemu-img.
+func spec(path string) storage.CreateSpec {
+	return storage.CreateSpec{Path: path, Size: mib, Options: storage.Qcow2Options{Preallocation: storage.PreallocationMetadata}}
 }
 
 // fakeProgram makes qemu-img a shell script.
@@ -263,7 +275,7 @@ func fakeProgram(t *testing.T, script string) {
 func TestProgramFails(t *testing.T) {
 	m, root := manageWith(t, nil)
 	fakeProgram(t, "i=0; while [ $i -lt 500 ]; do echo 'much is said here'; i=$((i+1)); done >&2; echo 'the end' >&2; exit 3")
-	_, err := m.Create(t.Context(), storage.CreateSpec{Path: filepath.Join(root, "disk"), Size: mib})
+	_, err := m.Create(t.Context(), spec(filepath.Join(root, "disk")))
 	require.ErrorIs(t, err, errors.ErrImageCreation)
 	var run *storage.RunError
 	require.ErrorAs(t, err, &run)
@@ -282,7 +294,7 @@ func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var cancelled time.Time
 	time.AfterFunc(50*time.Millisecond, func() { cancelled = time.Now(); cancel() })
-	_, err := m.Create(ctx, storage.CreateSpec{Path: filepath.Join(root, "disk"), Size: mib})
+	_, err := m.Create(ctx, spec(filepath.Join(root, "disk")))
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorIs(t, err, errors.ErrImageCreation)
 	require.Less(t, time.Since(cancelled), 100*time.Millisecond)
@@ -305,13 +317,21 @@ func TestArguments(t *testing.T) {
 		return nil, nil
 	}))
 	base := writeFile(t, filepath.Join(root, "base"), strings.Repeat("x", mib))
-	_, err := m.Create(t.Context(), storage.CreateSpec{Path: filepath.Join(root, "-a"), Size: mib})
+	key := writeFile(t, filepath.Join(root, "k,e"), "x")
+	_, err := m.Create(t.Context(), spec(filepath.Join(root, "-a")))
 	require.NoError(t, err)
-	_, err = m.Overlay(t.Context(), storage.OverlaySpec{Path: filepath.Join(root, "b"), Base: base, BaseFormat: storage.FormatRaw})
+	raw := storage.CreateSpec{Path: filepath.Join(root, "c"), Format: storage.FormatRaw, Size: mib,
+		Options: storage.Qcow2Options{Preallocation: storage.PreallocationFalloc}}
+	_, err = m.Create(t.Context(), raw)
+	require.NoError(t, err)
+	_, err = m.Overlay(t.Context(), storage.OverlaySpec{Path: filepath.Join(root, "b"), Base: base, BaseFormat: storage.FormatRaw,
+		Encryption: &storage.Encryption{Secret: storage.Secret{File: key}, Unlock: time.Second}})
 	require.NoError(t, err)
 	require.Equal(t, [][]string{
-		{"create", "-q", "-f", "qcow2", "--", root + "/-a", "1048576"},
-		{"create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, "--", root + "/b", "1048576"},
+		{"create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", "--", root + "/-a", "1048576"},
+		{"create", "-q", "-f", "raw", "-o", "preallocation=falloc", "--", root + "/c", "1048576"},
+		{"create", "--object", "secret,id=key,format=raw,file=" + root + "/k,,e", "-q", "-f", "qcow2", "-u", "-F", "raw", "-b", base,
+			"-o", "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=1000", "--", root + "/b", "1048576"},
 	}, calls)
 	for _, args := range calls {
 		require.True(t, slices.Contains(args, "-f"), "a format is always given")

@@ -17,6 +17,8 @@ type Image struct {
 	Allocated int64 `json:"allocated"`
 	// Device is true for a block device of the host.
 	Device bool `json:"device,omitempty"`
+	// Encrypted is true for an image that QEMU needs a key for.
+	Encrypted bool `json:"encrypted,omitempty"`
 	// Base is the path of the image it is an overlay of, empty if of none.
 	Base string `json:"base,omitempty"`
 	// BaseFormat is the format of Base.
@@ -28,7 +30,12 @@ type CreateSpec struct {
 	Path   string // below the root folder; must not exist; its folder is made, with mode 0700
 	Format string // empty: FormatQcow2
 	Size   int64  // bytes, at least 512, a multiple of 512
-	For    For
+	// Options say how it is laid out. Of a raw image that is how it is preallocated, and that
+	// can't be PreallocationMetadata.
+	Options Qcow2Options
+	// Encryption is for qcow2 images only. Nil: none.
+	Encryption *Encryption
+	For        For
 }
 
 // For says what a new file is registered for. The zero value belongs to no VM.
@@ -44,5 +51,9 @@ type OverlaySpec struct {
 	Base       string // must exist; opened read-only from now on
 	BaseFormat string // FormatRaw or FormatQcow2, never probed
 	Size       int64  // bytes; 0: that of Base, and never less
+	Options    Qcow2Options
+	// Encryption may be nil, for none, unless Base is encrypted: what the guest writes over it
+	// would lie open.
+	Encryption *Encryption
 	For        For
 }

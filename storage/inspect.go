@@ -143,11 +143,7 @@ func examine(path, format string) (layer, *ImageError) {
 
 // unopened is an image that can't be read, or written.
 func unopened(how string, err error) *ImageError {
-	why := err
-	if path := (*fs.PathError)(nil); errors.As(err, &path) {
-		why = path.Err // the rest is said anyway
-	}
-	e := &ImageError{Kind: errors.ErrStorage, Msg: fmt.Sprintf("can't be %s: %v", how, why), Err: err}
+	e := &ImageError{Kind: errors.ErrStorage, Msg: fmt.Sprintf("can't be %s: %v", how, plainCause(err)), Err: err}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		e.Kind, e.Msg, e.Fix = errors.ErrImageNotFound, "does not exist", "correct the path, or bring the image back"
@@ -155,6 +151,14 @@ func unopened(how string, err error) *ImageError {
 		e.Fix = "give this user the right to"
 	}
 	return e
+}
+
+// plainCause is what went wrong with a file, without its name, which is said anyway.
+func plainCause(err error) error {
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }
 
 // measure returns the sizes of a regular file or block device.
@@ -187,7 +191,7 @@ func withHead(img Image, f *os.File) (layer, *ImageError) {
 	if err != nil {
 		return layer{}, &ImageError{Kind: errors.ErrStorage, Msg: err.Error(), Fix: `see what "qemu-img check" makes of it`, Err: err}
 	}
-	img.Size = head.size
+	img.Size, img.Encrypted = head.size, head.cipher != 0
 	img.BaseFormat = head.format
 	if img.Base, err = head.base(img.Path); err != nil {
 		return layer{}, &ImageError{Kind: errors.ErrStorage, Msg: fmt.Sprintf("has a base, %q, that %v", head.backing, err),

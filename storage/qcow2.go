@@ -14,15 +14,15 @@ import (
 
 // qcow2 is what the head of a qcow2 image says (QEMU, docs/interop/qcow2.txt).
 type qcow2 struct {
-	size      int64
-	backing   string // as it is written there
-	format    string // of the backing file; empty: not stated
-	encrypted bool
-	corrupt   bool
-	external  bool   // the data is in another file
-	dataFile  string // its name, if it is stated
-	unknown   uint64 // incompatible features that have no name here
-	names     map[int]string
+	size     int64
+	backing  string // as it is written there
+	format   string // of the backing file; empty: not stated
+	cipher   uint32 // crypt_method; 0: it is not encrypted
+	corrupt  bool
+	external bool   // the data is in another file
+	dataFile string // its name, if it is stated
+	unknown  uint64 // incompatible features that have no name here
+	names    map[int]string
 }
 
 // Bits of the field incompatible_features.
@@ -34,6 +34,9 @@ const (
 	featureExtendedL2  = 1 << 4
 	knownFeatures      = featureDirty | featureCorrupt | featureDataFile | featureCompression | featureExtendedL2
 )
+
+// cipherLUKS is the crypt_method of images that are encrypted with LUKS.
+const cipherLUKS = 2
 
 // Types of header extensions.
 const (
@@ -77,7 +80,7 @@ func readQcow2(r io.ReaderAt) (qcow2, error) {
 		return qcow2{}, err
 	}
 	q := qcow2{
-		size: int64(h.Size), encrypted: h.CryptMethod != 0, corrupt: h.Incompatible&featureCorrupt != 0,
+		size: int64(h.Size), cipher: h.CryptMethod, corrupt: h.Incompatible&featureCorrupt != 0,
 		external: h.Incompatible&featureDataFile != 0, unknown: h.Incompatible &^ knownFeatures,
 	}
 	end := min(len(head), 1<<h.ClusterBits)
@@ -141,13 +144,15 @@ func (q *qcow2) extensions(head []byte, at int) error {
 	return nil
 }
 
+// featureEntry is the size of an entry of the feature name table in bytes.
+const featureEntry = 48
+
 // featureNames reads the feature name table: the names of incompatible features by bit.
 func featureNames(table []byte) map[int]string {
-	const entry = 48
 	names := map[int]string{}
-	for ; len(table) >= entry; table = table[entry:] {
+	for ; len(table) >= featureEntry; table = table[featureEntry:] {
 		if table[0] == 0 {
-			names[int(table[1])] = string(bytes.TrimRight(table[2:entry], "\x00"))
+			names[int(table[1])] = string(bytes.TrimRight(table[2:featureEntry], "\x00"))
 		}
 	}
 	return names
@@ -167,12 +172,15 @@ func (q *qcow2) features() string {
 	return strings.Join(names, ", ")
 }
 
-// usable says what keeps QEMU, as maqet runs it, from working with the image.
-func (q *qcow2) usable() (msg, fix string) {
+// usable says what keeps QEMU, as maqet runs it, from working with the image. keyed says
+// whether QEMU is given a key.
+func (q *qcow2) usable(keyed bool) (msg, fix string) {
 	const convert = `make a plain image of it with "qemu-img convert -O qcow2"`
 	switch {
-	case q.encrypted:
-		return "is encrypted, and QEMU is given no key", convert
+	case q.cipher != 0 && q.cipher != cipherLUKS:
+		return "is encrypted in a way that QEMU gave up", convert
+	case q.cipher != 0 && !keyed:
+		return "is encrypted, and QEMU is given no key", "state the file with its key (key_file), or " + convert
 	case q.external:
 		return fmt.Sprintf("keeps its data in another file (%q)", q.dataFile), convert
 	case q.unknown != 0:

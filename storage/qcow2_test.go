@@ -33,7 +33,7 @@ func FuzzQcow2(f *testing.F) {
 		require.GreaterOrEqual(t, q.size, int64(0))
 		require.LessOrEqual(t, len(q.backing), maxBackingName)
 		_, _ = q.base("/images/top")
-		msg, fix := q.usable()
+		msg, fix := q.usable(false)
 		require.Equal(t, msg == "", fix == "")
 	})
 }

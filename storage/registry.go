@@ -32,6 +32,9 @@ type File struct {
 	Size    int64     `json:"size"`   // virtual size in bytes, when it was made or last changed
 	Base    string    `json:"base,omitempty"`
 	Created time.Time `json:"created"`
+	// Unfinished is true until the image is whole. Where its maker died before that, there is
+	// nothing of worth in it.
+	Unfinished bool `json:"unfinished,omitempty"`
 }
 
 // as returns f with the kind that it has by the way it is made, unless another is stated.
@@ -40,7 +43,7 @@ func (f For) as(kind FileKind) For {
 	return f
 }
 
-// file returns what to register of an image that is about to be made.
+// file returns what to register of an image.
 func (f For) file(path string, img Image) File {
 	return File{Path: path, Owner: f.Owner, Disk: f.Disk, Kind: f.Kind, Format: img.Format, Size: img.Size,
 		Base: img.Base, Created: time.Now().UTC()}

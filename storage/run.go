@@ -44,7 +44,13 @@ type program struct{}
 // maxStderr is how much of qemu-img's stderr is kept.
 const maxStderr = 4 << 10
 
-func (program) Run(ctx context.Context, args ...string) ([]byte, error) {
+// Run implements Runner.
+func (p program) Run(ctx context.Context, args ...string) ([]byte, error) {
+	return p.RunWith(ctx, nil, args...)
+}
+
+// RunWith implements FileRunner.
+func (program) RunWith(ctx context.Context, files []*os.File, args ...string) ([]byte, error) {
 	name := "qemu-img"
 	if set := os.Getenv("MAQET_QEMU_IMG"); set != "" {
 		name = set
@@ -58,6 +64,7 @@ func (program) Run(ctx context.Context, args ...string) ([]byte, error) {
 	}
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.ExtraFiles = files
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.WaitDelay = time.Second // should a child of it keep the pipes open

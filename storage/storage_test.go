@@ -17,7 +17,13 @@ import (
 	"github.com/maqet/maqet/storage"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(dyingIn); dir != "" {
+		dieMaking(dir, os.Getenv(dyingAt))
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const mib = 1 << 20
 
@@ -61,6 +67,19 @@ func qemuImg(t testing.TB, args ...string) string {
 	out, err := qemuImgOutput(args...)
 	require.NoError(t, err, "%s", out)
 	return out
+}
+
+func runImg(args ...string) ([]byte, error) { return exec.Command("qemu-img", args...).CombinedOutput() }
+
+// qemuIO reads and writes images as QEMU does.
+func qemuIO(t *testing.T, args ...string) string {
+	t.Helper()
+	if _, err := exec.LookPath("qemu-io"); err != nil {
+		testhost.Lacks(t, "qemu-io is missing: install qemu-utils:", err)
+	}
+	out, err := exec.Command("qemu-io", args...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return string(out)
 }
 
 func qemuImgOutput(args ...string) (string, error) {

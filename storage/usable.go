@@ -11,13 +11,16 @@ import (
 
 // Usable checks that a guest can use the image at path now, and returns it and those below
 // it, the topmost first. Beyond what [Manager.Inspect] finds, that is: QEMU can work with
-// its features without a key or another file, this user may write to it if write is true,
-// and nobody else uses it so that QEMU would refuse it: errors.ErrImageInUse. A block
-// device that is to be written must not be mounted or otherwise taken by the host.
+// its features without another file, this user may write to it if write is true, and nobody
+// else uses it so that QEMU would refuse it: errors.ErrImageInUse. A block device that is to
+// be written must not be mounted or otherwise taken by the host.
+//
+// One that is encrypted can be used only if keys has the secret of it; whether it is the right
+// one is for QEMU to find out.
 //
 // Errors are an [*ImageError]. What is found holds until somebody changes it: QEMU has the
 // last word.
-func (m *Manager) Usable(ctx context.Context, path, format string, write bool) ([]Image, error) {
+func (m *Manager) Usable(ctx context.Context, path, format string, write bool, keys ...Secret) ([]Image, error) {
 	layers, err := walk(ctx, path, format)
 	if err != nil {
 		return nil, err
@@ -26,7 +29,7 @@ func (m *Manager) Usable(ctx context.Context, path, format string, write bool) (
 	var chain []string
 	for i, l := range layers {
 		chain = append(chain, l.Path)
-		if fault := l.usable(write && i == 0); fault != nil {
+		if fault := l.usable(write && i == 0, len(keys) > 0); fault != nil {
 			return nil, fault.at(chain)
 		}
 		images = append(images, l.Image)
@@ -34,8 +37,8 @@ func (m *Manager) Usable(ctx context.Context, path, format string, write bool) (
 	return images, nil
 }
 
-func (l layer) usable(write bool) *ImageError {
-	if msg, fix := l.head.usable(); msg != "" {
+func (l layer) usable(write, keyed bool) *ImageError {
+	if msg, fix := l.head.usable(keyed); msg != "" {
 		return &ImageError{Kind: errors.ErrStorage, Msg: msg, Fix: fix}
 	}
 	if write {

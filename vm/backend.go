@@ -100,9 +100,9 @@ type Images interface {
 	// which is never written.
 	Overlay(ctx context.Context, spec storage.OverlaySpec) (storage.Image, error)
 	// Usable checks that an image, and every one below it, exists, has the stated format,
-	// can be read, or written if write is true, and is used by nobody who minds. It returns
-	// them, the topmost first. Errors are a *storage.ImageError.
-	Usable(ctx context.Context, path, format string, write bool) ([]storage.Image, error)
+	// can be read, or written if write is true, and is used by nobody who minds. Those that are
+	// encrypted need keys. It returns them, the topmost first. Errors are a *storage.ImageError.
+	Usable(ctx context.Context, path, format string, write bool, keys ...storage.Secret) ([]storage.Image, error)
 	// ISO makes a CD image. errors.ErrImageCreation; an existing file is never overwritten.
 	ISO(ctx context.Context, spec storage.ISOSpec) (storage.Image, error)
 	// Files returns the registered files that f selects.

@@ -353,7 +353,7 @@ func (f *fakeImages) ISO(ctx context.Context, s storage.ISOSpec) (storage.Image,
 	return f.Create(ctx, storage.CreateSpec{Path: s.Path, Format: storage.FormatRaw})
 }
 
-func (f *fakeImages) Usable(_ context.Context, path, format string, _ bool) ([]storage.Image, error) {
+func (f *fakeImages) Usable(_ context.Context, path, format string, _ bool, _ ...storage.Secret) ([]storage.Image, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.present[path] {

@@ -236,7 +236,7 @@ func (g *liveGuest) ended() {
 			return nil
 		}
 		to, reason := g.epitaph()
-		_, err := g.m.destroyer.finalise(g.ctx, inst, to, reason, g.guest.Exit())
+		_, err := g.m.destroyer.finalise(g.ctx, inst, ending{to: to, reason: reason, exit: g.guest.Exit()})
 		return err
 	})
 	g.m.locks.leave(lock, errors.Is(err, errors.ErrVMNotFound))
