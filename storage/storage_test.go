@@ -64,9 +64,9 @@ func requireEmpty(t *testing.T, dir string) {
 // qemuImg runs qemu-img for a test's own purposes.
 func qemuImg(t testing.TB, args ...string) string {
 	t.Helper()
-	out, err := qemuImgOutput(args...)
+	out, err := runImg(args...)
 	require.NoError(t, err, "%s", out)
-	return out
+	return string(out)
 }
 
 func runImg(args ...string) ([]byte, error) { return exec.Command("qemu-img", args...).CombinedOutput() }
@@ -80,11 +80,6 @@ func qemuIO(t *testing.T, args ...string) string {
 	out, err := exec.Command("qemu-io", args...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return string(out)
-}
-
-func qemuImgOutput(args ...string) (string, error) {
-	out, err := exec.Command("qemu-img", args...).CombinedOutput()
-	return string(out), err
 }
 
 func writeFile(t *testing.T, path, content string) string {
