@@ -28,12 +28,23 @@ type Freezer interface {
 	Thaw(ctx context.Context, ref string) error
 }
 
+// Sessions are the host's connections into guests. guest.Manager implements it.
+type Sessions interface {
+	// Renew drops the connections to the agent and the init of a VM's guest. A guest that was
+	// brought back to an earlier moment knows nothing of them, while it can believe in
+	// others that have ended since. Calls that use them fail with errors.ErrAgentUnavailable;
+	// later ones connect anew.
+	Renew(ref string)
+}
+
 // Options are what a [Coordinator] is made of.
 type Options struct {
 	Keeper  *Keeper // required
 	VMs     VMs     // required
 	Freezer Freezer // nil: guests are never frozen
-	Logger  *slog.Logger
+	// Sessions are renewed when a guest's memory is loaded. Nil: there are none in this process.
+	Sessions Sessions
+	Logger   *slog.Logger
 }
 
 // Coordinator makes, loads, lists and deletes snapshots of VMs, live or not. It is safe for
@@ -42,6 +53,7 @@ type Coordinator struct {
 	keeper  *Keeper
 	vms     VMs
 	freezer Freezer
+	guests  Sessions // may be nil
 	log     *slog.Logger
 }
 
@@ -50,7 +62,7 @@ func New(o Options) (*Coordinator, error) {
 	if o.Keeper == nil || o.VMs == nil {
 		return nil, &errors.Error{Kind: errors.ErrInvalidConfiguration, Op: "create snapshot coordinator", Msg: "a keeper and VMs are required"}
 	}
-	c := &Coordinator{keeper: o.Keeper, vms: o.VMs, freezer: o.Freezer, log: o.Logger}
+	c := &Coordinator{keeper: o.Keeper, vms: o.VMs, freezer: o.Freezer, guests: o.Sessions, log: o.Logger}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -124,4 +136,11 @@ func (op *operation) find(name string) (*Record, error) {
 	}
 	return nil, &errors.Error{Kind: errors.ErrSnapshotNotFound, Op: op.what, VM: op.inst.Name,
 		Msg: "the VM has no snapshot of that name", Hint: "see Coordinator.List"}
+}
+
+// renew has the host's connections into the guest made anew.
+func (op *operation) renew() {
+	if op.guests != nil {
+		op.guests.Renew(op.inst.ID)
+	}
 }

@@ -38,12 +38,13 @@ type liveGuest struct {
 	panic  string        // what was seen of the guest's panic
 	barked string        // what its watchdog did last, and nothing has followed from yet
 
+	asked     chan chan struct{} // by who waits until all events are handled; see catchUp
 	panicOnce sync.Once
 	told      chan struct{} // closed when QEMU's last events have been read
 }
 
 func newLiveGuest(ctx context.Context, m *Manager, inst Instance, guest Guest, limits Timeouts) *liveGuest {
-	lg := &liveGuest{m: m, id: inst.ID, name: inst.Name, guest: guest, limits: limits, doomed: make(chan struct{}), told: make(chan struct{})}
+	lg := &liveGuest{m: m, id: inst.ID, name: inst.Name, guest: guest, limits: limits, doomed: make(chan struct{}), told: make(chan struct{}), asked: make(chan chan struct{})}
 	lg.ctx, lg.cancel = context.WithCancel(ctx)
 	lg.unrecorded, lg.recorded = context.WithCancel(lg.ctx)
 	lg.sign()
@@ -87,6 +88,9 @@ func (g *liveGuest) follow(sub *qmp.Subscription) {
 				continue
 			}
 			g.event(ev)
+		case done := <-g.asked:
+			g.handle(events)
+			close(done)
 		case <-g.guest.Done():
 			g.drain(events)
 			g.lastLook()
@@ -94,6 +98,34 @@ func (g *liveGuest) follow(sub *qmp.Subscription) {
 			g.ended()
 			return
 		}
+	}
+}
+
+// handle handles the events that have come.
+func (g *liveGuest) handle(events <-chan qmp.Event) {
+	for {
+		select {
+		case ev, ok := <-events:
+			if !ok {
+				return
+			}
+			g.event(ev)
+		default:
+			return
+		}
+	}
+}
+
+// catchUp returns when all events are handled that came before an answer that the caller has
+// got from QEMU, or when the guest is gone or ctx ends.
+func (g *liveGuest) catchUp(ctx context.Context) {
+	done := make(chan struct{})
+	select {
+	case g.asked <- done:
+		<-done // soon: it waits for the store only
+	case <-g.guest.Done():
+	case <-g.ctx.Done():
+	case <-ctx.Done():
 	}
 }
 
