@@ -34,8 +34,6 @@ type Images interface {
 	Overlay(ctx context.Context, spec storage.OverlaySpec) (storage.Image, error)
 	// Create makes an empty image; see vm.Images.
 	Create(ctx context.Context, spec storage.CreateSpec) (storage.Image, error)
-	// Inspect looks at an image, which may be in use, and at those below it.
-	Inspect(ctx context.Context, path, format string) (storage.Image, error)
 	// MergeDown writes what an image that nobody uses and those between hold into one below it.
 	MergeDown(ctx context.Context, top, base string) error
 	// Restack has an image that nobody uses stand on another one, or on none.

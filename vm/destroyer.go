@@ -77,8 +77,11 @@ func (d *destroyer) stopLocked(ctx context.Context, inst Instance, o stopOptions
 		return report, errors.Wrap(errors.ErrVMStop, "stop VM", inst.Name, err)
 	}
 	to, reason := Stopped, ReasonStopped+": "+report.Step
-	if report.Step == "exited" {
+	switch {
+	case report.Step == "exited":
 		to, reason = lg.epitaph()
+	case o.failed != "":
+		to, reason = Failed, o.failed
 	}
 	_, err = d.finalise(ctx, inst, ending{to, reason, lg.guest.Exit(), o.keepImages})
 	if err == nil {
