@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -166,4 +167,22 @@ func TestOfflineMemoryRecovered(t *testing.T) {
 		}
 		require.Equal(t, vm.Instance{Snapshot: "new"}, vm.Instance{Snapshot: w.instance(t).Snapshot, Restore: w.instance(t).Restore})
 	})
+}
+
+// TestLiveNameLimit: QEMU's own job cuts a name where qemu-img does, so that what is allowed is
+// kept by both.
+func TestLiveNameLimit(t *testing.T) {
+	w := newOffline(t)
+	for name, kept := range map[string]string{
+		strings.Repeat("x", 255): strings.Repeat("x", 255), strings.Repeat("ä", 127) + "x": strings.Repeat("ä", 127) + "x",
+		strings.Repeat("y", 256): strings.Repeat("y", 255),
+	} {
+		path := w.disks[0]
+		saveMemory(t, name, path)
+		list, err := w.storage.Snapshots(t.Context(), path)
+		require.NoError(t, err)
+		require.Len(t, list, 1)
+		require.Equal(t, kept, list[0].Name)
+		require.NoError(t, w.storage.DeleteSnapshot(t.Context(), path, kept))
+	}
 }
