@@ -68,6 +68,13 @@ func newHouse(t testing.TB) *house {
 	return h
 }
 
+// in returns the house for a subtest.
+func (h *house) in(t testing.TB) *house {
+	c := *h
+	c.t = t
+	return &c
+}
+
 // processesOf finds the processes with dir in their command lines.
 func processesOf(t testing.TB, dir string) (found []string) {
 	t.Helper()

@@ -108,20 +108,20 @@ func TestMemory(t *testing.T) {
 	h := newHouse(t)
 	raw := filepath.Join(h.dir, "ro.img")
 	require.NoError(t, os.WriteFile(raw, bytes.Repeat([]byte("r"), 1<<20), 0o600))
-	h.boot(vm.Config{Name: "box", Memory: 256 * vm.MiB, Disks: []vm.Disk{
+	h.boot(vm.Config{Name: "box", Memory: 256 * vm.MiB, Boot: vm.Boot{Kernel: "auto"}, Disks: []vm.Disk{
 		{Name: "ro", Path: raw, ReadOnly: true},
 		{Name: "first", Size: 64 * vm.MiB, Throttle: vm.Throttle{Rate: vm.GiB}},
-		{Name: "second", Size: 64 * vm.MiB, Interface: vm.InterfaceNVMe},
+		{Name: "second", Size: 64 * vm.MiB, Interface: vm.InterfaceSCSI},
 	}})
-	disks := []string{"/dev/vdb", "/dev/nvme0n1"}
+	disks := []string{"/dev/vdb", "/dev/sda"}
 	h.counter("box")
-	t.Run("save, change and load", func(t *testing.T) { memoryRoundTrip(t, h, disks) })
-	t.Run("a second, and back and forth", func(t *testing.T) { memoryTwo(t, h, disks) })
-	t.Run("names", func(t *testing.T) { memoryNames(t, h) })
-	t.Run("running and paused", func(t *testing.T) { memoryStates(t, h) })
-	t.Run("connections", func(t *testing.T) { memoryConnections(t, h) })
-	t.Run("given up", func(t *testing.T) { memoryGivenUp(t, h) })
-	t.Run("delete", func(t *testing.T) { memoryDelete(t, h, disks) })
+	t.Run("save, change and load", func(t *testing.T) { memoryRoundTrip(t, h.in(t), disks) })
+	t.Run("a second, and back and forth", func(t *testing.T) { memoryTwo(t, h.in(t), disks) })
+	t.Run("names", func(t *testing.T) { memoryNames(t, h.in(t)) })
+	t.Run("running and paused", func(t *testing.T) { memoryStates(t, h.in(t)) })
+	t.Run("connections", func(t *testing.T) { memoryConnections(t, h.in(t)) })
+	t.Run("given up", func(t *testing.T) { memoryGivenUp(t, h.in(t)) })
+	t.Run("delete", func(t *testing.T) { memoryDelete(t, h.in(t), disks) })
 }
 
 func memoryRoundTrip(t *testing.T, h *house, disks []string) {
@@ -198,6 +198,7 @@ func memoryStates(t *testing.T, h *house) {
 		"paused, then running": {paused: true, opts: []snapshot.Option{snapshot.ThenRun()}, then: vm.Running},
 	} {
 		t.Run(name, func(t *testing.T) {
+			h := h.in(t)
 			for _, do := range []func() error{
 				func() error { _, err := h.snaps.Create(soon(t), "box", name, c.opts...); return err },
 				func() error { return h.snaps.Load(soon(t), "box", name, c.opts...) },
@@ -265,6 +266,7 @@ func TestMemoryWithoutDisks(t *testing.T) {
 	require.Equal(t, []string{"two"}, h.names("box"))
 
 	t.Run("the next start continues from the memory", func(t *testing.T) {
+		h := h.in(t)
 		h.restoreNext("box", "two")
 		h.start("box")
 		h.requireMark("box", "two")
@@ -342,6 +344,7 @@ func memoryConnections(t *testing.T, h *house) {
 		h.requireCopy(t, func() {})
 	})
 	t.Run("a copy ends when the guest is loaded", func(t *testing.T) {
+		h := h.in(t)
 		from := filepath.Join(t.TempDir(), "big")
 		require.NoError(t, os.WriteFile(from, bytes.Repeat([]byte("0123456789abcdef"), 4<<20), 0o600))
 		ended := make(chan error, 1)
