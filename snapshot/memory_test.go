@@ -120,7 +120,6 @@ func TestMemory(t *testing.T) {
 	t.Run("names", func(t *testing.T) { memoryNames(t, h.in(t)) })
 	t.Run("running and paused", func(t *testing.T) { memoryStates(t, h.in(t)) })
 	t.Run("connections", func(t *testing.T) { memoryConnections(t, h.in(t)) })
-	t.Run("given up", func(t *testing.T) { memoryGivenUp(t, h.in(t)) })
 	t.Run("delete", func(t *testing.T) { memoryDelete(t, h.in(t), disks) })
 }
 
@@ -386,5 +385,3 @@ func (h *house) requireCopy(t *testing.T, fn func()) {
 	require.True(t, bytes.Equal(content, got))
 	h.sh("box", "rm /tmp/copied")
 }
-
-func memoryGivenUp(t *testing.T, h *house) {}
