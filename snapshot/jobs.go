@@ -98,7 +98,8 @@ type following struct {
 	events  <-chan qmp.Event
 	open    map[string]bool // ids of those that have not ended
 	readied map[string]bool
-	failure error // the first
+	past    Progress // of those that have ended
+	failure error    // the first
 }
 
 func (f *following) begin(ctx context.Context) error {
@@ -168,7 +169,7 @@ func (f *following) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var progress Progress
+	progress := f.past
 	listed := map[string]bool{}
 	for _, job := range list {
 		if !f.open[job.ID] {
@@ -177,6 +178,10 @@ func (f *following) look(ctx context.Context) error {
 		listed[job.ID] = true
 		progress.Done += job.CurrentProgress
 		progress.Total += job.TotalProgress
+		if job.Status == qapi.JobStatusConcluded {
+			f.past.Done += job.CurrentProgress
+			f.past.Total += job.TotalProgress
+		}
 		if err := f.further(ctx, job); err != nil {
 			return err
 		}
@@ -253,14 +258,14 @@ func jobFailure(job qapi.JobInfo) error {
 	return &errors.QMPError{Command: string(job.Type), Class: "GenericError", Desc: job.Error}
 }
 
-// left returns the ids of the jobs of a snapshot that are in QEMU's list: who started them has
-// died. A job with another id can be named besides.
-func left(ctx context.Context, e qmp.Executor, rec *Record, other string) (ids []string, err error) {
+// left returns the jobs of a snapshot that are in QEMU's list: who started them has died. A job
+// with another id can be named besides.
+func left(ctx context.Context, e qmp.Executor, rec *Record, other string) (jobs []qapi.JobInfo, err error) {
 	list, err := qapi.QueryJobs(ctx, e)
 	for _, job := range list {
 		if strings.HasPrefix(job.ID, jobsOf(rec)) || job.ID == other {
-			ids = append(ids, job.ID)
+			jobs = append(jobs, job)
 		}
 	}
-	return ids, err
+	return jobs, err
 }

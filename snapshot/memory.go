@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -33,11 +32,9 @@ func (op *operation) createMemory(ctx context.Context, rec *Record) error {
 	if err := op.choose(rec, list); err != nil {
 		return err
 	}
-	version, err := qapi.QueryVersion(ctx, conn)
-	if err != nil {
+	if rec.Version, err = op.version(ctx); err != nil {
 		return err
 	}
-	rec.Version = fmt.Sprintf("%d.%d.%d", version.QEMU.Major, version.QEMU.Minor, version.QEMU.Micro)
 	status, err := qapi.QueryStatus(ctx, conn)
 	if err != nil {
 		return err

@@ -26,9 +26,6 @@ func (op *operation) loadMemory(ctx context.Context, rec *Record) error {
 	if err != nil {
 		return err
 	}
-	if err := op.fits(ctx, rec); err != nil {
-		return err
-	}
 	names, err := op.loadable(ctx, conn, rec)
 	if err != nil {
 		return err

@@ -38,10 +38,10 @@ func (op *operation) recoverMemory(ctx context.Context, rec *Record) error {
 // finishJobs waits for the snapshot's jobs that are in QEMU's list, and dismisses all but the
 // one that loads it: of that it reports whether it is there, and how it failed.
 func (op *operation) finishJobs(ctx context.Context, conn qmp.Conn, rec *Record, undo memoryUndo) (loaded bool, failure, err error) {
-	ids, err := left(ctx, conn, rec, undo.Job)
-	for _, id := range ids {
-		load := id == undo.Job
-		err := jobs{conn: conn, ids: []string{id}, keep: load, leave: true}.follow(ctx)
+	list, err := left(ctx, conn, rec, undo.Job)
+	for _, job := range list {
+		load := job.ID == undo.Job
+		err := jobs{conn: conn, ids: []string{job.ID}, keep: load, leave: true}.follow(ctx)
 		var failed *errors.QMPError
 		switch {
 		case err != nil && !errors.As(err, &failed):
@@ -62,14 +62,14 @@ func (op *operation) recoverSave(ctx context.Context, conn qmp.Conn, rec *Record
 	if !whole {
 		return op.unsave(ctx, conn, rec, undo)
 	}
-	if err := op.goOn(ctx, conn, undo); err != nil {
+	if err := op.runOn(ctx, conn, undo); err != nil {
 		return err
 	}
 	return op.saved(ctx, conn, rec)
 }
 
-// goOn has the guest run if it did before an operation that paused it.
-func (op *operation) goOn(ctx context.Context, conn qmp.Conn, undo memoryUndo) error {
+// runOn has the guest run if it did before an operation that paused it.
+func (op *operation) runOn(ctx context.Context, conn qmp.Conn, undo memoryUndo) error {
 	if !undo.Ran {
 		return nil
 	}

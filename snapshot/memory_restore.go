@@ -18,6 +18,14 @@ func (k *Keeper) Restore(ctx context.Context, inst vm.Instance, guest vm.Guest) 
 		return errors.Wrap(errors.ErrSnapshot, op, inst.Name, err)
 	}
 	conn := guest.QMP()
+	version, err := versionOf(ctx, conn)
+	if err != nil {
+		return errors.Wrap(errors.ErrSnapshot, op, inst.Name, err)
+	}
+	blocked := &BlockedError{Op: op, VM: inst.Name, Blockers: misfits(rec, inst, version)}
+	if err := blocked.orNil(); err != nil {
+		return err
+	}
 	names, err := k.open(ctx, conn, rec, false)
 	if err != nil {
 		return errors.Wrap(errors.ErrSnapshot, op, inst.Name, err)
