@@ -15,7 +15,11 @@ func (c *Coordinator) Delete(ctx context.Context, ref, name string, opts ...Opti
 	if err != nil {
 		return err
 	}
-	defer op.release()
+	_, err = work(ctx, op, func(ctx context.Context) (struct{}, error) { return struct{}{}, op.delete(ctx, name) })
+	return err
+}
+
+func (op *operation) delete(ctx context.Context, name string) error {
 	rec, err := op.find(name)
 	if err != nil {
 		return err

@@ -15,6 +15,8 @@ import (
 type Images interface {
 	// Usable checks that an image and every one below it can be used; see vm.Images.
 	Usable(ctx context.Context, path, format string, write bool, keys ...storage.Secret) ([]storage.Image, error)
+	// Chain returns an image and those below it, the topmost first.
+	Chain(ctx context.Context, path, format string) ([]storage.Image, error)
 	// Snapshots lists the internal snapshots of a qcow2 image, in the order in which they were made.
 	Snapshots(ctx context.Context, path string) ([]storage.Snapshot, error)
 	// CreateSnapshot, LoadSnapshot and DeleteSnapshot work on an internal snapshot of a qcow2
@@ -25,10 +27,19 @@ type Images interface {
 	DeleteSnapshot(ctx context.Context, path, name string) error
 	// Repair frees what an interrupted operation leaked in an image.
 	Repair(ctx context.Context, path string) error
+	// Bitmaps lists the dirty bitmaps of a qcow2 image, and RemoveBitmap removes one.
+	Bitmaps(ctx context.Context, path string) ([]string, error)
+	RemoveBitmap(ctx context.Context, path, name string) error
 	// Overlay makes an overlay; see vm.Images.
 	Overlay(ctx context.Context, spec storage.OverlaySpec) (storage.Image, error)
 	// Create makes an empty image; see vm.Images.
 	Create(ctx context.Context, spec storage.CreateSpec) (storage.Image, error)
+	// MergeDown writes what an image that nobody uses and those between hold into one below it.
+	MergeDown(ctx context.Context, top, base string) error
+	// Restack has an image that nobody uses stand on another one, or on none.
+	Restack(ctx context.Context, path, base, baseFormat string, pull bool) error
+	// Restacked registers what an image stands on, after QEMU has changed it.
+	Restacked(ctx context.Context, path string) error
 	// Files returns the registered files that f selects.
 	Files(ctx context.Context, f storage.FileFilter) ([]storage.File, error)
 	// Delete removes an image that maqet made.

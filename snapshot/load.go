@@ -13,9 +13,16 @@ func (c *Coordinator) Load(ctx context.Context, ref, name string, opts ...Option
 	if err != nil {
 		return err
 	}
-	defer op.release()
+	_, err = work(ctx, op, func(ctx context.Context) (struct{}, error) { return struct{}{}, op.load(ctx, name) })
+	return err
+}
+
+func (op *operation) load(ctx context.Context, name string) error {
 	rec, err := op.find(name)
 	if err != nil {
+		return err
+	}
+	if err := op.unblocked(ctx, rec); err != nil {
 		return err
 	}
 	switch {

@@ -21,14 +21,19 @@ const (
 	Foreign Status = "foreign" // in images of the VM, but not made by maqet
 	Partial Status = "partial" // not on all of the disks it was made of
 	Missing Status = "missing" // recorded, but on none of them any more
+	// Unfinished ones are being made, deleted, committed or streamed, or were when somebody
+	// died: the next operation on the VM, or its next start, finishes or undoes that.
+	Unfinished Status = "unfinished"
 )
 
 // Snapshot is what is known of a snapshot. It is a copy.
 type Snapshot struct {
-	Name        string    `json:"name"`
-	ID          string    `json:"id,omitempty"` // UUID; empty for foreign ones
-	Kind        Kind      `json:"kind"`
-	Status      Status    `json:"status"`
+	Name   string `json:"name"`
+	ID     string `json:"id,omitempty"` // UUID; empty for foreign ones
+	Kind   Kind   `json:"kind"`
+	Status Status `json:"status"`
+	// Pending is the operation that is under way on it, or was when somebody died; empty: none.
+	Pending     Pending   `json:"pending,omitempty"`
 	Created     time.Time `json:"created"`
 	Description string    `json:"description,omitempty"`
 	// Parent is the snapshot that the disks stood on when this one was made; empty: none.

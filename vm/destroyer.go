@@ -57,7 +57,7 @@ func (d *destroyer) stopLocked(ctx context.Context, inst Instance, o stopOptions
 	}
 	if lg == nil { // nothing of it runs
 		to, reason := d.m.obituary(inst)
-		_, err := d.finalise(ctx, inst, to, reason, errors.ExitStatus{})
+		_, err := d.finalise(ctx, inst, ending{to: to, reason: reason, keepImages: o.keepImages})
 		return none, err
 	}
 	err = d.m.states.retry(ctx, inst.ID, func(now Instance) error {
@@ -77,10 +77,13 @@ func (d *destroyer) stopLocked(ctx context.Context, inst Instance, o stopOptions
 		return report, errors.Wrap(errors.ErrVMStop, "stop VM", inst.Name, err)
 	}
 	to, reason := Stopped, ReasonStopped+": "+report.Step
-	if report.Step == "exited" {
+	switch {
+	case report.Step == "exited":
 		to, reason = lg.epitaph()
+	case o.failed != "":
+		to, reason = Failed, o.failed
 	}
-	_, err = d.finalise(ctx, inst, to, reason, lg.guest.Exit())
+	_, err = d.finalise(ctx, inst, ending{to, reason, lg.guest.Exit(), o.keepImages})
 	if err == nil {
 		lg.recorded()
 	}
@@ -99,12 +102,20 @@ func (d *destroyer) hold(ctx context.Context, inst Instance) (*liveGuest, error)
 	return lg, err
 }
 
+// ending is how a guest ended.
+type ending struct {
+	to         State
+	reason     string
+	exit       errors.ExitStatus
+	keepImages bool // ephemeral ones, too
+}
+
 // finalise clears away what a guest that is gone left and records its end. The lock
 // must be held. It goes on when ctx is cancelled: half of it would be a lie.
-func (d *destroyer) finalise(ctx context.Context, inst Instance, to State, reason string, exit errors.ExitStatus) (Instance, error) {
+func (d *destroyer) finalise(ctx context.Context, inst Instance, end ending) (Instance, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	if err := d.clear(ctx, inst); err != nil {
+	if err := d.clear(ctx, inst, end.keepImages); err != nil {
 		d.m.log.WarnContext(ctx, "VM's leftovers not cleared", "vm", inst.Name, "error", err)
 	}
 	err := d.m.states.retry(ctx, inst.ID, func(now Instance) error {
@@ -112,9 +123,12 @@ func (d *destroyer) finalise(ctx context.Context, inst Instance, to State, reaso
 			inst = now
 			return nil
 		}
-		got, err := d.m.states.move(ctx, now, to, reason, func(i *Instance) {
-			if exit.Known {
-				i.Runtime.Exit = &exit
+		got, err := d.m.states.move(ctx, now, end.to, end.reason, func(i *Instance) {
+			if end.exit.Known {
+				i.Runtime.Exit = &end.exit
+			}
+			if !end.keepImages {
+				i.Layers = i.lastingLayers()
 			}
 		})
 		inst = got
@@ -124,13 +138,16 @@ func (d *destroyer) finalise(ctx context.Context, inst Instance, to State, reaso
 }
 
 // clear clears away what the guest of a live VM left.
-func (d *destroyer) clear(ctx context.Context, inst Instance) error {
+func (d *destroyer) clear(ctx context.Context, inst Instance, keepImages bool) error {
 	backend, err := d.m.backend(inst.Config)
 	if err != nil {
 		return err
 	}
-	return errors.Join(backend.Clean(ctx, inst), d.m.images.release(ctx, d.m.images.passing(inst)),
-		d.m.images.unseed(ctx, inst.ID), d.m.state.release(inst))
+	err = errors.Join(backend.Clean(ctx, inst), d.m.images.unseed(ctx, inst.ID), d.m.state.release(inst))
+	if keepImages {
+		return err
+	}
+	return errors.Join(err, d.m.images.release(ctx, d.m.images.passing(inst)), d.m.images.releaseLayers(ctx, inst))
 }
 
 // kill ends a guest whose start failed, at once, and clears away what it left.
@@ -196,7 +213,7 @@ func (d *destroyer) removeLocked(ctx context.Context, inst Instance, o removeOpt
 	if o.deleteImages || inst.Config.lifetime() == Ephemeral {
 		drop = d.m.images.erase(ctx, inst)
 	}
-	if drop = errors.Join(drop, d.m.images.unseed(ctx, inst.ID), d.m.state.erase(inst)); drop != nil {
+	if drop = errors.Join(drop, d.m.images.unseed(ctx, inst.ID), d.m.state.remove(inst)); drop != nil {
 		return errors.Wrap(errors.ErrVMLifecycle, "remove VM", inst.Name, drop)
 	}
 	err = d.m.states.remove(ctx, inst)

@@ -90,7 +90,8 @@ func (k *imageKeeper) passing(inst Instance) (images []Image) {
 }
 
 // erase deletes all images that are registered as the VM's, also of disks that have left
-// its configuration since.
+// its configuration since. What external snapshots have put over a user's own image stays:
+// it holds what the guest wrote since, and without it the user's image is of the past.
 func (k *imageKeeper) erase(ctx context.Context, inst Instance) error {
 	files, err := k.images.Files(ctx, storage.FileFilter{Owner: inst.ID})
 	if err != nil {
@@ -98,7 +99,9 @@ func (k *imageKeeper) erase(ctx context.Context, inst Instance) error {
 	}
 	var paths []string
 	for _, f := range files {
-		paths = append(paths, f.Path)
+		if f.Kind != storage.KindLayer || inst.Config.ownsImageOf(f.Disk) {
+			paths = append(paths, f.Path)
+		}
 	}
 	return k.delete(ctx, paths)
 }

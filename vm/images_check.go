@@ -113,7 +113,7 @@ func (c *imageCheck) disk(ctx context.Context, i int, d Disk, img *plannedImage)
 // plugged checks the images of disks that were plugged while the VM ran. QEMU would find
 // a missing one as well, but end without saying what to do.
 func (c *imageCheck) plugged(ctx context.Context) error {
-	for i, d := range c.inst.Plugged {
+	for i, d := range c.inst.layeredPlugged() {
 		if d.Disk == nil {
 			continue
 		}

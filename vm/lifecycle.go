@@ -207,7 +207,7 @@ func (s *start) images(ctx context.Context) (func(context.Context) error, error)
 		return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
 	}
 	s.spec = LaunchSpec{ID: s.inst.ID, Config: s.inst.Config, Boot: boot, Images: images, Seed: seed,
-		NVRAM: nvram, StateDir: s.m.state.path(s.inst.ID), Plugged: s.inst.Plugged, Unplugged: s.inst.Unplugged}
+		NVRAM: nvram, StateDir: s.m.state.path(s.inst.ID), Plugged: s.inst.layeredPlugged(), Unplugged: s.inst.Unplugged}
 	return func(ctx context.Context) error { return errors.Join(undoState(ctx), undo(ctx)) }, nil
 }
 

@@ -40,8 +40,10 @@ func OnStep(fn func(Step)) StartOption { return func(o *startOptions) { o.progre
 type StopOption func(*stopOptions)
 
 type stopOptions struct {
-	force   bool
-	timeout time.Duration
+	force      bool
+	timeout    time.Duration
+	failed     string
+	keepImages bool
 }
 
 // Force skips everything polite: QEMU is killed, and what the guest had not written
@@ -51,6 +53,14 @@ func Force() StopOption { return func(o *stopOptions) { o.force = true } }
 // StopTimeout bounds how long the guest may take to shut itself down. Afterwards
 // QEMU is ended around it. Default: Config.Timeouts.Stop.
 func StopTimeout(d time.Duration) StopOption { return func(o *stopOptions) { o.timeout = d } }
+
+// AsFailed records the VM as [Failed], for the stated reason, unless its guest has ended by
+// itself before.
+func AsFailed(reason string) StopOption { return func(o *stopOptions) { o.failed = reason } }
+
+// KeepImages keeps the images of ephemeral disks, which go with the guest otherwise, and what
+// external snapshots have put over them: for one who starts the VM again at once.
+func KeepImages() StopOption { return func(o *stopOptions) { o.keepImages = true } }
 
 // StopReport says how a VM was stopped.
 type StopReport struct {
@@ -85,5 +95,7 @@ type removeOptions struct {
 func ForceRemove() RemoveOption { return func(o *removeOptions) { o.force = true } }
 
 // DeleteImages also deletes the disk images that maqet made for the VM. Images that
-// the user brought are never deleted.
+// the user brought are never deleted; nor are those that external snapshots have put over
+// them, which hold what the guest wrote since: they stay registered, and storage.Manager.Delete
+// deletes them.
 func DeleteImages() RemoveOption { return func(o *removeOptions) { o.deleteImages = true } }

@@ -106,6 +106,9 @@ func without(inst Instance, id string) func(*Instance) {
 	}
 	return func(i *Instance) {
 		i.Plugged = withoutDevice(i.Plugged, id)
+		if plugged { // its image is not the layer's any more when it is plugged again
+			i.Layers = withoutLayer(i.Layers, id)
+		}
 		if configured {
 			i.Unplugged = append(slices.Clone(i.Unplugged), id)
 		}

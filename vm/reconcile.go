@@ -58,13 +58,13 @@ func (m *Manager) settle(ctx context.Context, inst Instance) (Instance, error) {
 	}
 	if lg := m.live.entry(inst.ID); lg != nil { // gone, and about to be recorded by its watcher
 		to, reason := lg.epitaph()
-		return m.destroyer.finalise(ctx, inst, to, reason, lg.guest.Exit())
+		return m.destroyer.finalise(ctx, inst, ending{to: to, reason: reason, exit: lg.guest.Exit()})
 	}
 	lg, err := m.live.connect(ctx, inst)
 	switch {
 	case errors.Is(err, errors.ErrVMNotRunning):
 		to, reason := m.obituary(inst)
-		return m.destroyer.finalise(ctx, inst, to, reason, errors.ExitStatus{})
+		return m.destroyer.finalise(ctx, inst, ending{to: to, reason: reason})
 	case err != nil:
 		return inst, err
 	}

@@ -16,6 +16,7 @@ import (
 type agent struct {
 	reaper *reaper
 	power  *power
+	disks  freezer
 
 	mu       sync.Mutex
 	commands map[int]*captured // by process id, until the status was fetched
@@ -193,6 +194,8 @@ func allCommands() []agentCommand {
 		command("guest-get-host-name", (*agent).hostName),
 		command("guest-get-osinfo", (*agent).osInfo),
 		command("guest-network-get-interfaces", (*agent).interfaces),
-		command("guest-fsfreeze-status", func(*agent, empty) (any, error) { return "thawed", nil }),
+		command("guest-fsfreeze-status", func(a *agent, _ empty) (any, error) { return a.disks.status() }),
+		command("guest-fsfreeze-freeze", func(a *agent, _ empty) (any, error) { return a.disks.freeze() }),
+		command("guest-fsfreeze-thaw", func(a *agent, _ empty) (any, error) { return a.disks.thaw() }),
 	}
 }
