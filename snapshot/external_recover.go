@@ -77,12 +77,17 @@ func (op *operation) unfinished(ctx context.Context, rec *Record, err error) {
 
 // endJobs cancels the jobs that somebody who died has left, and waits until they have ended.
 func (op *operation) endJobs(ctx context.Context, conn qmp.Conn, rec *Record) error {
-	ids, err := left(ctx, conn, rec, "")
-	if err != nil || len(ids) == 0 {
+	running, err := left(ctx, conn, rec, "")
+	if err != nil || len(running) == 0 {
 		return err
 	}
-	for _, id := range ids {
-		if err := unlessRefused(qapi.JobCancel(ctx, conn, id)); err != nil { // it has ended
+	var ids []string
+	for _, job := range running {
+		ids = append(ids, job.ID)
+		if job.Status == qapi.JobStatusConcluded {
+			continue
+		}
+		if err := unlessRefused(qapi.JobCancel(ctx, conn, job.ID)); err != nil { // it has just ended
 			return err
 		}
 	}

@@ -258,14 +258,14 @@ func jobFailure(job qapi.JobInfo) error {
 	return &errors.QMPError{Command: string(job.Type), Class: "GenericError", Desc: job.Error}
 }
 
-// left returns the ids of the jobs of a snapshot that are in QEMU's list: who started them has
-// died. A job with another id can be named besides.
-func left(ctx context.Context, e qmp.Executor, rec *Record, other string) (ids []string, err error) {
+// left returns the jobs of a snapshot that are in QEMU's list: who started them has died. A job
+// with another id can be named besides.
+func left(ctx context.Context, e qmp.Executor, rec *Record, other string) (jobs []qapi.JobInfo, err error) {
 	list, err := qapi.QueryJobs(ctx, e)
 	for _, job := range list {
 		if strings.HasPrefix(job.ID, jobsOf(rec)) || job.ID == other {
-			ids = append(ids, job.ID)
+			jobs = append(jobs, job)
 		}
 	}
-	return ids, err
+	return jobs, err
 }

@@ -38,10 +38,10 @@ func (op *operation) recoverMemory(ctx context.Context, rec *Record) error {
 // finishJobs waits for the snapshot's jobs that are in QEMU's list, and dismisses all but the
 // one that loads it: of that it reports whether it is there, and how it failed.
 func (op *operation) finishJobs(ctx context.Context, conn qmp.Conn, rec *Record, undo memoryUndo) (loaded bool, failure, err error) {
-	ids, err := left(ctx, conn, rec, undo.Job)
-	for _, id := range ids {
-		load := id == undo.Job
-		err := jobs{conn: conn, ids: []string{id}, keep: load, leave: true}.follow(ctx)
+	list, err := left(ctx, conn, rec, undo.Job)
+	for _, job := range list {
+		load := job.ID == undo.Job
+		err := jobs{conn: conn, ids: []string{job.ID}, keep: load, leave: true}.follow(ctx)
 		var failed *errors.QMPError
 		switch {
 		case err != nil && !errors.As(err, &failed):

@@ -88,9 +88,15 @@ var operations = map[string]struct {
 	holds int
 	names []string
 }{
-	"create": {func(ctx context.Context, m *storage.Manager, path string) error { return m.CreateSnapshot(ctx, path, "new") }, 3, []string{"one", "two", "new"}},
-	"load":   {func(ctx context.Context, m *storage.Manager, path string) error { return m.LoadSnapshot(ctx, path, "one") }, 1, []string{"one", "two"}},
-	"delete": {func(ctx context.Context, m *storage.Manager, path string) error { return m.DeleteSnapshot(ctx, path, "two") }, 3, []string{"one"}},
+	"create": {func(ctx context.Context, m *storage.Manager, path string) error {
+		return m.CreateSnapshot(ctx, path, "new")
+	}, 3, []string{"one", "two", "new"}},
+	"load": {func(ctx context.Context, m *storage.Manager, path string) error {
+		return m.LoadSnapshot(ctx, path, "one")
+	}, 1, []string{"one", "two"}},
+	"delete": {func(ctx context.Context, m *storage.Manager, path string) error {
+		return m.DeleteSnapshot(ctx, path, "two")
+	}, 3, []string{"one"}},
 }
 
 // requireWhole checks an image after an operation that was cut short: once it is repaired it is
