@@ -77,7 +77,7 @@ func (op *operation) unfinished(ctx context.Context, rec *Record, err error) {
 
 // endJobs cancels the jobs that somebody who died has left, and waits until they have ended.
 func (op *operation) endJobs(ctx context.Context, conn qmp.Conn, rec *Record) error {
-	running, err := left(ctx, conn, rec)
+	running, err := left(ctx, conn, rec, "")
 	if err != nil || len(running) == 0 {
 		return err
 	}

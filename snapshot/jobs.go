@@ -23,11 +23,8 @@ const (
 // dismissed it, and with it how it ended.
 var errJobGone = errors.New("the job was dismissed by somebody else")
 
-// jobPrefix begins the ids of all jobs of maqet.
+// jobPrefix begins the ids of all jobs of maqet, and the names of its bitmaps.
 const jobPrefix = "maqet-"
-
-// loadJob is what the job that loads memory does.
-const loadJob = "load"
 
 // jobsOf begins the ids of the jobs of one snapshot.
 func jobsOf(rec *Record) string { return jobPrefix + rec.ID + "-" }
@@ -101,7 +98,8 @@ type following struct {
 	events  <-chan qmp.Event
 	open    map[string]bool // ids of those that have not ended
 	readied map[string]bool
-	failure error // the first
+	past    Progress // of those that have ended
+	failure error    // the first
 }
 
 func (f *following) begin(ctx context.Context) error {
@@ -171,7 +169,7 @@ func (f *following) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var progress Progress
+	progress := f.past
 	listed := map[string]bool{}
 	for _, job := range list {
 		if !f.open[job.ID] {
@@ -180,6 +178,10 @@ func (f *following) look(ctx context.Context) error {
 		listed[job.ID] = true
 		progress.Done += job.CurrentProgress
 		progress.Total += job.TotalProgress
+		if job.Status == qapi.JobStatusConcluded {
+			f.past.Done += job.CurrentProgress
+			f.past.Total += job.TotalProgress
+		}
 		if err := f.further(ctx, job); err != nil {
 			return err
 		}
@@ -256,14 +258,14 @@ func jobFailure(job qapi.JobInfo) error {
 	return &errors.QMPError{Command: string(job.Type), Class: "GenericError", Desc: job.Error}
 }
 
-// left returns the jobs of a snapshot that are in QEMU's list: who started them has died.
-func left(ctx context.Context, e qmp.Executor, rec *Record) ([]qapi.JobInfo, error) {
+// left returns the jobs of a snapshot that are in QEMU's list: who started them has died. A job
+// with another id can be named besides.
+func left(ctx context.Context, e qmp.Executor, rec *Record, other string) (jobs []qapi.JobInfo, err error) {
 	list, err := qapi.QueryJobs(ctx, e)
-	var ours []qapi.JobInfo
 	for _, job := range list {
-		if strings.HasPrefix(job.ID, jobsOf(rec)) {
-			ours = append(ours, job)
+		if strings.HasPrefix(job.ID, jobsOf(rec)) || job.ID == other {
+			jobs = append(jobs, job)
 		}
 	}
-	return ours, err
+	return jobs, err
 }

@@ -27,6 +27,9 @@ type Images interface {
 	DeleteSnapshot(ctx context.Context, path, name string) error
 	// Repair frees what an interrupted operation leaked in an image.
 	Repair(ctx context.Context, path string) error
+	// Bitmaps lists the dirty bitmaps of a qcow2 image, and RemoveBitmap removes one.
+	Bitmaps(ctx context.Context, path string) ([]string, error)
+	RemoveBitmap(ctx context.Context, path, name string) error
 	// Overlay makes an overlay; see vm.Images.
 	Overlay(ctx context.Context, spec storage.OverlaySpec) (storage.Image, error)
 	// Create makes an empty image; see vm.Images.

@@ -25,6 +25,9 @@ func (op *operation) load(ctx context.Context, name string) error {
 	if err := op.buried(rec); err != nil {
 		return err
 	}
+	if err := op.unblocked(ctx, rec); err != nil {
+		return err
+	}
 	switch {
 	case rec.Kind == External:
 		err = op.loadExternal(ctx, rec)

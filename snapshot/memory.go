@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -14,7 +13,8 @@ import (
 
 // memoryUndo is what undoing or finishing an operation on a live VM needs to know.
 type memoryUndo struct {
-	Ran bool `json:"ran"` // the guest's CPUs ran before
+	Ran bool   `json:"ran"`           // the guest's CPUs ran before
+	Job string `json:"job,omitempty"` // id of the job that loads memory
 }
 
 // createMemory makes a snapshot of a live VM with its memory: QEMU's job snapshot-save halts
@@ -32,11 +32,9 @@ func (op *operation) createMemory(ctx context.Context, rec *Record) error {
 	if err := op.choose(rec, list); err != nil {
 		return err
 	}
-	version, err := qapi.QueryVersion(ctx, conn)
-	if err != nil {
+	if rec.Version, err = op.version(ctx); err != nil {
 		return err
 	}
-	rec.Version = fmt.Sprintf("%d.%d.%d", version.QEMU.Major, version.QEMU.Minor, version.QEMU.Micro)
 	status, err := qapi.QueryStatus(ctx, conn)
 	if err != nil {
 		return err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/qmp/qapi"
@@ -24,9 +26,6 @@ func (op *operation) loadMemory(ctx context.Context, rec *Record) error {
 	if err != nil {
 		return err
 	}
-	if err := op.fits(ctx, rec); err != nil {
-		return err
-	}
 	names, err := op.loadable(ctx, conn, rec)
 	if err != nil {
 		return err
@@ -35,7 +34,7 @@ func (op *operation) loadMemory(ctx context.Context, rec *Record) error {
 	if err != nil {
 		return err
 	}
-	undo := memoryUndo{Ran: status.Running}
+	undo := memoryUndo{Ran: status.Running, Job: vm.LoadJob + uuid.NewString()} // a new id: others are told by it
 	if err := op.keeper.begin(ctx, rec, Loading, undo); err != nil {
 		return err
 	}
@@ -88,10 +87,11 @@ func (op *operation) revert(ctx context.Context, conn qmp.Conn, rec *Record, nam
 	if err := qapi.Stop(ctx, conn); err != nil { // it goes on when the host's connections are made anew, too
 		return errors.Join(err, op.stay(ctx, conn, rec, undo))
 	}
-	op.renew()
+	if err := op.renew(ctx, undo.Job); err != nil {
+		return errors.Join(err, op.stay(ctx, conn, rec, undo))
+	}
 	op.keeper.step(ctx, "load: start job")
-	refused := false
-	id := jobID(rec, loadJob)
+	refused, id := false, undo.Job
 	err := jobs{conn: conn, ids: []string{id}, keep: true, step: "load", tell: op.progress, start: func(ctx context.Context) error {
 		err := qapi.SnapshotLoad(ctx, conn, qapi.SnapshotLoadArgs{JobID: id, Tag: rec.Name, Vmstate: names[0], Devices: names})
 		var refusal *errors.QMPError
@@ -109,7 +109,9 @@ func (op *operation) revert(ctx context.Context, conn qmp.Conn, rec *Record, nam
 
 // loaded records that QEMU has loaded the snapshot, and lets the guest go on.
 func (op *operation) loaded(ctx context.Context, conn qmp.Conn, rec *Record, undo memoryUndo) error {
-	op.renew()
+	if err := op.renew(ctx, undo.Job); err != nil {
+		return err
+	}
 	op.keeper.step(ctx, "load: stand on it")
 	if err := op.r.Update(ctx, func(i *vm.Instance) { i.Snapshot, i.Restore = rec.Name, "" }); err != nil {
 		return err
@@ -123,7 +125,7 @@ func (op *operation) loaded(ctx context.Context, conn qmp.Conn, rec *Record, und
 	if err := op.keeper.end(ctx, rec); err != nil {
 		return err
 	}
-	if err := dismiss(ctx, conn, jobID(rec, loadJob)); err != nil {
+	if err := dismiss(ctx, conn, undo.Job); err != nil {
 		return err
 	}
 	return op.settled(ctx, conn)

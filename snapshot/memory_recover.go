@@ -22,45 +22,35 @@ func (op *operation) recoverMemory(ctx context.Context, rec *Record) error {
 			return errors.Wrap(errors.ErrSnapshot, "read what is recorded", op.inst.Name, err)
 		}
 	}
-	found, failure, err := op.finishJobs(ctx, conn, rec)
+	loaded, failure, err := op.finishJobs(ctx, conn, rec, undo)
 	if err != nil {
 		return err
 	}
 	switch rec.Pending {
 	case Creating:
-		err = op.recoverSave(ctx, conn, rec, undo)
-	case Deleting:
-		err = op.unsave(ctx, conn, rec, undo)
+		return op.recoverSave(ctx, conn, rec, undo)
 	case Loading:
-		err = op.recoverLoad(ctx, conn, rec, undo, found, failure)
+		return op.recoverLoad(ctx, conn, rec, undo, loaded, failure)
 	}
-	if err != nil || !found {
-		return err
-	}
-	list, err := left(ctx, conn, rec)
-	for _, job := range list {
-		err = errors.Join(err, dismiss(ctx, conn, job.ID))
-	}
-	return err
+	return op.unsave(ctx, conn, rec, undo)
 }
 
-// finishJobs waits for the snapshot's jobs that are in QEMU's list, and reports whether there
-// are any, and how they failed.
-func (op *operation) finishJobs(ctx context.Context, conn qmp.Conn, rec *Record) (found bool, failure, err error) {
-	list, err := left(ctx, conn, rec)
-	if err != nil || len(list) == 0 {
-		return false, nil, err
-	}
-	var ids []string
+// finishJobs waits for the snapshot's jobs that are in QEMU's list, and dismisses all but the
+// one that loads it: of that it reports whether it is there, and how it failed.
+func (op *operation) finishJobs(ctx context.Context, conn qmp.Conn, rec *Record, undo memoryUndo) (loaded bool, failure, err error) {
+	list, err := left(ctx, conn, rec, undo.Job)
 	for _, job := range list {
-		ids = append(ids, job.ID)
+		load := job.ID == undo.Job
+		err := jobs{conn: conn, ids: []string{job.ID}, keep: load, leave: true}.follow(ctx)
+		var failed *errors.QMPError
+		switch {
+		case err != nil && !errors.As(err, &failed):
+			return false, nil, err
+		case load:
+			loaded, failure = true, err
+		}
 	}
-	err = jobs{conn: conn, ids: ids, keep: true, leave: true}.follow(ctx)
-	var failed *errors.QMPError
-	if errors.As(err, &failed) {
-		return true, err, nil
-	}
-	return true, nil, err
+	return loaded, failure, err
 }
 
 // recoverSave keeps a snapshot that is whole, and deletes what is there of another.
@@ -72,14 +62,14 @@ func (op *operation) recoverSave(ctx context.Context, conn qmp.Conn, rec *Record
 	if !whole {
 		return op.unsave(ctx, conn, rec, undo)
 	}
-	if err := op.goOn(ctx, conn, undo); err != nil {
+	if err := op.runOn(ctx, conn, undo); err != nil {
 		return err
 	}
 	return op.saved(ctx, conn, rec)
 }
 
-// goOn has the guest run if it did before an operation that paused it.
-func (op *operation) goOn(ctx context.Context, conn qmp.Conn, undo memoryUndo) error {
+// runOn has the guest run if it did before an operation that paused it.
+func (op *operation) runOn(ctx context.Context, conn qmp.Conn, undo memoryUndo) error {
 	if !undo.Ran {
 		return nil
 	}
@@ -87,9 +77,9 @@ func (op *operation) goOn(ctx context.Context, conn qmp.Conn, undo memoryUndo) e
 }
 
 // recoverLoad finishes a load that QEMU has made, or gives up one that it did not begin.
-func (op *operation) recoverLoad(ctx context.Context, conn qmp.Conn, rec *Record, undo memoryUndo, found bool, failure error) error {
+func (op *operation) recoverLoad(ctx context.Context, conn qmp.Conn, rec *Record, undo memoryUndo, loaded bool, failure error) error {
 	switch {
-	case !found:
+	case !loaded:
 		return op.stay(ctx, conn, rec, undo)
 	case failure != nil:
 		op.log.WarnContext(ctx, "interrupted load had failed, the guest is ended", "vm", op.inst.Name, "snapshot", rec.Name, "error", failure)

@@ -3,6 +3,8 @@ package snapshot
 import (
 	"context"
 
+	"github.com/google/uuid"
+
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/qmp/qapi"
 	"github.com/maqet/maqet/vm"
@@ -16,12 +18,20 @@ func (k *Keeper) Restore(ctx context.Context, inst vm.Instance, guest vm.Guest) 
 		return errors.Wrap(errors.ErrSnapshot, op, inst.Name, err)
 	}
 	conn := guest.QMP()
+	version, err := versionOf(ctx, conn)
+	if err != nil {
+		return errors.Wrap(errors.ErrSnapshot, op, inst.Name, err)
+	}
+	blocked := &BlockedError{Op: op, VM: inst.Name, Blockers: misfits(rec, inst, version)}
+	if err := blocked.orNil(); err != nil {
+		return err
+	}
 	names, err := k.open(ctx, conn, rec, false)
 	if err != nil {
 		return errors.Wrap(errors.ErrSnapshot, op, inst.Name, err)
 	}
 	k.step(ctx, "restore: start job")
-	id := jobID(rec, loadJob)
+	id := vm.LoadJob + uuid.NewString()
 	err = jobs{conn: conn, ids: []string{id}, leave: true, start: func(ctx context.Context) error {
 		return qapi.SnapshotLoad(ctx, conn, qapi.SnapshotLoadArgs{JobID: id, Tag: rec.Name, Vmstate: names[0], Devices: names})
 	}}.follow(ctx)

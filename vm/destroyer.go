@@ -213,7 +213,7 @@ func (d *destroyer) removeLocked(ctx context.Context, inst Instance, o removeOpt
 	if o.deleteImages || inst.Config.lifetime() == Ephemeral {
 		drop = d.m.images.erase(ctx, inst)
 	}
-	if drop = errors.Join(drop, d.m.images.unseed(ctx, inst.ID), d.m.state.erase(inst)); drop != nil {
+	if drop = errors.Join(drop, d.m.images.unseed(ctx, inst.ID), d.m.state.remove(inst)); drop != nil {
 		return errors.Wrap(errors.ErrVMLifecycle, "remove VM", inst.Name, drop)
 	}
 	err = d.m.states.remove(ctx, inst)

@@ -30,6 +30,7 @@ type liveGuest struct {
 
 	lastSign atomic.Int64 // ns since 1970 of the last sign of life
 	up       atomic.Bool  // it was up once: silence means nothing any more
+	halted   atomic.Bool  // its CPUs don't run, or it is being saved or loaded: it can't but be silent
 
 	mu     sync.Mutex
 	cause  error         // why it is given up, if it is
@@ -160,8 +161,11 @@ func (g *liveGuest) drain(events <-chan qmp.Event) {
 func (g *liveGuest) event(ev qmp.Event) {
 	switch ev.Name {
 	case "STOP":
+		g.halted.Store(true)
 		g.shift(Running, Paused, g.pauseReason())
 	case "RESUME":
+		g.sign() // the silence counts from here
+		g.halted.Store(false)
 		g.shift(Paused, Running, ReasonResumed)
 	case "SHUTDOWN":
 		var data struct {
@@ -333,6 +337,9 @@ func (g *liveGuest) wait(ctx context.Context) error {
 			quiet := time.Since(time.Unix(0, g.lastSign.Load()))
 			if g.up.Load() {
 				continue // no further watch on silence
+			}
+			if g.halted.Load() {
+				quiet = 0
 			}
 			if quiet >= silence {
 				return g.silent(quiet)
