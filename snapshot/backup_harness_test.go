@@ -37,7 +37,7 @@ type bench struct {
 }
 
 // newBench adds a VM that has these disks, each a qcow2 or raw image of 8 MiB.
-func newBench(t *testing.T, formats map[string]string) *bench {
+func newBench(t *testing.T, formats map[string]string, tune ...func(*bench, *vm.Config)) *bench {
 	t.Helper()
 	for _, program := range []string{"qemu-img", "qemu-io", "qemu-storage-daemon", "qemu-system-x86_64"} {
 		_, err := exec.LookPath(program)
@@ -48,7 +48,7 @@ func newBench(t *testing.T, formats map[string]string) *bench {
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	b := &bench{t: t, dir: dir, disks: map[string]string{}}
 	b.open()
-	b.add(formats)
+	b.add(formats, tune)
 	return b
 }
 
@@ -93,7 +93,7 @@ func (b *bench) freezer() snapshot.Freezer {
 	return b.guests
 }
 
-func (b *bench) add(formats map[string]string) {
+func (b *bench) add(formats map[string]string, tune []func(*bench, *vm.Config)) {
 	cfg := vm.Config{Lifetime: vm.Persistent, Boot: vm.Boot{Kernel: "auto"}}
 	for _, name := range []string{"root", "data", "plain"} {
 		format, wanted := formats[name]
@@ -103,6 +103,9 @@ func (b *bench) add(formats map[string]string) {
 		b.disks[name] = filepath.Join(b.dir, name+"."+format)
 		b.image("create", "-q", "-f", format, b.disks[name], "8M")
 		cfg.Disks = append(cfg.Disks, vm.Disk{Name: name, Path: b.disks[name], Format: format})
+	}
+	for _, fn := range tune {
+		fn(b, &cfg)
 	}
 	inst, err := b.vms.Add(b.t.Context(), cfg)
 	require.NoError(b.t, err)
