@@ -43,9 +43,6 @@ func (f *backupFolder) prefix() string {
 	return bitmapPrefix + f.Chain + "-"
 }
 
-// bitmapPrefix begins the names of maqet's bitmaps.
-const bitmapPrefix = "maqet-"
-
 // plan decides what is copied of each disk, and checks that there is space for it.
 func (b *backupRun) plan(ctx context.Context) error {
 	if err := b.source.look(ctx); err != nil {

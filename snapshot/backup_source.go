@@ -104,8 +104,6 @@ func activeFormat(device string, devices []qapi.BlockInfo, nodes []qapi.BlockDev
 	return qapi.BlockDeviceInfo{}, false
 }
 
-func isFormat(driver string) bool { return driver == vm.FormatQcow2 || driver == vm.FormatRaw }
-
 // keepsBitmaps reports whether bitmaps can be stored in the image, so that they outlive QEMU:
 // in qcow2 from version 3 on, which is called 1.1 (QEMU, docs/interop/qcow2.txt, "Bitmaps
 // extension").

@@ -212,7 +212,7 @@ func TestOverlayRefuses(t *testing.T) {
 		`format ""`:                   {Path: top, Base: base},
 		"first bytes say raw":         {Path: top, Base: base, BaseFormat: storage.FormatQcow2},
 		"a folder":                    {Path: top, Base: dir, BaseFormat: storage.FormatRaw},
-		"can name 1023":  {Path: top, Base: long, BaseFormat: storage.FormatRaw},
+		"can name 1023":               {Path: top, Base: long, BaseFormat: storage.FormatRaw},
 		"not below":                   {Path: filepath.Join(dir, "top"), Base: base, BaseFormat: storage.FormatRaw},
 		"path is empty":               {Path: top, BaseFormat: storage.FormatRaw},
 	} {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -64,28 +65,39 @@ func requireEmpty(t *testing.T, dir string) {
 // qemuImg runs qemu-img for a test's own purposes.
 func qemuImg(t testing.TB, args ...string) string {
 	t.Helper()
-	out, err := qemuImgOutput(args...)
+	out, err := runImg(args...)
 	require.NoError(t, err, "%s", out)
-	return out
+	return string(out)
 }
 
-func runImg(args ...string) ([]byte, error) { return exec.Command("qemu-img", args...).CombinedOutput() }
+func runImg(args ...string) ([]byte, error) {
+	return exec.Command("qemu-img", args...).CombinedOutput()
+}
 
 // qemuIO reads and writes images as QEMU does.
-func qemuIO(t *testing.T, args ...string) string {
+func qemuIO(t testing.TB, args ...string) string {
 	t.Helper()
-	if _, err := exec.LookPath("qemu-io"); err != nil {
-		testhost.Lacks(t, "qemu-io is missing: install qemu-utils:", err)
-	}
+	needQemuIO(t)
 	out, err := exec.Command("qemu-io", args...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return string(out)
 }
 
+func needQemuIO(t testing.TB) {
+	t.Helper()
+	if _, err := exec.LookPath("qemu-io"); err != nil {
+		testhost.Lacks(t, "qemu-io is missing: install qemu-utils:", err)
+	}
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
 func qemuImgOutput(args ...string) (string, error) {
 	out, err := exec.Command("qemu-img", args...).CombinedOutput()
 	return string(out), err
 }
+
+func runIO(args ...string) ([]byte, error) { return exec.Command("qemu-io", args...).CombinedOutput() }
 
 func writeFile(t *testing.T, path, content string) string {
 	t.Helper()

@@ -115,8 +115,12 @@ func (r *Reservation) Update(ctx context.Context, change func(*Instance)) error 
 	})
 }
 
-// Refresh reads the VM's record again: its state can have changed if it was live.
+// Refresh reads the VM's record again: its state can have changed if it was live. What QEMU has
+// told this process until now, such as that the guest runs again, is in it.
 func (r *Reservation) Refresh(ctx context.Context) (Instance, error) {
+	if lg := r.m.live.cached(r.inst.ID); lg != nil {
+		lg.catchUp(ctx)
+	}
 	inst, err := r.m.store.Get(ctx, r.inst.ID)
 	if err != nil {
 		return Instance{}, err
@@ -150,6 +154,15 @@ func (r *Reservation) Fence(ctx context.Context) (bool, error) {
 	}
 	r.m.locks.leave(lock, errors.Is(err, errors.ErrVMNotFound))
 	return false, err
+}
+
+// Unfence lets the VM be started again, while its images stay reserved: for a holder that
+// starts it himself.
+func (r *Reservation) Unfence() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.m.locks.leave(r.lock, false)
+	r.lock = nil
 }
 
 func (r *Reservation) fenced() bool {
