@@ -32,7 +32,7 @@ type bench struct {
 	guests *guest.Manager
 	id     string
 	disks  map[string]string // paths by name
-	ice    snapshot.Freezer  // nil: the guest's agent
+	ice    *ice              // nil: the guest's agent
 	onStep func(ctx context.Context, step string)
 }
 
@@ -82,15 +82,23 @@ func (b *bench) open() {
 		require.NoError(t, backend.Close())
 		require.NoError(t, store.Close())
 	})
-	b.Coordinator, err = snapshot.New(snapshot.Options{Keeper: keeper, VMs: b.vms, Freezer: b.freezer()})
+	b.Coordinator, err = snapshot.New(snapshot.Options{Keeper: keeper, VMs: b.vms, Freezer: b})
 	require.NoError(t, err)
 }
 
-func (b *bench) freezer() snapshot.Freezer {
+// Freeze and Thaw make a bench a Freezer.
+func (b *bench) Freeze(ctx context.Context, ref string) (int, error) {
 	if b.ice != nil {
-		return b.ice
+		return 1, b.ice.call("freeze")
 	}
-	return b.guests
+	return b.guests.Freeze(ctx, ref)
+}
+
+func (b *bench) Thaw(ctx context.Context, ref string) error {
+	if b.ice != nil {
+		return b.ice.call("thaw")
+	}
+	return b.guests.Thaw(ctx, ref)
 }
 
 func (b *bench) add(formats map[string]string, tune []func(*bench, *vm.Config)) {
