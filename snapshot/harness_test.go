@@ -56,7 +56,7 @@ func newHouse(t testing.TB) *house {
 		Backends: map[string]vm.Backend{vm.DefaultBackend: backend}, Booter: guest.NewBooter(guest.BooterOptions{})})
 	require.NoError(t, err)
 	h.guests = guest.NewManager(h.vms)
-	h.snaps, err = snapshot.New(snapshot.Options{Keeper: h.keeper, VMs: h.vms, Freezer: h.guests, Sessions: h.guests})
+	h.snaps, err = snapshot.New(snapshot.Options{Keeper: h.keeper, VMs: h.vms, Freezer: h.guests, Files: h.guests, Sessions: h.guests})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		for _, fn := range []func() error{h.guests.Close, h.vms.Close, backend.Close, h.store.Close} {
