@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/imagelock"
 )
 
 // sector is the unit in which image sizes are counted.
@@ -52,7 +53,10 @@ func (m *Manager) Overlay(ctx context.Context, spec OverlaySpec) (Image, error) 
 	base := layers[0]
 	img := Image{Format: FormatQcow2, Size: cmp.Or(spec.Size, roundUp(base.Size)), BaseFormat: base.Format,
 		Encrypted: spec.Encryption != nil}
-	if img.Base, err = filepath.EvalSymlinks(base.Path); err == nil {
+	ground, err := standOn(base.Path)
+	if err == nil {
+		defer ground.release()
+		img.Base = ground.path
 		err = spec.check(img, layers)
 	}
 	if err == nil {
@@ -103,6 +107,13 @@ func (s OverlaySpec) check(img Image, layers []layer) error {
 
 func (s OverlaySpec) blank(img Image) blank {
 	return blank{size: img.Size, backing: img.Base, format: img.BaseFormat, options: s.Options}
+}
+
+func checkBackingName(path string) error {
+	if len(path) > maxBackingName {
+		return fmt.Errorf("the path of its base has %d bytes, and qcow2 images can name %d", len(path), maxBackingName)
+	}
+	return nil
 }
 
 func checkSize(size int64) error {
@@ -157,6 +168,9 @@ func (m *Manager) place(ctx context.Context, path string, purpose For, img Image
 		}
 	}()
 	path = file.Name()
+	if err := imagelock.ExcludeFile(file); err != nil && !errors.Is(err, imagelock.ErrHeld) { // shows that its maker lives
+		return Image{}, err
+	}
 	row := purpose.file(path, img)
 	row.Unfinished = true
 	if err := m.files.PutFile(ctx, row); err != nil {

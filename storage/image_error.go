@@ -25,7 +25,9 @@ type ImageError struct {
 	// Holders are the processes that use an image that is in use, as far as this user can
 	// see them.
 	Holders []Holder
-	Err     error // the cause; may be nil
+	// Overlays are the registered images that stand on an image that is in use as their base.
+	Overlays []string
+	Err      error // the cause; may be nil
 }
 
 // Error says what is wrong with which image, how it is reached, and what to do.
@@ -62,11 +64,21 @@ func (e *ImageError) Problem(name func(pid int) string) string {
 		}
 		text += " by " + strings.Join(who, ", ")
 	}
+	for i, path := range e.Overlays {
+		if i == maxNamed {
+			text += fmt.Sprintf(" and %d more", len(e.Overlays)-i)
+			break
+		}
+		text += []string{" ", ", "}[min(i, 1)] + quote(path)
+	}
 	if len(e.Chain) > 1 {
 		text += "; the chain is " + chainText(e.Chain)
 	}
 	return text
 }
+
+// maxNamed is how many overlays a message names.
+const maxNamed = 5
 
 func chainText(chain []string) string {
 	quoted := make([]string, len(chain))

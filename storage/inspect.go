@@ -111,9 +111,14 @@ func (e *ImageError) at(chain []string) *ImageError {
 	return e
 }
 
-// examine looks at one file. O_NONBLOCK keeps a FIFO from hanging it.
+// openImage opens a file to look at it. O_NONBLOCK keeps a FIFO from hanging it.
+func openImage(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}
+
+// examine looks at one file.
 func examine(path, format string) (layer, *ImageError) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := openImage(path)
 	if err != nil {
 		if info, statErr := os.Stat(path); statErr == nil && info.Mode()&fs.ModeSocket != 0 { // which can't be opened
 			return layer{}, notAnImage(info.Mode())

@@ -31,6 +31,7 @@ type Manager struct {
 	runner Runner
 	files  Registry
 	log    *slog.Logger
+	share  func(to, from *os.File) error // makes a file share another one's blocks
 }
 
 // NewManager returns a manager of the images below opts.Root.
@@ -42,7 +43,7 @@ func NewManager(opts Options) (*Manager, error) {
 	if err != nil {
 		return nil, errors.Wrap(errors.ErrStorage, "manage images", "", err)
 	}
-	m := &Manager{root: root, runner: opts.Runner, files: opts.Registry, log: opts.Logger}
+	m := &Manager{root: root, runner: opts.Runner, files: opts.Registry, log: opts.Logger, share: reflink}
 	if m.files == nil {
 		m.files = new(MemoryRegistry)
 	}

@@ -14,15 +14,19 @@ import (
 
 // qcow2 is what the head of a qcow2 image says (QEMU, docs/interop/qcow2.txt).
 type qcow2 struct {
-	size     int64
-	backing  string // as it is written there
-	format   string // of the backing file; empty: not stated
-	cipher   uint32 // crypt_method; 0: it is not encrypted
-	corrupt  bool
-	external bool   // the data is in another file
-	dataFile string // its name, if it is stated
-	unknown  uint64 // incompatible features that have no name here
-	names    map[int]string
+	size      int64
+	backing   string // as it is written there
+	format    string // of the backing file; empty: not stated
+	cipher    uint32 // crypt_method; 0: it is not encrypted
+	corrupt   bool
+	external  bool   // the data is in another file
+	dataFile  string // its name, if it is stated
+	clusters  int64  // size of a cluster in bytes
+	snapshots uint32 // how many internal ones it has
+	bitmaps   bool   // it has persistent dirty bitmaps
+	lazy      bool   // reference counts are written late
+	unknown   uint64 // incompatible features that have no name here
+	names     map[int]string
 }
 
 // Bits of the field incompatible_features.
@@ -35,6 +39,9 @@ const (
 	knownFeatures      = featureDirty | featureCorrupt | featureDataFile | featureCompression | featureExtendedL2
 )
 
+// featureLazy is a bit of the field compatible_features.
+const featureLazy = 1 << 0
+
 // cipherLUKS is the crypt_method of images that are encrypted with LUKS.
 const cipherLUKS = 2
 
@@ -44,6 +51,7 @@ const (
 	extensionFormat   = 0xe2792aca
 	extensionFeatures = 0x6803f857
 	extensionDataFile = 0x44415441
+	extensionBitmaps  = 0x23852875
 )
 
 // qcow2Header is the part of the header that every version has.
@@ -82,6 +90,7 @@ func readQcow2(r io.ReaderAt) (qcow2, error) {
 	q := qcow2{
 		size: int64(h.Size), cipher: h.CryptMethod, corrupt: h.Incompatible&featureCorrupt != 0,
 		external: h.Incompatible&featureDataFile != 0, unknown: h.Incompatible &^ knownFeatures,
+		clusters: 1 << h.ClusterBits, snapshots: h.SnapshotCount, lazy: h.Compatible&featureLazy != 0,
 	}
 	end := min(len(head), 1<<h.ClusterBits)
 	if h.BackingOffset != 0 {
@@ -107,7 +116,7 @@ func parseHeader(head []byte) (qcow2Header, error) {
 	}
 	switch {
 	case h.Version == 2:
-		h.Incompatible, h.HeaderLength = 0, headerV2
+		h.Incompatible, h.Compatible, h.HeaderLength = 0, 0, headerV2
 	case h.Version != 3:
 		return h, damaged(fmt.Sprintf("it has the version %d, and 2 and 3 are known", h.Version))
 	case len(head) < headerV3 || h.HeaderLength < headerV3 || int64(h.HeaderLength) > int64(len(head)):
@@ -136,6 +145,8 @@ func (q *qcow2) extensions(head []byte, at int) error {
 			q.format = string(data)
 		case extensionDataFile:
 			q.dataFile = string(data)
+		case extensionBitmaps:
+			q.bitmaps = true
 		case extensionFeatures:
 			q.names = featureNames(data)
 		}

@@ -29,11 +29,11 @@ type File struct {
 	Disk    string    `json:"disk,omitempty"`  // name of that VM's disk, if it is one's
 	Kind    FileKind  `json:"kind"`
 	Format  string    `json:"format"` // FormatRaw or FormatQcow2
-	Size    int64     `json:"size"`   // virtual size in bytes, when it was made or last changed
+	Size    int64     `json:"size"`   // virtual size in bytes, when it was made or last changed; 0: not known
 	Base    string    `json:"base,omitempty"`
 	Created time.Time `json:"created"`
 	// Unfinished is true until the image is whole. Where its maker died before that, there is
-	// nothing of worth in it.
+	// nothing of worth in it, unless somebody has it locked: see [Manager.Orphans].
 	Unfinished bool `json:"unfinished,omitempty"`
 }
 

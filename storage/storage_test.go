@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -69,10 +70,12 @@ func qemuImg(t testing.TB, args ...string) string {
 	return string(out)
 }
 
-func runImg(args ...string) ([]byte, error) { return exec.Command("qemu-img", args...).CombinedOutput() }
+func runImg(args ...string) ([]byte, error) {
+	return exec.Command("qemu-img", args...).CombinedOutput()
+}
 
 // qemuIO reads and writes images as QEMU does.
-func qemuIO(t *testing.T, args ...string) string {
+func qemuIO(t testing.TB, args ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath("qemu-io"); err != nil {
 		testhost.Lacks(t, "qemu-io is missing: install qemu-utils:", err)
@@ -152,4 +155,18 @@ func ExampleManager_Inspect() {
 	// Output:
 	// 4096 <nil>
 	// true
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+func needQemuIO(t testing.TB) {
+	t.Helper()
+	if _, err := exec.LookPath("qemu-io"); err != nil {
+		testhost.Lacks(t, "qemu-io is missing: install qemu-utils:", err)
+	}
+}
+
+func qemuImgOutput(args ...string) (string, error) {
+	out, err := exec.Command("qemu-img", args...).CombinedOutput()
+	return string(out), err
 }

@@ -21,20 +21,30 @@ import (
 // Errors are an [*ImageError]. What is found holds until somebody changes it: QEMU has the
 // last word.
 func (m *Manager) Usable(ctx context.Context, path, format string, write bool, keys ...Secret) ([]Image, error) {
+	layers, err := usableLayers(ctx, path, format, write, len(keys) > 0)
+	if err != nil {
+		return nil, err
+	}
+	images := make([]Image, len(layers))
+	for i, l := range layers {
+		images[i] = l.Image
+	}
+	return images, nil
+}
+
+func usableLayers(ctx context.Context, path, format string, write, keyed bool) ([]layer, error) {
 	layers, err := walk(ctx, path, format)
 	if err != nil {
 		return nil, err
 	}
-	var images []Image
 	var chain []string
 	for i, l := range layers {
 		chain = append(chain, l.Path)
-		if fault := l.usable(write && i == 0, len(keys) > 0); fault != nil {
+		if fault := l.usable(write && i == 0, keyed); fault != nil {
 			return nil, fault.at(chain)
 		}
-		images = append(images, l.Image)
 	}
-	return images, nil
+	return layers, nil
 }
 
 func (l layer) usable(write, keyed bool) *ImageError {
@@ -46,6 +56,11 @@ func (l layer) usable(write, keyed bool) *ImageError {
 			return fault
 		}
 	}
+	return l.unused(write)
+}
+
+// unused says who uses the image so that it can't be read, or written.
+func (l layer) unused(write bool) *ImageError {
 	e := &ImageError{Kind: errors.ErrImageInUse}
 	switch use := imagelock.Of(l.Path); {
 	case use == imagelock.Writing && write:

@@ -163,6 +163,7 @@ func TestReadOnlyFile(t *testing.T) {
 // hold has a qemu-io open the image until the test ends, and returns its PID.
 func hold(t *testing.T, args ...string) int {
 	t.Helper()
+	needQemuIO(t)
 	cmd := exec.Command("qemu-io", args...)
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
@@ -180,12 +181,28 @@ func hold(t *testing.T, args ...string) int {
 	return cmd.Process.Pid
 }
 
+// requireHeld fails unless an error says that a process uses an image.
+func requireHeld(t *testing.T, err error, path string, pid int) {
+	t.Helper()
+	require.ErrorIs(t, err, errors.ErrImageInUse)
+	var bad *storage.ImageError
+	require.ErrorAs(t, err, &bad)
+	require.Equal(t, path, bad.Path)
+	require.Len(t, bad.Holders, 1)
+	require.Equal(t, pid, bad.Holders[0].PID)
+	require.ErrorContains(t, err, "qemu-io (PID "+itoa(pid)+")")
+}
+
+// requireNotOpened fails if a QEMU program can open a raw image for writing.
+func requireNotOpened(t *testing.T, path string) {
+	t.Helper()
+	out, err := exec.Command("qemu-io", "-f", "raw", "-c", "length", path).CombinedOutput()
+	require.Error(t, err, "%s", out)
+}
+
 // TestInUse: a program that writes to an image, or to one below it, is named.
 func TestInUse(t *testing.T) {
 	m, root := manage(t)
-	if _, err := exec.LookPath("qemu-io"); err != nil {
-		testhost.Lacks(t, "qemu-io is missing: install qemu-utils:", err)
-	}
 	chain := chainOf(t, m, root)
 	_, err := m.Usable(t.Context(), chain[0], storage.FormatQcow2, true)
 	require.NoError(t, err)
