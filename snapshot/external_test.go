@@ -89,15 +89,15 @@ func externalFrozen(t *testing.T, l *layered) {
 		return status
 	}
 	var steps []string
-	l.onStep = func(_ context.Context, step string) {
+	l.onStep(func(_ context.Context, step string) {
 		steps = append(steps, step)
 		if step == "switch" {
 			require.Equal(t, "frozen", status())
 			require.Equal(t, "waits", l.sh("box", "(echo x > /mnt/late; echo > /tmp/written) > /dev/null 2>&1 & sleep 1; test -e /tmp/written || echo waits"))
 		}
-	}
+	})
 	require.NoError(t, l.create(soon(t), "one", snapshot.MustFreeze()))
-	l.onStep = nil
+	l.onStep(nil)
 	require.Contains(t, steps, "switch")
 	require.Equal(t, "thawed", status())
 	l.sh("box", "until test -e /tmp/written; do sleep 0.05; done")
