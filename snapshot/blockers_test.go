@@ -45,8 +45,8 @@ func emptyRaw(t *testing.T, dir, name string) string {
 	return path
 }
 
-// devices are those that blockers name, "" for none in particular. Each must say what to do.
-func devices(t *testing.T, list []snapshot.Blocker) (names []string) {
+// blockedDevices are those that blockers name, "" for none in particular. Each must say what to do.
+func blockedDevices(t *testing.T, list []snapshot.Blocker) (names []string) {
 	t.Helper()
 	for _, b := range list {
 		require.NotEmpty(t, b.Reason)
@@ -77,7 +77,7 @@ func TestBlockersLive(t *testing.T) {
 		return list
 	}
 	list := blockers()
-	require.Equal(t, []string{"", "fast", "fs", "plan9", "raw", "stranger"}, devices(t, list), "%v", list)
+	require.Equal(t, []string{"", "fast", "fs", "plan9", "raw", "stranger"}, blockedDevices(t, list), "%v", list)
 	require.Contains(t, list[slices.IndexFunc(list, func(b snapshot.Blocker) bool { return b.Device == "" })].Reason, `QEMU says: "`)
 	require.Contains(t, list[slices.IndexFunc(list, func(b snapshot.Blocker) bool { return b.Device == "plan9" })].Reason, "mounted in the guest")
 	require.Empty(t, blockers(snapshot.DiskOnly()))
@@ -97,9 +97,9 @@ func TestBlockersLive(t *testing.T) {
 	require.Equal(t, vm.Running, get(t, h, inst.ID).State)
 
 	h.sh("box", "umount /mnt/plan9")
-	require.Equal(t, []string{"", "fast", "fs", "raw", "stranger"}, devices(t, blockers()))
+	require.Equal(t, []string{"", "fast", "fs", "raw", "stranger"}, blockedDevices(t, blockers()))
 	h.sh("box", "mkdir -p '/mnt/a b'; mount -t 9p -o trans=virtio plan9 '/mnt/a b'")
-	require.Equal(t, []string{"", "fast", "fs", "plan9", "raw", "stranger"}, devices(t, blockers()))
+	require.Equal(t, []string{"", "fast", "fs", "plan9", "raw", "stranger"}, blockedDevices(t, blockers()))
 
 	m := qmp.NewManager(h.vms)
 	require.NoError(t, m.Pause(soon(t), "box"))
@@ -189,7 +189,7 @@ func TestBlockersNotLive(t *testing.T) {
 		vm.Image{Name: "passing", Path: s.path("passing"), Format: storage.FormatQcow2, Owned: true, Ephemeral: true})
 	use(t, s.path("used"))
 	list := blockers()
-	require.Equal(t, []string{"lost", "new", "raw", "used"}, devices(t, list))
+	require.Equal(t, []string{"lost", "new", "raw", "used"}, blockedDevices(t, list))
 	for _, b := range list {
 		require.Contains(t, b.Reason, map[string]string{"lost": "does not exist", "new": "has no image yet", "raw": "is raw", "used": "qemu-io (PID "}[b.Device])
 	}

@@ -81,7 +81,7 @@ func TestForeign(t *testing.T) {
 	require.NoError(t, err)
 	list, err := h.snaps.LoadBlockers(soon(t), "box", "theirs")
 	require.NoError(t, err)
-	require.Equal(t, []string{"memory"}, devices(t, list))
+	require.Equal(t, []string{"memory"}, blockedDevices(t, list))
 	require.ErrorIs(t, h.snaps.Load(soon(t), "box", "theirs"), errors.ErrSnapshotBlocked)
 	list, err = h.snaps.LoadBlockers(soon(t), "box", "theirs", snapshot.ColdBoot())
 	require.NoError(t, err)
