@@ -52,17 +52,6 @@ func (h *house) count(ref string) int {
 	return n
 }
 
-func (h *house) names(ref string) (names []string) {
-	h.t.Helper()
-	list, err := h.snaps.List(soon(h.t), ref)
-	require.NoError(h.t, err)
-	for _, s := range list {
-		require.Equal(h.t, snapshot.OK, s.Status, s.Name)
-		names = append(names, s.Name)
-	}
-	return names
-}
-
 // requireState compares what is recorded of a VM's state, and what QEMU says.
 func (h *house) requireState(ref string, state vm.State) {
 	h.t.Helper()
