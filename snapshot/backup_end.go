@@ -141,6 +141,19 @@ func (b *backupRun) clearQEMU(ctx context.Context) error {
 	return b.removeBitmaps(ctx)
 }
 
+// endBackups ends what backups of a live VM that were cut off still do in its QEMU. Their files
+// are for the next backup into their folder to remove.
+func (op *operation) endBackups(ctx context.Context) error {
+	guest, err := op.vms.Live(ctx, op.r.Instance().ID)
+	if err == nil {
+		err = endBackups(ctx, guest.QMP())
+	}
+	if errors.Is(err, errors.ErrVMNotRunning) || errors.Is(err, errors.ErrQMPConnection) {
+		return nil // they have ended with it
+	}
+	return err
+}
+
 // endBackups cancels the jobs of backups in a QEMU, and has it close their files. Nobody follows
 // them: who could has the VM's reservation.
 func endBackups(ctx context.Context, conn qmp.Conn) error {

@@ -32,12 +32,12 @@ type bench struct {
 	guests *guest.Manager
 	id     string
 	disks  map[string]string // paths by name
-	ice    snapshot.Freezer  // nil: the guest's agent
+	ice    *ice              // nil: the guest's agent
 	onStep func(ctx context.Context, step string)
 }
 
 // newBench adds a VM that has these disks, each a qcow2 or raw image of 8 MiB.
-func newBench(t *testing.T, formats map[string]string) *bench {
+func newBench(t *testing.T, formats map[string]string, tune ...func(*bench, *vm.Config)) *bench {
 	t.Helper()
 	for _, program := range []string{"qemu-img", "qemu-io", "qemu-storage-daemon", "qemu-system-x86_64"} {
 		_, err := exec.LookPath(program)
@@ -48,7 +48,7 @@ func newBench(t *testing.T, formats map[string]string) *bench {
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	b := &bench{t: t, dir: dir, disks: map[string]string{}}
 	b.open()
-	b.add(formats)
+	b.add(formats, tune)
 	return b
 }
 
@@ -82,18 +82,26 @@ func (b *bench) open() {
 		require.NoError(t, backend.Close())
 		require.NoError(t, store.Close())
 	})
-	b.Coordinator, err = snapshot.New(snapshot.Options{Keeper: keeper, VMs: b.vms, Freezer: b.freezer()})
+	b.Coordinator, err = snapshot.New(snapshot.Options{Keeper: keeper, VMs: b.vms, Freezer: b})
 	require.NoError(t, err)
 }
 
-func (b *bench) freezer() snapshot.Freezer {
+// Freeze and Thaw make a bench a Freezer.
+func (b *bench) Freeze(ctx context.Context, ref string) (int, error) {
 	if b.ice != nil {
-		return b.ice
+		return 1, b.ice.call("freeze")
 	}
-	return b.guests
+	return b.guests.Freeze(ctx, ref)
 }
 
-func (b *bench) add(formats map[string]string) {
+func (b *bench) Thaw(ctx context.Context, ref string) error {
+	if b.ice != nil {
+		return b.ice.call("thaw")
+	}
+	return b.guests.Thaw(ctx, ref)
+}
+
+func (b *bench) add(formats map[string]string, tune []func(*bench, *vm.Config)) {
 	cfg := vm.Config{Lifetime: vm.Persistent, Boot: vm.Boot{Kernel: "auto"}}
 	for _, name := range []string{"root", "data", "plain"} {
 		format, wanted := formats[name]
@@ -103,6 +111,9 @@ func (b *bench) add(formats map[string]string) {
 		b.disks[name] = filepath.Join(b.dir, name+"."+format)
 		b.image("create", "-q", "-f", format, b.disks[name], "8M")
 		cfg.Disks = append(cfg.Disks, vm.Disk{Name: name, Path: b.disks[name], Format: format})
+	}
+	for _, fn := range tune {
+		fn(b, &cfg)
 	}
 	inst, err := b.vms.Add(b.t.Context(), cfg)
 	require.NoError(b.t, err)

@@ -11,3 +11,10 @@ func FullBackup() Option {
 func NoChecksums() Option {
 	return Option{"NoChecksums", onBackup, func(o *options) { o.sumless = true }}
 }
+
+// BackupRate limits how much is copied of each disk, in bytes a second, so that the guest and
+// others keep some of what the host's disks can do. 0 is no limit, which is the default. For
+// Backup.
+func BackupRate(bytes int64) Option {
+	return Option{"BackupRate", onBackup, func(o *options) { o.rate = max(bytes, 0) }}
+}

@@ -115,7 +115,7 @@ func (b *backupRun) actions() []qapi.TransactionAction {
 	for _, d := range b.disks {
 		bitmaps = append(bitmaps, qapi.TransactionAction{Type: qapi.TransactionActionKindBlockDirtyBitmapAdd,
 			Data: qapi.BlockDirtyBitmapAddArgs{Node: d.node.NodeName, Name: d.Bitmap, Persistent: d.keepsBitmaps()}})
-		args := qapi.BlockdevBackupArgs{JobID: d.job, Device: d.node.NodeName, Target: d.target, AutoDismiss: &manual,
+		args := qapi.BlockdevBackupArgs{JobID: d.job, Device: d.node.NodeName, Target: d.target, AutoDismiss: &manual, Speed: b.rate,
 			Sync: qapi.MirrorSyncModeFull, OnTargetError: qapi.BlockdevOnErrorEnospc}
 		if d.since != "" {
 			args.Sync, args.Bitmap, args.BitmapMode = qapi.MirrorSyncModeBitmap, d.since, qapi.BitmapSyncModeNever

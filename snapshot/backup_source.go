@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"context"
-	"strings"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/qmp"
@@ -50,58 +49,23 @@ func (op *operation) source(ctx context.Context) (*backupSource, error) {
 
 // look asks which nodes the disks are on now, with their bitmaps.
 func (s *backupSource) look(ctx context.Context) error {
-	nodes, err := qapi.QueryNamedBlockNodes(ctx, s.conn, true)
+	g, err := graphOf(ctx, s.conn)
 	if err != nil {
 		return err
 	}
-	var devices []qapi.BlockInfo
-	if s.live {
-		if devices, err = qapi.QueryBlock(ctx, s.conn); err != nil {
-			return err
-		}
-	}
 	for i := range s.disks {
-		d := &s.disks[i]
-		found := false
+		d, node := &s.disks[i], s.disks[i].Name
 		if s.live {
-			d.node, found = activeFormat(d.Name, devices, nodes)
-		} else {
-			d.node, found = namedNode(d.Name, nodes)
+			chain := g.chain(d.Name)
+			if len(chain) == 0 {
+				return &errors.Error{Kind: errors.ErrQMP, Op: "find disk " + d.Name + " in QEMU", Msg: "no image belongs to it",
+					Hint: "it may have been taken out by QMP"}
+			}
+			node = chain[0].node
 		}
-		if !found {
-			return &errors.Error{Kind: errors.ErrQMP, Op: "find disk " + d.Name + " in QEMU", Msg: "no block node belongs to it",
-				Hint: "it may have been taken out by QMP"}
-		}
+		d.node = g.info[node]
 	}
 	return nil
-}
-
-func namedNode(name string, nodes []qapi.BlockDeviceInfo) (qapi.BlockDeviceInfo, bool) {
-	for _, n := range nodes {
-		if n.NodeName == name {
-			return n, true
-		}
-	}
-	return qapi.BlockDeviceInfo{}, false
-}
-
-// activeFormat finds the format node below a device. What lies above it are filters, such as
-// the one that throttles, which have the name of its image.
-func activeFormat(device string, devices []qapi.BlockInfo, nodes []qapi.BlockDeviceInfo) (qapi.BlockDeviceInfo, bool) {
-	for _, dev := range devices {
-		if dev.Inserted == nil || dev.Qdev != device && !strings.HasPrefix(dev.Qdev, "/machine/peripheral/"+device+"/") {
-			continue
-		}
-		if isFormat(dev.Inserted.Drv) {
-			return namedNode(dev.Inserted.NodeName, nodes)
-		}
-		for _, n := range nodes {
-			if isFormat(n.Drv) && !n.RO && n.File == dev.Inserted.File {
-				return n, true
-			}
-		}
-	}
-	return qapi.BlockDeviceInfo{}, false
 }
 
 // keepsBitmaps reports whether bitmaps can be stored in the image, so that they outlive QEMU:

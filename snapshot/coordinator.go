@@ -120,7 +120,7 @@ func (op *operation) prepare(ctx context.Context) (err error) {
 // mend finishes or undoes operations that died, whether the VM is live or not.
 func (op *operation) mend(ctx context.Context) error {
 	if op.r.Instance().State.Live() {
-		return op.recoverLive(ctx)
+		return errors.Join(op.endBackups(ctx), op.recoverLive(ctx))
 	}
 	return op.keeper.Recover(ctx, op.r)
 }

@@ -53,7 +53,7 @@ func (op *operation) create(ctx context.Context, name string) (Snapshot, error) 
 	if err != nil {
 		return Snapshot{}, errors.Wrap(errors.ErrSnapshotCreation, op.what, op.inst.Name, err)
 	}
-	return op.shown(ctx, name)
+	return op.shown(context.WithoutCancel(ctx), name) // which is there by now
 }
 
 // absent fails if there is a snapshot of that name, whoever made it.

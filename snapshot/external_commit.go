@@ -184,15 +184,15 @@ func (op *operation) mergedLive(ctx context.Context, conn qmp.Conn, rec *Record,
 		}
 		errs = append(errs, err)
 	}
-	errs = append(errs, op.goOn(ctx, conn, rec, undo))
+	errs = append(errs, op.unhalt(ctx, conn, rec, undo))
 	if done && errors.Join(errs...) == nil {
 		errs = append(errs, op.dropNodes(ctx, conn, m.Disk, m.Merged))
 	}
 	return errors.Join(errs...)
 }
 
-// goOn lets a guest run that was halted for a pivot.
-func (op *operation) goOn(ctx context.Context, conn qmp.Conn, rec *Record, undo externalUndo) error {
+// unhalt lets a guest run that was halted for a pivot.
+func (op *operation) unhalt(ctx context.Context, conn qmp.Conn, rec *Record, undo externalUndo) error {
 	now, err := rec.externalUndo()
 	if err != nil || !now.Halted {
 		return err

@@ -117,7 +117,10 @@ func (op *operation) overlayNode(d diskToCover) qapi.BlockdevOptions {
 			props["aio"] = c.AIO
 		}
 	}
-	cache := &qapi.BlockdevCacheOptions{Direct: d.active.cache.Direct, NoFlush: d.active.cache.NoFlush}
+	var cache *qapi.BlockdevCacheOptions // nil where QEMU's own defaults are: it refuses an empty one
+	if d.active.cache.Direct || d.active.cache.NoFlush {
+		cache = &qapi.BlockdevCacheOptions{Direct: d.active.cache.Direct, NoFlush: d.active.cache.NoFlush}
+	}
 	return qapi.BlockdevOptions{Driver: qapi.BlockdevDriverQcow2, NodeName: node, Discard: off, Cache: cache, Backing: &qapi.BlockdevRef{},
 		File: &qapi.BlockdevRef{Options: &qapi.BlockdevOptions{Driver: qapi.BlockdevDriverFile, NodeName: fileOf(node), Filename: d.layer,
 			Discard: off, Cache: cache, Props: props}}}

@@ -205,7 +205,10 @@ func (op *operation) whose(f storage.File) string {
 
 // buried says what keeps an internal snapshot from being loaded or deleted: external snapshots
 // that were made since lie over the images that hold it.
-func (op *operation) buried(ctx context.Context, rec *Record) error {
+func (op *operation) buried(rec *Record) error {
+	if rec.Kind == External {
+		return nil
+	}
 	blocked := &BlockedError{Op: op.what, VM: op.inst.Name}
 	for i := range op.records {
 		over := &op.records[i]

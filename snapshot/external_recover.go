@@ -51,7 +51,7 @@ func (op *operation) recoverExternal(ctx context.Context, rec *Record) error {
 	if err := op.endJobs(ctx, conn, rec); err != nil {
 		return err
 	}
-	if err := op.goOn(ctx, conn, rec, undo); err != nil {
+	if err := op.unhalt(ctx, conn, rec, undo); err != nil {
 		return err
 	}
 	undo.Halted = false
@@ -159,7 +159,7 @@ func (k *Keeper) recoverExternal(ctx context.Context, r *vm.Reservation, rec *Re
 	}
 	switch rec.Pending {
 	case Creating:
-		if undo.Switching && k.haveLayers(ctx, rec) {
+		if undo.Switching {
 			return k.finishCreating(ctx, r, rec)
 		}
 		return k.unmade(ctx, rec)
@@ -178,21 +178,20 @@ func (k *Keeper) recoverExternal(ctx context.Context, r *vm.Reservation, rec *Re
 	return k.end(ctx, rec)
 }
 
-// haveLayers reports whether all overlays of a snapshot are there. Where a disk vanished with
-// its guest they are not.
-func (k *Keeper) haveLayers(ctx context.Context, rec *Record) bool {
-	for _, d := range rec.Disks {
-		if _, err := k.images.Chain(ctx, d.Layer, vm.FormatQcow2); err != nil {
-			return false
-		}
-	}
-	return true
-}
-
 // finishCreating makes a snapshot of which only QEMU, which is gone, knew whether the guest wrote
 // to the overlays. With them the disks are what they were in either case: an overlay that
-// nobody wrote to is as what is below it.
+// nobody wrote to is as what is below it. Those of disks that vanish with their guest are gone,
+// and with them all, if there are no others, the snapshot.
 func (k *Keeper) finishCreating(ctx context.Context, r *vm.Reservation, rec *Record) error {
+	there := slices.Clone(rec.Disks)
+	there = slices.DeleteFunc(there, func(d RecordDisk) bool {
+		_, err := k.images.Chain(ctx, d.Layer, vm.FormatQcow2)
+		return errors.Is(err, errors.ErrImageNotFound)
+	})
+	if len(there) == 0 {
+		return k.unmade(ctx, rec)
+	}
+	rec.Disks = there
 	k.step(ctx, "stand on it")
 	if err := k.coveredBy(ctx, r, rec); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,16 +23,15 @@ import (
 
 // house is maqet without its facade and its database, in folders of its own.
 type house struct {
-	t       testing.TB
-	dir     string
-	store   *memory.Store
-	images  *storage.Manager
-	keeper  *snapshot.Keeper
-	vms     *vm.Manager
-	guests  *guest.Manager
-	snaps   *snapshot.Coordinator
-	onStep  func(ctx context.Context, step string) // may be nil
-	release []func() error
+	t      testing.TB
+	dir    string
+	store  *memory.Store
+	images *storage.Manager
+	keeper *snapshot.Keeper
+	vms    *vm.Manager
+	guests *guest.Manager
+	snaps  *snapshot.Coordinator
+	hook   *atomic.Pointer[func(ctx context.Context, step string)]
 }
 
 func newHouse(t testing.TB) *house {
@@ -40,15 +40,15 @@ func newHouse(t testing.TB) *house {
 	testhost.Needs(t, "QEMU (make setup installs it)", err)
 	dir, err := os.MkdirTemp("", "ms-") // t.TempDir would be too long for sockets
 	require.NoError(t, err)
-	h := &house{t: t, dir: dir, store: memory.New()}
+	h := &house{t: t, dir: dir, store: memory.New(), hook: new(atomic.Pointer[func(context.Context, string)])}
 	backend, err := process.New(process.Options{RuntimeDir: dir + "/run", LogDir: dir + "/vms", CacheDir: dir + "/cache"})
 	require.NoError(t, err)
 	h.images, err = storage.NewManager(storage.Options{Root: dir + "/images", Registry: h.store})
 	require.NoError(t, err)
 	h.keeper, err = snapshot.NewKeeper(snapshot.KeeperOptions{Images: h.images, Records: h.store,
 		OnStep: func(ctx context.Context, step string) {
-			if h.onStep != nil {
-				h.onStep(ctx, step)
+			if fn := h.hook.Load(); fn != nil {
+				(*fn)(ctx, step)
 			}
 		}})
 	require.NoError(t, err)
@@ -56,9 +56,14 @@ func newHouse(t testing.TB) *house {
 		Backends: map[string]vm.Backend{vm.DefaultBackend: backend}, Booter: guest.NewBooter(guest.BooterOptions{})})
 	require.NoError(t, err)
 	h.guests = guest.NewManager(h.vms)
-	h.snaps, err = snapshot.New(snapshot.Options{Keeper: h.keeper, VMs: h.vms, Freezer: h.guests, Sessions: h.guests})
+	h.snaps, err = snapshot.New(snapshot.Options{Keeper: h.keeper, VMs: h.vms, Freezer: h.guests, Files: h.guests, Sessions: h.guests})
 	require.NoError(t, err)
 	t.Cleanup(func() {
+		list, err := h.vms.List(context.Background(), vm.Filter{})
+		require.NoError(t, err)
+		for _, inst := range list { // persistent ones would stay
+			require.NoError(t, h.vms.Remove(context.Background(), inst.ID, vm.ForceRemove(), vm.DeleteImages()))
+		}
 		for _, fn := range []func() error{h.guests.Close, h.vms.Close, backend.Close, h.store.Close} {
 			require.NoError(t, fn())
 		}
@@ -66,6 +71,22 @@ func newHouse(t testing.TB) *house {
 		require.NoError(t, os.RemoveAll(dir))
 	})
 	return h
+}
+
+// onStep has fn called before each step of an operation, until it is called with nil.
+func (h *house) onStep(fn func(ctx context.Context, step string)) {
+	if fn == nil {
+		h.hook.Store(nil)
+		return
+	}
+	h.hook.Store(&fn)
+}
+
+// in returns the house for a subtest.
+func (h *house) in(t testing.TB) *house {
+	c := *h
+	c.t = t
+	return &c
 }
 
 // processesOf finds the processes with dir in their command lines.

@@ -43,9 +43,8 @@ func (op *operation) createMemory(ctx context.Context, rec *Record) error {
 	if err := op.keeper.begin(ctx, rec, Creating, undo); err != nil {
 		return err
 	}
-	err = op.save(ctx, conn, rec, undo)
-	if err == nil {
-		return op.settled(ctx, conn)
+	if err = op.save(ctx, conn, rec, undo); err == nil {
+		return nil
 	}
 	undoing, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
 	defer cancel()
@@ -148,7 +147,11 @@ func (op *operation) saved(ctx context.Context, conn qmp.Conn, rec *Record) erro
 	if err := op.r.Update(context.WithoutCancel(ctx), func(i *vm.Instance) { i.Snapshot = rec.Name }); err != nil {
 		return err
 	}
-	return op.keeper.end(ctx, rec)
+	if err := op.keeper.end(ctx, rec); err != nil {
+		return err
+	}
+	op.settled(ctx, conn)
+	return nil
 }
 
 // describe fills in what the images say of a snapshot, and reports whether all of them hold
@@ -188,7 +191,11 @@ func (op *operation) unsave(ctx context.Context, conn qmp.Conn, rec *Record, und
 			return err
 		}
 	}
-	return op.forget(ctx, rec)
+	if err := op.forget(ctx, rec); err != nil {
+		return err
+	}
+	op.settled(ctx, conn)
+	return nil
 }
 
 // forget records that a snapshot is gone, after nothing holds it any more.
@@ -200,20 +207,27 @@ func (op *operation) forget(ctx context.Context, rec *Record) error {
 	return op.keeper.drop(ctx, rec)
 }
 
-// settled waits until what is recorded of the VM's state is what QEMU says.
-func (op *operation) settled(ctx context.Context, conn qmp.Conn) error {
+// settleLimit is how long what is recorded of a VM's state may take to follow what QEMU says.
+const settleLimit = 30 * time.Second
+
+// settled waits until what is recorded of the VM's state is what QEMU says. That it can't be
+// known is no failure of the operation, which is done.
+func (op *operation) settled(ctx context.Context, conn qmp.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
+	defer cancel()
 	status, err := qapi.QueryStatus(ctx, conn)
-	if err != nil {
-		return err
-	}
 	want := vm.Paused
 	if status.Running {
 		want = vm.Running
 	}
-	inst, err := op.r.Refresh(ctx)
-	if err != nil || inst.State == want || !inst.State.Live() {
-		return err
+	var inst vm.Instance
+	if err == nil {
+		inst, err = op.r.Refresh(ctx)
 	}
-	_, err = op.vms.Wait(ctx, inst.ID, want, vm.Stopped, vm.Failed)
-	return err
+	if err == nil && inst.State != want {
+		_, err = op.vms.Wait(ctx, inst.ID, want, vm.Stopped, vm.Failed)
+	}
+	if err != nil {
+		op.log.WarnContext(ctx, "state of the VM not known after a snapshot operation", "vm", op.inst.Name, "error", err)
+	}
 }

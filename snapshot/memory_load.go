@@ -128,7 +128,8 @@ func (op *operation) loaded(ctx context.Context, conn qmp.Conn, rec *Record, und
 	if err := dismiss(ctx, conn, undo.Job); err != nil {
 		return err
 	}
-	return op.settled(ctx, conn)
+	op.settled(ctx, conn)
+	return nil
 }
 
 // dropBitmaps removes maqet's dirty bitmaps, which QEMU does not load a snapshot with: the next
@@ -157,7 +158,11 @@ func (op *operation) stay(ctx context.Context, conn qmp.Conn, rec *Record, undo 
 			return err
 		}
 	}
-	return op.keeper.end(ctx, rec)
+	if err := op.keeper.end(ctx, rec); err != nil {
+		return err
+	}
+	op.settled(ctx, conn)
+	return nil
 }
 
 // broken ends a guest into which QEMU has loaded a part of a snapshot, and brings its disks to

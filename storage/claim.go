@@ -32,14 +32,20 @@ func (m *Manager) toWrite(ctx context.Context, path, format string) (*claim, err
 	return m.exclude(ctx, layers)
 }
 
-// exclude claims the first of some layers, which have been looked at.
+// exclude claims the first of some layers, which have been looked at. Beyond what QEMU minds,
+// nobody may have the image open: QEMU programs read a raw one without minding who writes.
 func (m *Manager) exclude(ctx context.Context, layers []layer, except ...string) (*claim, error) {
-	hold, err := excluded(layers[0].Path)
+	path := layers[0].Path
+	if imagelock.Open(path) {
+		return nil, (&ImageError{Kind: errors.ErrImageInUse, Msg: "is in use", Holders: imagelock.Holders(path),
+			Fix: "stop what uses it, or write to an overlay"}).at([]string{path})
+	}
+	hold, err := excluded(path)
 	if err != nil {
 		return nil, err
 	}
 	c := &claim{layers: layers, hold: hold}
-	if err := m.noOverlays(ctx, layers[0].Path, except...); err != nil {
+	if err := m.noOverlays(ctx, path, except...); err != nil {
 		c.release()
 		return nil, err
 	}
@@ -53,6 +59,26 @@ func shared(path string) (*imagelock.Hold, error) { return held(path, imagelock.
 
 // reading claims an image for somebody who reads it without a QEMU program.
 func reading(path string) (*imagelock.Hold, error) { return held(path, imagelock.Read) }
+
+// readingAll claims an image and those below it: a QEMU program that reads them does not keep
+// others from writing to raw ones.
+func readingAll(layers []layer) (release func(), err error) {
+	var holds []*imagelock.Hold
+	release = func() {
+		for _, h := range holds {
+			h.Release()
+		}
+	}
+	for _, l := range layers {
+		h, err := reading(l.Path)
+		if err != nil {
+			release()
+			return nil, err
+		}
+		holds = append(holds, h)
+	}
+	return release, nil
+}
 
 func held(path string, take func(string) (*imagelock.Hold, error)) (*imagelock.Hold, error) {
 	hold, err := take(path)
@@ -75,7 +101,7 @@ func (m *Manager) noOverlays(ctx context.Context, path string, except ...string)
 	}
 	var left []string
 	for _, f := range overlays {
-		if !slices.Contains(except, f.Path) {
+		if !slices.ContainsFunc(except, func(e string) bool { return sameFile(e, f.Path) }) {
 			left = append(left, f.Path)
 		}
 	}
@@ -84,6 +110,22 @@ func (m *Manager) noOverlays(ctx context.Context, path string, except ...string)
 	}
 	return (&ImageError{Kind: errors.ErrImageInUse, Msg: "is the base of", Overlays: left,
 		Fix: "write to an overlay of it, or rebase or delete those first"}).at([]string{path})
+}
+
+// noForeignOverlays refuses an image that somebody else's stands on. What the same VM has goes
+// together, in whatever order.
+func (m *Manager) noForeignOverlays(ctx context.Context, file File) error {
+	overlays, err := m.overlays(ctx, file.Path)
+	if err != nil {
+		return err
+	}
+	var own []string
+	for _, f := range overlays {
+		if f.Owner == file.Owner && f.Owner != "" {
+			own = append(own, f.Path)
+		}
+	}
+	return m.noOverlays(ctx, file.Path, own...)
 }
 
 // overlays returns the registered images that are there and stand on the one at path.

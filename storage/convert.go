@@ -37,9 +37,8 @@ func (m *Manager) Convert(ctx context.Context, spec ConvertSpec) (Image, error) 
 	layers, err := m.convertible(ctx, spec)
 	var img Image
 	if err == nil {
-		guess := Image{Format: spec.To, Size: layers[0].Size}
-		img, err = m.produce(ctx, spec.Path, spec.For.as(KindDisk), guess, func(file *os.File) error {
-			return m.convert(ctx, spec, layers[0].Image, file, newMeter(spec.Progress, layers[0].Size))
+		img, err = m.produce(ctx, spec.Path, spec.For.as(KindDisk), Image{Format: spec.To, Size: layers[0].Size}, func(file *os.File) error {
+			return m.convert(ctx, spec, layers, file, newMeter(spec.Progress, layers[0].Size))
 		})
 	}
 	return img, creationError("convert image "+quote(spec.Source)+" to "+quote(spec.Path), err)
@@ -68,12 +67,17 @@ func checkTarget(format string, options Qcow2Options, compress bool) error {
 }
 
 // convert runs qemu-img for a checked conversion into a file.
-func (m *Manager) convert(ctx context.Context, spec ConvertSpec, from Image, to *os.File, progress meter) error {
+func (m *Manager) convert(ctx context.Context, spec ConvertSpec, layers []layer, to *os.File, progress meter) error {
+	release, err := readingAll(layers)
+	if err != nil {
+		return err
+	}
+	defer release()
+	from := layers[0]
 	args := []string{"-f", from.Format, "-O", spec.To}
 	if spec.Compress {
 		args = append(args, "-c")
 	}
 	args = append(args, spec.Qcow2.args()...)
-	err := m.work(ctx, progress, "convert", append(args, "--", from.Path, to.Name())...)
-	return blame(layer{Image: from}, false, err)
+	return m.work(ctx, progress, "convert", append(args, "--", from.Path, to.Name())...)
 }

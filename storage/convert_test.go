@@ -119,6 +119,25 @@ func TestConvertInUse(t *testing.T) {
 	requireEmpty(t, filepath.Dir(root))
 }
 
+// TestConvertKeepsWritersOff: no layer is written while it is read, also no raw one, whose
+// readers QEMU lets be disturbed.
+func TestConvertKeepsWritersOff(t *testing.T) {
+	m, root := manage(t)
+	base := imageOf(t, "raw", filled(3, 8))
+	over := overlayOn(t, m, filepath.Join(root, "over"), base, "raw")
+	tried := false
+	_, err := m.Convert(t.Context(), storage.ConvertSpec{Source: over.Path, Format: "qcow2", Path: filepath.Join(root, "new"),
+		Progress: func(done, total int64) {
+			if done > total/4 && !tried {
+				tried = true
+				requireNotOpened(t, base)
+			}
+		}})
+	require.NoError(t, err)
+	require.True(t, tried)
+	patch(t, base, "raw", 0, make([]byte, 512))
+}
+
 // TestConvertCancelled: cancelled in the middle nothing is left, at once.
 func TestConvertCancelled(t *testing.T) {
 	m, root := manage(t)

@@ -119,12 +119,12 @@ func (m *Manager) importConverted(ctx context.Context, spec ImportSpec, layers [
 		how := ConvertSpec{To: spec.To, Qcow2: spec.Qcow2, Compress: spec.Compress}
 		verify := want.verifier(ctx, from.Path)
 		if verify == nil {
-			return m.convert(ctx, how, from, file, newMeter(spec.Progress, from.Size))
+			return m.convert(ctx, how, layers, file, newMeter(spec.Progress, from.Size))
 		}
 		progress := newMeter(spec.Progress, src.size, from.Size)
 		err := verify(src.File, progress)
 		if err == nil {
-			err = m.convert(ctx, how, from, file, progress.then(from.Size))
+			err = m.convert(ctx, how, layers, file, progress.then(from.Size))
 		}
 		if err == nil {
 			err = src.same() // what was converted is what was verified

@@ -88,16 +88,14 @@ var ErrUnregistered = errors.New("it is not registered: maqet did not make it")
 // Delete removes an image that a Manager with this registry made. One that is already
 // gone is no error. A file that is not registered is refused, unless it is empty:
 // [ErrUnregistered]. So is anything but a regular file, and a path that leads out of the root
-// folder, by itself or through symbolic links: errors.ErrStorage.
+// folder, by itself or through symbolic links: errors.ErrStorage; and one that a registered
+// image of another VM, or of none, stands on: errors.ErrImageInUse.
 func (m *Manager) Delete(ctx context.Context, path string) error {
 	err := ctx.Err()
 	if err == nil {
 		err = m.remove(ctx, path)
 	}
-	if err != nil {
-		return &errors.Error{Kind: errors.ErrStorage, Op: "delete image " + quote(path), Err: err}
-	}
-	return nil
+	return storageError("delete image "+quote(path), err)
 }
 
 func (m *Manager) remove(ctx context.Context, path string) error {
@@ -129,6 +127,11 @@ func (m *Manager) remove(ctx context.Context, path string) error {
 	}
 	if len(known) == 0 && info.Size() > 0 {
 		return ErrUnregistered
+	}
+	if len(known) > 0 {
+		if err := m.noForeignOverlays(ctx, known[0]); err != nil {
+			return err
+		}
 	}
 	if err := root.Remove(rel); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/flock"
@@ -132,15 +133,25 @@ func (r *Reservation) Refresh(ctx context.Context) (Instance, error) {
 }
 
 // Fence does what Reserve does with a VM that is not live, for one that has ended since: if it
-// is not live any more, and nobody else is about to work on it, it can't be started until
-// the reservation is released. It reports whether that is so, and never waits.
+// is not live any more, and nobody else starts it, it can't be started until the reservation
+// is released. It reports whether that is so, and waits only for who is about to let go of it:
+// a watcher that wanted to record the guest's end, too.
 func (r *Reservation) Fence(ctx context.Context) (bool, error) {
 	if r.fenced() {
 		return true, nil
 	}
 	lock, err := r.m.locks.try(r.inst.ID)
-	if errors.Is(err, flock.ErrHeld) {
-		return false, nil
+	for errors.Is(err, flock.ErrHeld) {
+		inst, getErr := r.Refresh(ctx)
+		if getErr != nil || inst.State.Live() {
+			return false, getErr
+		}
+		select {
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case <-time.After(claimPause): // a lock that becomes free is no event
+		}
+		lock, err = r.m.locks.try(r.inst.ID)
 	}
 	if err != nil {
 		return false, errors.Wrap(errors.ErrDatabaseLock, "fence VM", r.inst.Name, err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/snapshot"
 	"github.com/maqet/maqet/vm"
 )
@@ -72,8 +74,8 @@ func child() error {
 	}
 	c.rig = r
 	op := operationOf(f.Op)
-	if op.live { // unless it is live already
-		if _, err := r.vms.Start(ctx, victim, vm.StartPaused()); err != nil && !errors.Is(err, errors.ErrVMAlreadyRunning) {
+	if op.live {
+		if err := goLive(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -92,6 +94,20 @@ func child() error {
 	out, marshalErr := json.Marshal(c.report(err))
 	_, printErr := os.Stdout.Write(out)
 	return errors.Join(marshalErr, printErr, r.close(), goleak.Find())
+}
+
+// goLive starts the victim, unless it is live, with the generation of its disks in its memory.
+func goLive(ctx context.Context, r *rig) error {
+	_, err := r.vms.Start(ctx, victim, vm.StartPaused())
+	if errors.Is(err, errors.ErrVMAlreadyRunning) {
+		return nil
+	}
+	for _, line := range memoryLines(before.present) {
+		if err == nil {
+			_, err = r.qmp.HMP(qmp.AllowDangerous(ctx), victim, line)
+		}
+	}
+	return err
 }
 
 // dying watches the steps of an operation.
@@ -177,10 +193,25 @@ func (f fault) run(t *testing.T) (rep report, runs []imgRun, lived bool) {
 	runs, readErr := imgRuns(notes)
 	require.NoError(t, readErr)
 	if errors.Is(err, errKilled) {
+		f.awaitImg(t)
 		return rep, runs, false
 	}
 	require.NoError(t, err)
 	return rep, runs, true
+}
+
+// awaitImg waits until no qemu-img of a process that was killed is left: the kernel kills it,
+// too, but not at the same moment.
+func (f fault) awaitImg(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		for _, pid := range processesOf(t, f.Dir) {
+			if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && !strings.Contains(string(name), "qemu-system") {
+				return false
+			}
+		}
+		return true
+	}, patience, 2*time.Millisecond)
 }
 
 // child has a process do it. Runs of qemu-img are noted in a folder.

@@ -115,5 +115,5 @@ func (tp *template) inOrder(t *testing.T) {
 	}
 	p.settle(false)
 	p.requireTruth()
-	p.requireClean()
+	p.requireClean(sound)
 }

@@ -159,8 +159,9 @@ func (p *patient) write(generation int) {
 			}
 			p.monitor(fmt.Sprintf("qemu-io -d %s flush", b.Qdev))
 		}
-		p.monitor(fmt.Sprintf("o /b 0x70 %d", clockByte))
-		p.monitor(fmt.Sprintf("o /b 0x71 %d", generation))
+		for _, line := range memoryLines(generation) {
+			p.monitor(line)
+		}
 		require.Equal(p.t, generation, p.memory())
 		return
 	}
@@ -176,6 +177,11 @@ func (p *patient) write(generation int) {
 
 // clockByte is a byte of the clock's memory that firmware leaves alone.
 const clockByte = 0x60
+
+// memoryLines have the human monitor put a generation into the memory.
+func memoryLines(generation int) []string {
+	return []string{fmt.Sprintf("o /b 0x70 %d", clockByte), fmt.Sprintf("o /b 0x71 %d", generation)}
+}
 
 // memory returns the generation in the memory of the live guest.
 func (p *patient) memory() int {
@@ -306,13 +312,22 @@ func (p *patient) requireTruth() {
 	}
 }
 
+// What may come of "qemu-img check" (qemu-img(1)).
+var (
+	soundAndTight = []int{0}
+	// After a "qemu-img snapshot -c" that nobody interrupted, a cluster can have leaked:
+	// QEMU 7.2 does so where there is a gap among the last ones.
+	sound = []int{0, 3}
+)
+
 // requireClean checks the images of a VM that is not live: QEMU finds nothing wrong with
 // them, each is registered, and each that is registered is there.
-func (p *patient) requireClean() {
+func (p *patient) requireClean(checks []int) {
 	p.t.Helper()
 	for _, path := range p.images() {
-		out, err := exec.Command("qemu-img", "check", "-f", "qcow2", path).CombinedOutput()
-		require.NoError(p.t, err, "%s", out)
+		check := exec.Command("qemu-img", "check", "-f", "qcow2", path)
+		out, _ := check.CombinedOutput() // fails with what is compared
+		require.Contains(p.t, checks, check.ProcessState.ExitCode(), "%s", out)
 	}
 	files, err := p.m.Storage.Files(p.ctx(), storage.FileFilter{})
 	require.NoError(p.t, err)
