@@ -66,7 +66,7 @@ func (op *operation) recoverExternal(ctx context.Context, rec *Record) error {
 		}
 		return nil
 	}
-	return op.keeper.end(ctx, rec)
+	return op.keeper.streamed(ctx, op.r, rec, undo)
 }
 
 // unfinished tells of a commit that can't be finished now. The VM is as it was, so that nothing
@@ -175,7 +175,7 @@ func (k *Keeper) recoverExternal(ctx context.Context, r *vm.Reservation, rec *Re
 		}
 		return nil
 	}
-	return k.end(ctx, rec)
+	return k.streamed(ctx, r, rec, undo)
 }
 
 // finishCreating makes a snapshot of which only QEMU, which is gone, knew whether the guest wrote
