@@ -59,6 +59,11 @@ func newHouse(t testing.TB) *house {
 	h.snaps, err = snapshot.New(snapshot.Options{Keeper: h.keeper, VMs: h.vms, Freezer: h.guests, Files: h.guests, Sessions: h.guests})
 	require.NoError(t, err)
 	t.Cleanup(func() {
+		list, err := h.vms.List(context.Background(), vm.Filter{})
+		require.NoError(t, err)
+		for _, inst := range list { // persistent ones would stay
+			require.NoError(t, h.vms.Remove(context.Background(), inst.ID, vm.ForceRemove(), vm.DeleteImages()))
+		}
 		for _, fn := range []func() error{h.guests.Close, h.vms.Close, backend.Close, h.store.Close} {
 			require.NoError(t, fn())
 		}

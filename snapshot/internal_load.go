@@ -61,11 +61,11 @@ func (k *Keeper) prepareLoad(ctx context.Context, r *vm.Reservation, rec *Record
 		return err
 	}
 	for _, d := range disks {
-		if err := k.dropBitmaps(ctx, d); err != nil {
+		if err := k.dropBitmaps(ctx, r, d); err != nil {
 			return err
 		}
 		k.step(ctx, "loading: keep disk "+d.Name)
-		if err := k.images.CreateSnapshot(ctx, d.Path, undo.Name); err != nil {
+		if err := k.images.CreateSnapshot(ctx, d.Path, undo.Name, keysOf(r, d.Name)...); err != nil {
 			return err
 		}
 	}
@@ -73,11 +73,11 @@ func (k *Keeper) prepareLoad(ctx context.Context, r *vm.Reservation, rec *Record
 }
 
 // dropBitmaps removes the dirty bitmaps of an image. The next backup is a full one.
-func (k *Keeper) dropBitmaps(ctx context.Context, d RecordDisk) error {
+func (k *Keeper) dropBitmaps(ctx context.Context, r *vm.Reservation, d RecordDisk) error {
 	names, err := k.images.Bitmaps(ctx, d.Path)
 	for _, name := range names {
 		k.step(ctx, "loading: remove bitmap of disk "+d.Name)
-		if err := k.images.RemoveBitmap(ctx, d.Path, name); err != nil {
+		if err := k.images.RemoveBitmap(ctx, d.Path, name, keysOf(r, d.Name)...); err != nil {
 			return err
 		}
 	}
@@ -89,7 +89,7 @@ func (k *Keeper) dropBitmaps(ctx context.Context, d RecordDisk) error {
 func (k *Keeper) loadOn(ctx context.Context, r *vm.Reservation, rec *Record, disks []RecordDisk) error {
 	for _, d := range disks {
 		k.step(ctx, "loading: disk "+d.Name)
-		if err := k.images.LoadSnapshot(ctx, d.Path, rec.Name); err != nil {
+		if err := k.images.LoadSnapshot(ctx, d.Path, rec.Name, keysOf(r, d.Name)...); err != nil {
 			return err
 		}
 	}
@@ -120,7 +120,7 @@ func (k *Keeper) endLoad(ctx context.Context, r *vm.Reservation, rec *Record, un
 		return k.end(ctx, rec)
 	}
 	for _, d := range rec.Disks {
-		if err := k.deleteFrom(ctx, "loading: clear disk "+d.Name, d.Path, undo.Name); err != nil {
+		if err := k.deleteFrom(ctx, r, "loading: clear disk ", d, undo.Name); err != nil {
 			return err
 		}
 	}
@@ -132,14 +132,14 @@ func (k *Keeper) endLoad(ctx context.Context, r *vm.Reservation, rec *Record, un
 
 // undoLoad brings the disks back to what they were. It can be done again, up to its end.
 func (k *Keeper) undoLoad(ctx context.Context, r *vm.Reservation, rec *Record, undo internalUndo) error {
-	if err := k.mend(ctx, rec); err != nil {
+	if err := k.mend(ctx, r, rec); err != nil {
 		return err
 	}
 	for _, d := range rec.Disks {
 		_, kept, err := k.held(ctx, d.Path, undo.Name)
 		if err == nil && kept { // else it was not touched
 			k.step(ctx, "loading: undo disk "+d.Name)
-			err = k.images.LoadSnapshot(ctx, d.Path, undo.Name)
+			err = k.images.LoadSnapshot(ctx, d.Path, undo.Name, keysOf(r, d.Name)...)
 		}
 		if err != nil {
 			return err
@@ -167,7 +167,7 @@ func (k *Keeper) recoverLoad(ctx context.Context, r *vm.Reservation, rec *Record
 	}
 	switch {
 	case undo.Loaded:
-		if err := k.mend(ctx, rec); err != nil {
+		if err := k.mend(ctx, r, rec); err != nil {
 			return err
 		}
 		return k.finishLoad(ctx, r, rec, undo)
@@ -181,7 +181,7 @@ func (k *Keeper) recoverLoad(ctx context.Context, r *vm.Reservation, rec *Record
 // disks are loaded already, and there is no way back. The next start boots: the memory may be
 // what the guest has ended of.
 func (k *Keeper) recoverLiveLoad(ctx context.Context, r *vm.Reservation, rec *Record) error {
-	if err := k.mend(ctx, rec); err != nil {
+	if err := k.mend(ctx, r, rec); err != nil {
 		return err
 	}
 	disks, err := k.loadableDisks(ctx, r, rec, true)
@@ -189,7 +189,7 @@ func (k *Keeper) recoverLiveLoad(ctx context.Context, r *vm.Reservation, rec *Re
 		return err
 	}
 	for _, d := range disks {
-		if err := k.dropBitmaps(ctx, d); err != nil {
+		if err := k.dropBitmaps(ctx, r, d); err != nil {
 			return err
 		}
 	}
