@@ -77,6 +77,7 @@ func TestExternal(t *testing.T) {
 		require.ElementsMatch(t, before, l.get().Layers)
 		require.Equal(t, 2, l.files())
 	})
+	t.Run("unplug", func(t *testing.T) { externalUnplugged(t, l) })
 	l.down()
 }
 
