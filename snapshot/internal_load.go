@@ -20,6 +20,19 @@ type internalUndo struct {
 	Loaded bool `json:"loaded,omitempty"`
 }
 
+// loadOffline loads an internal snapshot into a VM that is not live, and starts it if that is
+// asked for.
+func (op *operation) loadOffline(ctx context.Context, rec *Record) error {
+	start := op.startAfter()
+	if err := op.loadInternal(ctx, rec); err != nil || start == nil {
+		return err
+	}
+	op.keeper.step(ctx, "loading: start")
+	op.r.Unfence()
+	_, err := op.vms.Start(ctx, op.inst.ID, start...)
+	return err
+}
+
 // loadInternal loads an internal snapshot, with or without memory, into the disks of a VM
 // that is not live. If it fails, or ctx ends, all disks are as they were.
 func (op *operation) loadInternal(ctx context.Context, rec *Record) error {
