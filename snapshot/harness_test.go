@@ -148,19 +148,6 @@ func (h *house) sh(ref, line string) string {
 	return strings.TrimSuffix(string(res.Stdout), "\n")
 }
 
-// names returns the names of a VM's snapshots, all of which must be whole, in the order in which
-// they were made.
-func (h *house) names(ref string) (names []string) {
-	h.t.Helper()
-	list, err := h.snaps.List(soon(h.t), ref)
-	require.NoError(h.t, err)
-	for _, s := range list {
-		require.Equal(h.t, snapshot.OK, s.Status, s.Name)
-		names = append(names, s.Name)
-	}
-	return names
-}
-
 // soon is a context that tells a hang from a slow machine.
 func soon(t testing.TB) context.Context {
 	t.Helper()
