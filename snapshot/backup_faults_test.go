@@ -221,7 +221,7 @@ func TestBackupDaemonKilled(t *testing.T) {
 }
 
 // killDaemon kills the storage daemon that this process has started.
-func killDaemon(t *testing.T) {
+func killDaemon(t testing.TB) {
 	t.Helper()
 	lists, err := filepath.Glob("/proc/self/task/*/children")
 	require.NoError(t, err)
@@ -243,7 +243,7 @@ func killDaemon(t *testing.T) {
 }
 
 // smallDisk returns a folder with a file system of its own.
-func smallDisk(t *testing.T, size string) string {
+func smallDisk(t testing.TB, size string) string {
 	t.Helper()
 	dir := t.TempDir()
 	testhost.Needs(t, "mounting a small tmpfs", unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size="+size+",mode=0700"))
