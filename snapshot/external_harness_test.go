@@ -13,7 +13,6 @@ import (
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/testhost"
-	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/snapshot"
 	"github.com/maqet/maqet/vm"
 )
@@ -113,14 +112,7 @@ func (l *layered) get() vm.Instance {
 // list requires that the VM has these snapshots and all are whole.
 func (l *layered) list(want ...string) {
 	l.t.Helper()
-	list, err := l.snaps.List(l.t.Context(), "box")
-	require.NoError(l.t, err)
-	names := []string{}
-	for _, s := range list {
-		require.Equal(l.t, snapshot.OK, s.Status, "%+v", s)
-		names = append(names, s.Name)
-	}
-	require.ElementsMatch(l.t, want, names)
+	require.ElementsMatch(l.t, want, l.names("box"))
 }
 
 func (l *layered) create(ctx context.Context, name string, opts ...snapshot.Option) error {
@@ -130,43 +122,68 @@ func (l *layered) create(ctx context.Context, name string, opts ...snapshot.Opti
 
 func (l *layered) made(name string) { l.t.Helper(); require.NoError(l.t, l.create(soon(l.t), name)) }
 
-// poke writes a pattern to both disks without the guest's system, live or not, and peek requires it.
-func (l *layered) poke(pattern int) { l.t.Helper(); l.io(fmt.Sprintf("write -P %d 1M 192k", pattern)) }
-func (l *layered) peek(pattern int) { l.t.Helper(); l.io(fmt.Sprintf("read -P %d 1M 192k", pattern)) }
+// poke writes a pattern to both disks without the guest's system, live or not.
+func (l *layered) poke(pattern int) {
+	l.t.Helper()
+	command := fmt.Sprintf("write -P %d 1M 192k", pattern)
+	if l.monitor(command) {
+		l.monitor("flush")
+		return
+	}
+	require.NotContains(l.t, l.test("-f", command), "failed")
+}
 
-// holds reports whether both disks have the pattern.
+// peek requires it.
+func (l *layered) peek(pattern int) { l.t.Helper(); require.True(l.t, l.holds(pattern), pattern) }
+
+// holds reports whether both disks have the pattern, in the images that are recorded.
 func (l *layered) holds(pattern int) bool {
 	l.t.Helper()
-	return !strings.Contains(l.both(fmt.Sprintf("read -P %d 1M 192k", pattern)), "failed")
-}
-
-func (l *layered) io(command string) {
-	l.t.Helper()
-	out := l.both(command)
-	require.NotContains(l.t, out, "failed", command)
+	l.monitor("flush")
+	out := l.test("-rUf", fmt.Sprintf("read -P %d 1M 192k", pattern))
 	require.Equal(l.t, 2, strings.Count(out, "bytes at offset"), out)
+	return !strings.Contains(out, "failed")
 }
 
-// both has QEMU's own test program do something with both disks: QEMU 7.2, qemu-io, in the
-// monitor of a live guest.
-func (l *layered) both(command string) (out string) {
+// monitor has a live QEMU run a command of its test program, qemu-io, on both disks. What it
+// prints is lost. It reports false when the VM is not live.
+func (l *layered) monitor(command string) bool {
 	l.t.Helper()
 	guest, err := l.vms.Live(l.t.Context(), l.id)
-	for i, disk := range []string{"made", "own"} {
-		if err == nil {
-			text, err := qmp.Do[string](l.t.Context(), guest.QMP(), "human-monitor-command",
-				map[string]string{"command-line": fmt.Sprintf(`qemu-io -d /machine/peripheral/%s/virtio-backend "%s"`, disk, command)})
-			require.NoError(l.t, err)
-			out += text
-			continue
-		}
+	if err != nil {
 		require.ErrorIs(l.t, err, errors.ErrVMNotRunning)
-		img := l.vms.Images(l.get())[i]
-		text, err := exec.Command("qemu-io", "-f", img.Format, "-c", command, img.Path).CombinedOutput()
+		return false
+	}
+	for _, disk := range []string{"made", "own"} {
+		_, err := guest.QMP().Execute(l.t.Context(), "human-monitor-command",
+			map[string]string{"command-line": fmt.Sprintf(`qemu-io -d /machine/peripheral/%s/virtio-backend "%s"`, disk, command)})
+		require.NoError(l.t, err)
+	}
+	return true
+}
+
+// test runs qemu-io on the images of both disks, and returns what it prints: that a pattern is
+// not what it should be as well.
+func (l *layered) test(flags, command string) (out string) {
+	l.t.Helper()
+	for _, img := range l.vms.Images(l.get()) {
+		text, err := exec.Command("qemu-io", flags, img.Format, "-c", command, img.Path).CombinedOutput()
 		if err != nil && !strings.Contains(string(text), "failed") {
 			require.NoError(l.t, err, "%s", text)
 		}
 		out += string(text)
 	}
 	return out
+}
+
+// names returns the names of a VM's snapshots, which must be whole.
+func (h *house) names(ref string) (names []string) {
+	h.t.Helper()
+	list, err := h.snaps.List(h.t.Context(), ref)
+	require.NoError(h.t, err)
+	for _, s := range list {
+		require.Equal(h.t, snapshot.OK, s.Status, "%+v", s)
+		names = append(names, s.Name)
+	}
+	return names
 }

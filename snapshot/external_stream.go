@@ -2,12 +2,12 @@ package snapshot
 
 import (
 	"context"
-	"slices"
 	"strconv"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/qmp/qapi"
 	"github.com/maqet/maqet/storage"
+	"github.com/maqet/maqet/vm"
 )
 
 // Stream copies what the images that an external snapshot kept hold into the layers above them,
@@ -52,11 +52,23 @@ func (op *operation) stream(ctx context.Context, rec *Record) error {
 				op.keeper.end(context.WithoutCancel(ctx), rec)) // what it kept is as it was
 		}
 	}
-	ctx = context.WithoutCancel(ctx)
-	if err := op.keeper.discard(ctx, op.r, rec, undo.Discard); err != nil {
+	ctx, undo.Forget = context.WithoutCancel(ctx), true
+	if err := op.keeper.begin(ctx, rec, Streaming, undo); err != nil {
 		return err
 	}
-	return op.keeper.forgetExternal(ctx, op.r, rec)
+	return op.keeper.streamed(ctx, op.r, rec, undo)
+}
+
+// streamed forgets a snapshot whose images nothing stands on any more; before that was so, it is
+// whole.
+func (k *Keeper) streamed(ctx context.Context, r *vm.Reservation, rec *Record, undo externalUndo) error {
+	if !undo.Forget {
+		return k.end(ctx, rec)
+	}
+	if err := k.discard(ctx, r, rec, undo.Discard); err != nil {
+		return err
+	}
+	return k.forgetExternal(ctx, r, rec)
 }
 
 // qcow2Only returns the image that a snapshot kept of a disk, if that can hold others.
@@ -107,5 +119,5 @@ func (op *operation) pull(ctx context.Context, rec *Record, s stack, at int) err
 	if err := op.keeper.images.Restacked(ctx, above.Path); err != nil {
 		return err
 	}
-	return op.dropNodes(ctx, conn, s.disk, slices.Clone([]string{kept.Path}))
+	return op.dropNodes(ctx, conn, s.disk, []string{kept.Path})
 }
