@@ -66,6 +66,9 @@ func (op *operation) recoverExternal(ctx context.Context, rec *Record) error {
 		}
 		return nil
 	}
+	if undo.Streamed {
+		return op.keeper.streamed(ctx, op.r, rec, undo)
+	}
 	return op.keeper.end(ctx, rec)
 }
 
@@ -174,6 +177,9 @@ func (k *Keeper) recoverExternal(ctx context.Context, r *vm.Reservation, rec *Re
 			k.log.WarnContext(ctx, "interrupted commit is not finished", "vm", r.Instance().Name, "snapshot", rec.Name, "error", err)
 		}
 		return nil
+	}
+	if undo.Streamed {
+		return k.streamed(ctx, r, rec, undo)
 	}
 	return k.end(ctx, rec)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/qmp/qapi"
 	"github.com/maqet/maqet/storage"
+	"github.com/maqet/maqet/vm"
 )
 
 // Stream copies what the images that an external snapshot kept hold into the layers above them,
@@ -53,10 +54,20 @@ func (op *operation) stream(ctx context.Context, rec *Record) error {
 		}
 	}
 	ctx = context.WithoutCancel(ctx)
-	if err := op.keeper.discard(ctx, op.r, rec, undo.Discard); err != nil {
+	undo.Streamed = true
+	if err := op.keeper.begin(ctx, rec, Streaming, undo); err != nil {
 		return err
 	}
-	return op.keeper.forgetExternal(ctx, op.r, rec)
+	return op.keeper.streamed(ctx, op.r, rec, undo)
+}
+
+// streamed deletes what a snapshot kept that nothing stands on any more, and forgets it. There
+// is no way back once it has begun: a part of it is no snapshot.
+func (k *Keeper) streamed(ctx context.Context, r *vm.Reservation, rec *Record, undo externalUndo) error {
+	if err := k.discard(ctx, r, rec, undo.Discard); err != nil {
+		return err
+	}
+	return k.forgetExternal(ctx, r, rec)
 }
 
 // qcow2Only returns the image that a snapshot kept of a disk, if that can hold others.

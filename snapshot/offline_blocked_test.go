@@ -127,6 +127,8 @@ func TestOfflineLayers(t *testing.T) {
 	require.Len(t, table, 1)
 	require.NoError(t, w.Delete(t.Context(), offlineVM, "above"))
 	stack(nil)
+	requireBlocked(t, w.Load(t.Context(), offlineVM, "one"), "disk0") // what stands on it would be worth nothing
+	require.NoError(t, w.storage.Delete(t.Context(), layer))
 	require.NoError(t, w.Load(t.Context(), offlineVM, "one"))
 	require.Equal(t, 1, w.holds(t))
 }
@@ -147,7 +149,11 @@ func TestOfflineInUse(t *testing.T) {
 			continue
 		}
 		err := o.do(t.Context(), w)
-		require.ErrorIs(t, err, errors.ErrImageInUse, op)
+		if op == "create" { // where all that blocks is listed
+			requireBlocked(t, err, "disk1")
+		} else {
+			require.ErrorIs(t, err, errors.ErrImageInUse, op)
+		}
 		require.ErrorContains(t, err, "qemu-io (PID ", op)
 	}
 	require.NoError(t, stdin.Close())
