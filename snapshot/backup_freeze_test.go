@@ -64,7 +64,7 @@ func (r *runningBench) frozen(t *testing.T) {
 			}
 			got, err := r.Backup(ctx, r.id, r.dir, c.opts...)
 			require.ErrorIs(t, err, c.err)
-			r.settled(t)
+			r.settled()
 			require.Equal(t, c.want, freezer.calls)
 			require.Equal(t, c.frozen, got.Frozen)
 		})

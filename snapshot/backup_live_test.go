@@ -194,14 +194,6 @@ func (r *runningBench) paused(t *testing.T) {
 	require.Equal(t, r.seen(), restored(t, r.dir, 0, ""))
 }
 
-// settled waits until what was given up is undone.
-func (r *runningBench) settled(t *testing.T) {
-	t.Helper()
-	reservation, err := r.vms.Reserve(patience(t), r.id)
-	require.NoError(t, err)
-	reservation.Release()
-}
-
 func (r *runningBench) cancelled(t *testing.T) {
 	r.scribble(1, 120)
 	before := files(t, r.dir)
@@ -221,7 +213,7 @@ func (r *runningBench) cancelled(t *testing.T) {
 	require.Less(t, time.Since(begun), 10*time.Second)
 	last := progress[len(progress)-1]
 	require.Less(t, last.Done, last.Total)
-	r.settled(t)
+	r.settled()
 	require.Equal(t, before, files(t, r.dir))
 	r.requireNothingInQEMU(t)
 }
