@@ -96,7 +96,7 @@ func (m *Maqet) assemble(s *settings) (err error) {
 	m.Guest = guest.NewManager(m.VM, guest.WithLogger(s.logger))
 	m.own("guest manager", m.Guest.Close)
 	m.Cleanup = cleanup.New(m.VM)
-	m.Snapshot, err = snapshot.New(snapshot.Options{Keeper: keeper, VMs: m.VM, Freezer: m.Guest, Logger: s.logger})
+	m.Snapshot, err = snapshot.New(snapshot.Options{Keeper: keeper, VMs: m.VM, Freezer: m.Guest, Files: m.Guest, Sessions: m.Guest, Logger: s.logger})
 	return err
 }
 

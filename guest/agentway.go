@@ -19,6 +19,7 @@ type agentWay struct {
 	m       *Manager
 	channel *agentChannel
 	ended   chan struct{}
+	why     error // before ended is closed; may be nil
 	once    sync.Once
 }
 
@@ -30,8 +31,9 @@ func newAgentWay(m *Manager, c *agentChannel) *agentWay {
 
 func (w *agentWay) done() <-chan struct{} { return w.ended }
 
-func (w *agentWay) close() {
+func (w *agentWay) close(why error) {
 	w.once.Do(func() {
+		w.why = why
 		close(w.ended)
 		w.channel.drop()
 	})
@@ -43,7 +45,7 @@ func (w *agentWay) call(ctx context.Context, command string, args, reply any) er
 	err := w.channel.call(ctx, command, args, reply)
 	select {
 	case <-w.ended:
-		return lost(err)
+		return lost(errors.Join(w.why, err))
 	default:
 		return err
 	}

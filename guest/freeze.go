@@ -40,7 +40,11 @@ func (m *Manager) Freeze(ctx context.Context, ref string) (int, error) {
 // Thaw undoes [Manager.Freeze], also that of another process. Where nothing is frozen it does
 // nothing. Errors are those of Freeze.
 func (m *Manager) Thaw(ctx context.Context, ref string) error {
-	_, err := m.freezing(ctx, "thaw the file systems of VM", ref, "guest-fsfreeze-thaw")
+	const op = "thaw the file systems of VM"
+	err := m.listens(ctx, op, ref)
+	if err == nil {
+		_, err = m.freezing(ctx, op, ref, "guest-fsfreeze-thaw")
+	}
 	return err
 }
 

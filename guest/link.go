@@ -13,6 +13,7 @@ import (
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/guest/wire"
 	"github.com/maqet/maqet/qmp"
+	"github.com/maqet/maqet/qmp/qapi"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -20,7 +21,7 @@ import (
 // the first caller that needs it.
 type link struct {
 	guest  vm.Guest
-	resets *qmp.Subscription
+	events *qmp.Subscription
 	agent  *agentChannel
 	turn   chan struct{} // has room for one: who put a token in opens the session
 
@@ -28,6 +29,11 @@ type link struct {
 
 	mu  sync.Mutex
 	way way // nil before it is opened
+	// epoch ends when the guest is not any more who it was; see renew.
+	epoch context.Context
+	renew context.CancelCauseFunc // ends epoch
+	ssh   map[*sshWay]struct{}    // connections of callers
+	loads map[string]struct{}     // jobs of this process that bring the guest back; see Renew
 	// hostKeys are those that the guest's ssh servers have proved to have, by their ports.
 	hostKeys map[int][]ssh.PublicKey
 }
@@ -55,36 +61,40 @@ func (m *Manager) linkTo(g vm.Guest) *link {
 		return l
 	}
 	l := &link{
-		guest: g, resets: g.QMP().Subscribe("RESET"),
+		guest: g, events: g.QMP().Subscribe(qapi.EventReset, qapi.EventJobStatusChange),
 		agent: newAgentChannel(g), turn: make(chan struct{}, 1),
+		ssh: map[*sshWay]struct{}{}, loads: map[string]struct{}{},
 		hostKeys: map[int][]ssh.PublicKey{},
 	}
+	l.epoch, l.renew = context.WithCancelCause(m.ctx)
 	m.links[g] = l
 	m.wg.Go(func() { m.tend(l) })
 	return l
 }
 
-// tend drops the session when the guest was reset, for then nobody in it knows of the
-// session any more, and the link when the guest is gone.
+// tend drops the connections when the guest was reset, or another process has it brought back
+// to a snapshot, for then nobody in it knows of them any more; and the link when the guest is
+// gone.
 func (m *Manager) tend(l *link) {
 	defer m.forget(l)
-	defer l.resets.Close()
-	resets := l.resets.C()
+	defer l.events.Close()
+	events := l.events.C()
 	for {
 		select {
 		case <-m.ctx.Done():
 			return
 		case <-l.guest.Done():
 			return
-		case ev, ok := <-resets:
+		case ev, ok := <-events:
 			switch {
 			case !ok:
-				resets = nil // QMP is lost; the guest's end will follow, or not
+				events = nil // QMP is lost; the guest's end will follow, or not
 			case ev.Name == qmp.EventGap:
 				m.check(l)
-			default:
-				m.log.Debug("guest was reset, session dropped")
-				l.replace(nil)
+			case ev.Name == qapi.EventReset:
+				m.drop(l, errReset)
+			case l.broughtBack(ev):
+				m.drop(l, errReverted)
 			}
 		}
 	}
@@ -111,7 +121,7 @@ func (m *Manager) check(l *link) {
 				return
 			case !isContextError(err) || !l.halted(ctx):
 				m.log.Debug("guest does not answer, session dropped", "error", err)
-				l.replace(nil)
+				l.replace(nil, err)
 				return
 			}
 		}
@@ -141,7 +151,8 @@ func (m *Manager) forget(l *link) {
 	// the turn keeps a late one from being stored after this.
 	l.agent.close()
 	l.turn <- struct{}{}
-	l.replace(nil)
+	l.replace(nil, nil)
+	l.renew(errLost)
 }
 
 // current returns the session if it still works.
@@ -159,14 +170,14 @@ func (l *link) current() way {
 	}
 }
 
-// replace stores w and closes what was there.
-func (l *link) replace(w way) {
+// replace stores w and closes what was there; why may be nil.
+func (l *link) replace(w way, why error) {
 	l.mu.Lock()
 	old := l.way
 	l.way = w
 	l.mu.Unlock()
 	if old != nil {
-		old.close()
+		old.close(why)
 	}
 }
 
@@ -222,18 +233,47 @@ func (m *Manager) enterInTurn(ctx context.Context, l *link) (way, error) {
 	case <-m.ctx.Done():
 		return nil, errLost
 	}
-	if w := l.current(); w != nil {
-		return w, nil
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(m.ctx, cancel)()
-	w, err := m.open(ctx, l)
-	if err != nil {
-		return nil, err
+	for {
+		if w := l.current(); w != nil {
+			return w, nil
+		}
+		w, err := m.openNow(ctx, l)
+		if err == nil || ctx.Err() != nil || !errors.Is(err, errRenewed) {
+			return w, err
+		}
 	}
-	l.replace(w)
-	return w, nil
+}
+
+// errRenewed is the end of an attempt to open a session with a guest that has become another
+// meanwhile.
+var errRenewed = errors.New("the guest is not who it was")
+
+// openNow opens a session and stores it. What has begun when the guest is reset or brought
+// back is given up: what it has sent may be lost.
+func (m *Manager) openNow(ctx context.Context, l *link) (way, error) {
+	l.mu.Lock()
+	epoch := l.epoch
+	l.mu.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(epoch, cancel)()
+	w, err := m.open(ctx, l)
+	l.mu.Lock()
+	over := l.epoch != epoch
+	if err == nil && !over {
+		l.way = w // there was none, or one that has ended
+	}
+	l.mu.Unlock()
+	if !over {
+		return w, err
+	}
+	if err == nil {
+		w.close(errRenewed)
+	}
+	return nil, errRenewed
 }
 
 // open chooses the way: a stream channel of our init that nobody uses, else the agent's
@@ -260,7 +300,7 @@ func (m *Manager) open(ctx context.Context, l *link) (way, error) {
 	}
 	w := newAgentWay(m, l.agent)
 	if err := w.ping(ctx); err != nil {
-		w.close()
+		w.close(nil)
 		return nil, err
 	}
 	m.log.Debug("guest session opened", "channel", vm.ChannelAgent)

@@ -70,6 +70,9 @@ func (m *Manager) ssh(c *call, o sshOptions) (*SSH, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.mu.Lock()
+	epoch := l.epoch
+	l.mu.Unlock()
 	dial, err := o.dialer(m, l.guest, inst)
 	if err != nil {
 		return nil, err
@@ -103,6 +106,10 @@ func (m *Manager) ssh(c *call, o sshOptions) (*SSH, error) {
 	w := newSSHWay(m, client)
 	if w == nil {
 		return nil, errClosed(c.op, c.ref)
+	}
+	if !l.keepSSH(m, w, epoch) {
+		w.close(nil)
+		return nil, lost(errReverted)
 	}
 	return &SSH{in: entrance{m: m, ref: c.ref, own: w}, way: w, user: o.user, keys: keys}, nil
 }
@@ -157,7 +164,7 @@ func (s *SSH) Done() <-chan struct{} { return s.way.done() }
 
 // Close ends the connection and the calls that use it. It is idempotent.
 func (s *SSH) Close() error {
-	s.way.close()
+	s.way.close(nil)
 	return nil
 }
 

@@ -51,7 +51,7 @@ func (w *sshWay) done() <-chan struct{} { return w.ended }
 
 func (w *sshWay) hangUp() { w.once.Do(func() { _ = w.client.Close() }) }
 
-func (w *sshWay) close() {
+func (w *sshWay) close(error) {
 	w.hangUp()
 	<-w.ended
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"io/fs"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -16,10 +17,15 @@ import (
 type streamWay struct {
 	m       *Manager
 	session *wire.Session
+	why     atomic.Pointer[error] // given to close
 }
 
 func (w *streamWay) done() <-chan struct{} { return w.session.Done() }
-func (w *streamWay) close()                { _ = w.session.Close() }
+
+func (w *streamWay) close(why error) {
+	w.why.CompareAndSwap(nil, &why)
+	_ = w.session.Close()
+}
 
 // check marks the error of a session that has ended. The guest's own refusals, and
 // the errors of the caller's readers and writers, stay what they are.
@@ -27,6 +33,9 @@ func (w *streamWay) check(err error) error {
 	var remote *wire.RemoteError
 	if err == nil || errors.As(err, &remote) || isContextError(err) || w.session.Err() == nil {
 		return err
+	}
+	if why := w.why.Load(); why != nil {
+		err = errors.Join(*why, err)
 	}
 	return lost(err)
 }

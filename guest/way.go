@@ -39,8 +39,9 @@ type way interface {
 	setTime(ctx context.Context, t time.Time) error
 	// done is closed when the way is of no more use.
 	done() <-chan struct{}
-	// close waits for the way's goroutines.
-	close()
+	// close waits for the way's goroutines. why, which may be nil, is in the errors of the
+	// calls that it ends.
+	close(why error)
 }
 
 // exit says how a program in the guest ended.

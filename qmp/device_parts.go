@@ -2,6 +2,8 @@ package qmp
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"strings"
@@ -126,6 +128,14 @@ func (d Disk) serial(id string) string {
 // its throttle group: a disk of vm.Config may have them.
 func fileNode(id string) string  { return id + "-file" }
 func limitNode(id string) string { return id + "-limit" }
+
+// LayerNodes begins the names of the nodes of the images that external snapshots have put over
+// a disk; 8 characters follow, and "-f" for the node of the file inside. QEMU's names of nodes
+// have at most 31 characters, which a disk's ID would fill.
+func LayerNodes(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return "maqet-" + hex.EncodeToString(sum[:4]) + "-"
+}
 
 // nodes are the format's node with the file's inside: made, and removed, in one go.
 func (d Disk) nodes(id string) map[string]any {

@@ -3,6 +3,7 @@ package qmp
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/maqet/maqet/errors"
@@ -94,10 +95,50 @@ func (p plug) has(ctx context.Context, option, name string) (bool, error) {
 	}
 }
 
+// clearLayers removes the nodes of the images that external snapshots have put over a disk:
+// each when it is none's backing image any more, for in which order they lie is not known. The
+// filter above them goes first.
+func (p plug) clearLayers(ctx context.Context, id string) (found bool, err error) {
+	nodes, err := qom[[]struct {
+		Name string `json:"node-name"`
+	}](ctx, p, "query-named-block-nodes", map[string]any{"flat": true})
+	var layers []string
+	for _, n := range nodes {
+		if strings.HasPrefix(n.Name, LayerNodes(id)) && !strings.HasSuffix(n.Name, "-f") {
+			layers = append(layers, n.Name)
+		}
+	}
+	if err != nil || len(layers) == 0 {
+		return false, err
+	}
+	if _, err := p.drop(ctx, partBlockdev, limitNode(id)); err != nil {
+		return true, err
+	}
+	for deadline := time.Now().Add(freeTime); len(layers) > 0; {
+		left := slices.DeleteFunc(slices.Clone(layers), func(name string) bool {
+			err = p.remove(ctx, partBlockdev, name)
+			return err == nil
+		})
+		if len(left) == len(layers) { // the device may be about to let go of the topmost
+			if !errors.Is(err, errors.ErrQMPCommand) || time.Now().After(deadline) {
+				return true, err
+			}
+			select {
+			case <-time.After(freePause):
+			case <-ctx.Done():
+				return true, errors.Wrap(errors.ErrQMPTimeout, "remove the layers of "+id+" of VM", p.vm(), context.Cause(ctx))
+			}
+		}
+		layers = left
+	}
+	return true, nil
+}
+
 // clear removes every backend that a device of this ID may have had. It goes on after
 // one that can't be removed.
 func (p plug) clear(ctx context.Context, id string) (found bool, err error) {
-	var errs []error
+	found, err = p.clearLayers(ctx, id)
+	errs := []error{err}
 	for _, b := range []struct{ option, name string }{
 		// From the top: a node goes with the one above, unless they were made apart.
 		{partBlockdev, limitNode(id)}, {partBlockdev, id}, {partBlockdev, fileNode(id)},

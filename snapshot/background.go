@@ -24,6 +24,7 @@ func work[T any](ctx context.Context, op *operation, fn func(ctx context.Context
 	}
 	done := make(chan outcome, 1)
 	go func() { // ends with undoLimit, at the latest; vm.Manager.Close waits for release
+		defer op.release() // which is idempotent: for a test that ends the goroutine as if the process had died
 		value, err := fn(ctx)
 		op.release()
 		done <- outcome{value, err}

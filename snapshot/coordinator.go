@@ -12,6 +12,7 @@ import (
 type VMs interface {
 	Get(ctx context.Context, ref string) (vm.Instance, error)
 	Images(inst vm.Instance) []vm.Image
+	ImagesDir(id string) string
 	Reserve(ctx context.Context, ref string) (*vm.Reservation, error)
 	Live(ctx context.Context, ref string) (vm.Guest, error)
 	Start(ctx context.Context, ref string, opts ...vm.StartOption) (vm.Instance, error)
@@ -28,12 +29,30 @@ type Freezer interface {
 	Thaw(ctx context.Context, ref string) error
 }
 
+// Files reads files of guests. guest.Manager implements it.
+type Files interface {
+	// ReadFile returns the content of a file in the guest called ref.
+	ReadFile(ctx context.Context, ref, path string) ([]byte, error)
+}
+
+// Sessions are the host's connections into guests. guest.Manager implements it.
+type Sessions interface {
+	// Renew drops the connections to the agent and the init of a VM's guest. A guest that was
+	// brought back to an earlier moment knows nothing of them, while it can believe in
+	// others that have ended since. It is called before the job of that id is started, and
+	// after it, before the guest runs.
+	Renew(ctx context.Context, ref, job string) error
+}
+
 // Options are what a [Coordinator] is made of.
 type Options struct {
 	Keeper  *Keeper // required
 	VMs     VMs     // required
 	Freezer Freezer // nil: guests are never frozen
-	Logger  *slog.Logger
+	Files   Files   // nil: which shares a guest has mounted is never known
+	// Sessions are renewed when a guest's memory is loaded. Nil: there are none in this process.
+	Sessions Sessions
+	Logger   *slog.Logger
 }
 
 // Coordinator makes, loads, lists and deletes snapshots of VMs, live or not. It is safe for
@@ -42,6 +61,8 @@ type Coordinator struct {
 	keeper  *Keeper
 	vms     VMs
 	freezer Freezer
+	files   Files    // may be nil
+	guests  Sessions // may be nil
 	log     *slog.Logger
 }
 
@@ -50,7 +71,7 @@ func New(o Options) (*Coordinator, error) {
 	if o.Keeper == nil || o.VMs == nil {
 		return nil, &errors.Error{Kind: errors.ErrInvalidConfiguration, Op: "create snapshot coordinator", Msg: "a keeper and VMs are required"}
 	}
-	c := &Coordinator{keeper: o.Keeper, vms: o.VMs, freezer: o.Freezer, log: o.Logger}
+	c := &Coordinator{keeper: o.Keeper, vms: o.VMs, freezer: o.Freezer, files: o.Files, guests: o.Sessions, log: o.Logger}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -99,7 +120,7 @@ func (op *operation) prepare(ctx context.Context) (err error) {
 // mend finishes or undoes operations that died, whether the VM is live or not.
 func (op *operation) mend(ctx context.Context) error {
 	if op.r.Instance().State.Live() {
-		return op.recoverLive(ctx)
+		return errors.Join(op.endBackups(ctx), op.recoverLive(ctx))
 	}
 	return op.keeper.Recover(ctx, op.r)
 }
@@ -117,11 +138,23 @@ func (op *operation) record(name string) (*Record, bool) {
 	return nil, false
 }
 
-// find is record for a snapshot that has to be there.
+// find is record for a snapshot that has to be there. Of one that somebody else made, a record
+// is made.
 func (op *operation) find(name string) (*Record, error) {
 	if rec, ok := op.record(name); ok {
 		return rec, nil
 	}
+	if rec, err := op.adopt(op.r.Context(), name); rec != nil || err != nil {
+		return rec, err
+	}
 	return nil, &errors.Error{Kind: errors.ErrSnapshotNotFound, Op: op.what, VM: op.inst.Name,
 		Msg: "the VM has no snapshot of that name", Hint: "see Coordinator.List"}
+}
+
+// renew has the host's connections into the guest made anew.
+func (op *operation) renew(ctx context.Context, job string) error {
+	if op.guests == nil {
+		return nil
+	}
+	return op.guests.Renew(ctx, op.inst.ID, job)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/vm"
 )
 
 // Create makes a snapshot of a VM: of a live one with its memory ([Memory]), or with
@@ -32,11 +33,11 @@ func (c *Coordinator) Create(ctx context.Context, ref, name string, opts ...Opti
 }
 
 func (op *operation) create(ctx context.Context, name string) (Snapshot, error) {
-	if _, exists := op.record(name); exists {
-		return Snapshot{}, &errors.Error{Kind: errors.ErrSnapshotExists, Op: op.what, VM: op.inst.Name}
+	if err := op.absent(ctx, name); err != nil {
+		return Snapshot{}, err
 	}
-	kind := op.kind()
-	if err := op.blocked(ctx, kind, name); err != nil {
+	kind := op.kind(op.inst)
+	if err := op.blocked(ctx, kind); err != nil {
 		return Snapshot{}, err
 	}
 	rec := op.newRecord(name, kind)
@@ -52,15 +53,34 @@ func (op *operation) create(ctx context.Context, name string) (Snapshot, error) 
 	if err != nil {
 		return Snapshot{}, errors.Wrap(errors.ErrSnapshotCreation, op.what, op.inst.Name, err)
 	}
-	return op.shown(ctx, name)
+	return op.shown(context.WithoutCancel(ctx), name) // which is there by now
+}
+
+// absent fails if there is a snapshot of that name, whoever made it.
+func (op *operation) absent(ctx context.Context, name string) error {
+	list, err := op.list(ctx, op.inst.ID)
+	if err != nil {
+		return errors.Wrap(errors.ErrSnapshot, op.what, op.inst.Name, err)
+	}
+	for _, s := range list {
+		if s.Name != name {
+			continue
+		}
+		e := &errors.Error{Kind: errors.ErrSnapshotExists, Op: op.what, VM: op.inst.Name, Hint: "choose another name, or delete that one"}
+		if s.Status == Foreign {
+			e.Msg = "maqet did not make it, but it is in " + s.Disks[0].Path
+		}
+		return e
+	}
+	return nil
 }
 
 // kind is what Create makes by its options and the VM's state.
-func (op *operation) kind() Kind {
+func (o *options) kind(inst vm.Instance) Kind {
 	switch {
-	case !op.live():
+	case !inst.State.Live():
 		return Internal
-	case op.diskOnly:
+	case o.diskOnly:
 		return External
 	}
 	return Memory
@@ -71,7 +91,7 @@ func (op *operation) newRecord(name string, kind Kind) Record {
 	rec := Record{
 		VM: op.inst.ID, Name: name, ID: uuid.NewString(), Kind: kind, Created: time.Now().UTC(),
 		Description: op.description, Parent: op.inst.Snapshot,
-		Config: op.inst.Config, Unplugged: op.inst.Unplugged, Machine: op.inst.Runtime.Machine,
+		Config: op.inst.Config, Unplugged: op.inst.Unplugged, Machine: op.inst.Runtime.Machine, Accel: op.inst.Runtime.Accel,
 	}
 	rec.Plugged, _ = json.Marshal(op.inst.Plugged) // which came from JSON
 	return rec

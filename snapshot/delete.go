@@ -24,6 +24,9 @@ func (op *operation) delete(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	if err := op.buried(rec); err != nil {
+		return err
+	}
 	switch {
 	case rec.Kind == External:
 		err = op.commit(ctx, rec)

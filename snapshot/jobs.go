@@ -23,7 +23,7 @@ const (
 // dismissed it, and with it how it ended.
 var errJobGone = errors.New("the job was dismissed by somebody else")
 
-// jobPrefix begins the ids of all jobs of maqet.
+// jobPrefix begins the ids of all jobs of maqet, and the names of its bitmaps.
 const jobPrefix = "maqet-"
 
 // jobsOf begins the ids of the jobs of one snapshot.
@@ -34,7 +34,8 @@ func jobID(rec *Record, what string) string { return jobsOf(rec) + what }
 
 // jobs are jobs of QEMU that belong together: one command starts them. They must stay in
 // QEMU's list when they have ended ("auto-dismiss": false, where a command has that), so that
-// how they ended can be asked for, by whoever comes next if need be. follow dismisses them.
+// how they ended can be asked for, by whoever comes next if need be. follow dismisses them,
+// unless keep is set.
 type jobs struct {
 	conn  qmp.Conn
 	ids   []string
@@ -44,8 +45,11 @@ type jobs struct {
 	// leave has the jobs go on when ctx ends: what is journaled is found again by whoever
 	// comes next.
 	leave bool
-	step  string         // for progress
-	tell  func(Progress) // nil: nobody wants to know
+	// keep leaves jobs that have ended in QEMU's list: the caller dismisses them, when it has
+	// recorded what they did.
+	keep bool
+	step string         // for progress
+	tell func(Progress) // nil: nobody wants to know
 }
 
 // follow starts the jobs and returns when all have ended and are dismissed: with nil if they
@@ -94,7 +98,8 @@ type following struct {
 	events  <-chan qmp.Event
 	open    map[string]bool // ids of those that have not ended
 	readied map[string]bool
-	failure error // the first
+	past    Progress // of those that have ended
+	failure error    // the first
 }
 
 func (f *following) begin(ctx context.Context) error {
@@ -164,7 +169,7 @@ func (f *following) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var progress Progress
+	progress := f.past
 	listed := map[string]bool{}
 	for _, job := range list {
 		if !f.open[job.ID] {
@@ -173,6 +178,10 @@ func (f *following) look(ctx context.Context) error {
 		listed[job.ID] = true
 		progress.Done += job.CurrentProgress
 		progress.Total += job.TotalProgress
+		if job.Status == qapi.JobStatusConcluded {
+			f.past.Done += job.CurrentProgress
+			f.past.Total += job.TotalProgress
+		}
 		if err := f.further(ctx, job); err != nil {
 			return err
 		}
@@ -193,8 +202,10 @@ func (f *following) look(ctx context.Context) error {
 func (f *following) further(ctx context.Context, job qapi.JobInfo) error {
 	switch {
 	case job.Status == qapi.JobStatusConcluded:
-		if err := dismiss(ctx, f.conn, job.ID); err != nil {
-			return err
+		if !f.keep {
+			if err := dismiss(ctx, f.conn, job.ID); err != nil {
+				return err
+			}
 		}
 		f.ended(job.ID, jobFailure(job))
 	case job.Status == qapi.JobStatusReady && f.ready != nil && !f.readied[job.ID]:
@@ -247,14 +258,14 @@ func jobFailure(job qapi.JobInfo) error {
 	return &errors.QMPError{Command: string(job.Type), Class: "GenericError", Desc: job.Error}
 }
 
-// left returns the jobs of a snapshot that are in QEMU's list: who started them has died.
-func left(ctx context.Context, e qmp.Executor, rec *Record) ([]qapi.JobInfo, error) {
+// left returns the jobs of a snapshot that are in QEMU's list: who started them has died. A job
+// with another id can be named besides.
+func left(ctx context.Context, e qmp.Executor, rec *Record, other string) (jobs []qapi.JobInfo, err error) {
 	list, err := qapi.QueryJobs(ctx, e)
-	var ours []qapi.JobInfo
 	for _, job := range list {
-		if strings.HasPrefix(job.ID, jobsOf(rec)) {
-			ours = append(ours, job)
+		if strings.HasPrefix(job.ID, jobsOf(rec)) || job.ID == other {
+			jobs = append(jobs, job)
 		}
 	}
-	return ours, err
+	return jobs, err
 }

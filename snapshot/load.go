@@ -22,6 +22,12 @@ func (op *operation) load(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	if err := op.buried(rec); err != nil {
+		return err
+	}
+	if err := op.unblocked(ctx, rec); err != nil {
+		return err
+	}
 	switch {
 	case rec.Kind == External:
 		err = op.loadExternal(ctx, rec)

@@ -20,6 +20,7 @@ const (
 	onDelete
 	onMerge // Commit, Stream and Drop
 	onBackup
+	onFolder // VerifyBackup and RestoreBackup
 )
 
 type options struct {
@@ -28,6 +29,9 @@ type options struct {
 	freeze      freezing
 	after       after
 	cold        bool
+	full        bool
+	sumless     bool
+	rate        int64
 	progress    func(Progress)
 }
 
@@ -98,7 +102,7 @@ func ColdBoot() Option {
 
 // OnProgress calls fn as the operation goes on, from one goroutine at a time. fn must not block.
 func OnProgress(fn func(Progress)) Option {
-	return Option{"OnProgress", onCreate | onLoad | onDelete | onMerge | onBackup, func(o *options) { o.progress = fn }}
+	return Option{"OnProgress", onCreate | onLoad | onDelete | onMerge | onBackup | onFolder, func(o *options) { o.progress = fn }}
 }
 
 func (o *options) tell(p Progress) {

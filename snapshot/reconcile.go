@@ -13,7 +13,7 @@ import (
 func reconcile(inst vm.Instance, records []Record, h *holdings) []Snapshot {
 	left := unclaimed{}
 	for path, table := range h.tables {
-		left[path] = slices.Clone(table)
+		left[path] = slices.DeleteFunc(slices.Clone(table), func(s storage.Snapshot) bool { return isUndo(s.Name) })
 	}
 	list := make([]Snapshot, 0, len(records))
 	for i := range records {

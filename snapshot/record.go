@@ -36,12 +36,14 @@ type Record struct {
 	Disks []RecordDisk `json:"disks"`
 	// Vmstate names the disk whose image holds the memory; empty where there is none.
 	Vmstate string `json:"vmstate,omitempty"`
-	// Config, Plugged and Unplugged are the instance's when the snapshot was made, Machine and
-	// Version the versioned machine and QEMU's version: memory fits no other machine.
+	// Config, Plugged and Unplugged are the instance's when the snapshot was made; of a live VM
+	// Machine, Accel and Version are the versioned machine, "kvm" or "tcg", and QEMU's version:
+	// memory fits no other machine.
 	Config    vm.Config       `json:"config"`
 	Plugged   json.RawMessage `json:"plugged,omitempty"`
 	Unplugged []string        `json:"unplugged,omitempty"`
 	Machine   string          `json:"machine,omitempty"`
+	Accel     string          `json:"accel,omitempty"`
 	Version   string          `json:"version,omitempty"`
 	// Pending is what is being done; Undo is what undoing or finishing it needs to know.
 	Pending Pending         `json:"pending,omitempty"`

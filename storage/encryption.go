@@ -16,6 +16,11 @@ type Encryption struct {
 	Unlock time.Duration
 }
 
+// Format prints it without its secret, whatever the verb.
+func (e Encryption) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "LUKS with %v, unlocked in %v", e.Secret, e.Unlock)
+}
+
 // maxUnlock is the longest Encryption.Unlock: what is longer is a mistake.
 const maxUnlock = time.Minute
 

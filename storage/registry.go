@@ -83,7 +83,10 @@ type MemoryRegistry struct {
 var _ Registry = (*MemoryRegistry)(nil)
 
 // PutFile implements Registry.
-func (r *MemoryRegistry) PutFile(_ context.Context, file File) error {
+func (r *MemoryRegistry) PutFile(ctx context.Context, file File) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.files == nil {
@@ -94,7 +97,10 @@ func (r *MemoryRegistry) PutFile(_ context.Context, file File) error {
 }
 
 // Files implements Registry.
-func (r *MemoryRegistry) Files(_ context.Context, f FileFilter) ([]File, error) {
+func (r *MemoryRegistry) Files(ctx context.Context, f FileFilter) ([]File, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	list := slices.SortedFunc(maps.Values(r.files), func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
@@ -102,7 +108,10 @@ func (r *MemoryRegistry) Files(_ context.Context, f FileFilter) ([]File, error) 
 }
 
 // DropFile implements Registry.
-func (r *MemoryRegistry) DropFile(_ context.Context, path string) error {
+func (r *MemoryRegistry) DropFile(ctx context.Context, path string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.files, path)

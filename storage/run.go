@@ -48,6 +48,10 @@ func (e *RunError) Error() string {
 // Unwrap returns Err.
 func (e *RunError) Unwrap() error { return e.Err }
 
+// NewRunner returns a Runner of the program that MAQET_QEMU_IMG names, else of qemu-img from
+// PATH.
+func NewRunner() Runner { return program{} }
+
 // program runs the qemu-img of this host.
 type program struct{}
 

@@ -161,7 +161,7 @@ func TestSnapshotsWhileWritten(t *testing.T) {
 		defer close(done)
 		for range 15 {
 			for _, what := range []string{"-c", "-d"} {
-				if out, err := qemuImgOutput("snapshot", what, "comes and goes", path); err != nil {
+				if out, err := runImg("snapshot", what, "comes and goes", path); err != nil {
 					t.Errorf("%s", out)
 					return
 				}

@@ -72,9 +72,9 @@ func requireEmpty(t *testing.T, dir string) {
 // qemuImg runs qemu-img for a test's own purposes.
 func qemuImg(t testing.TB, args ...string) string {
 	t.Helper()
-	out, err := qemuImgOutput(args...)
+	out, err := runImg(args...)
 	require.NoError(t, err, "%s", out)
-	return out
+	return string(out)
 }
 
 func runImg(args ...string) ([]byte, error) {
@@ -84,7 +84,9 @@ func runImg(args ...string) ([]byte, error) {
 // qemuIO reads and writes images as QEMU does.
 func qemuIO(t testing.TB, args ...string) string {
 	t.Helper()
-	needQemuIO(t)
+	if _, err := exec.LookPath("qemu-io"); err != nil {
+		testhost.Lacks(t, "qemu-io is missing: install qemu-utils:", err)
+	}
 	out, err := exec.Command("qemu-io", args...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return string(out)
@@ -103,6 +105,8 @@ func qemuImgOutput(args ...string) (string, error) {
 	out, err := exec.Command("qemu-img", args...).CombinedOutput()
 	return string(out), err
 }
+
+func runIO(args ...string) ([]byte, error) { return exec.Command("qemu-io", args...).CombinedOutput() }
 
 func writeFile(t *testing.T, path, content string) string {
 	t.Helper()

@@ -82,6 +82,9 @@ func (r Runtime) clone() Runtime {
 		r.Helpers[i].Exit = clonePointer(h.Exit)
 	}
 	r.Disks = slices.Clone(r.Disks)
+	for i, img := range r.Disks {
+		r.Disks[i].Bases = slices.Clone(img.Bases)
+	}
 	r.Exit = clonePointer(r.Exit)
 	return r
 }

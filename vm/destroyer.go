@@ -77,8 +77,11 @@ func (d *destroyer) stopLocked(ctx context.Context, inst Instance, o stopOptions
 		return report, errors.Wrap(errors.ErrVMStop, "stop VM", inst.Name, err)
 	}
 	to, reason := Stopped, ReasonStopped+": "+report.Step
-	if report.Step == "exited" {
+	switch {
+	case report.Step == "exited":
 		to, reason = lg.epitaph()
+	case o.failed != "":
+		to, reason = Failed, o.failed
 	}
 	_, err = d.finalise(ctx, inst, ending{to, reason, lg.guest.Exit(), o.keepImages})
 	if err == nil {
@@ -210,7 +213,7 @@ func (d *destroyer) removeLocked(ctx context.Context, inst Instance, o removeOpt
 	if o.deleteImages || inst.Config.lifetime() == Ephemeral {
 		drop = d.m.images.erase(ctx, inst)
 	}
-	if drop = errors.Join(drop, d.m.images.unseed(ctx, inst.ID), d.m.state.erase(inst)); drop != nil {
+	if drop = errors.Join(drop, d.m.images.unseed(ctx, inst.ID), d.m.state.remove(inst)); drop != nil {
 		return errors.Wrap(errors.ErrVMLifecycle, "remove VM", inst.Name, drop)
 	}
 	err = d.m.states.remove(ctx, inst)

@@ -67,8 +67,8 @@ type Disk struct {
 	Name string `json:"name,omitempty" yaml:"name,omitempty"`
 	// Path is an existing image or block device (/dev/...), used in place. What is not there
 	// is an error at each start, and never made. A qcow2 image is refused when it is
-	// encrypted, keeps its data in another file, or has a base that is not a file or whose
-	// format it does not state.
+	// encrypted and there is no KeyFile, keeps its data in another file, or has a base that is
+	// not a file or whose format it does not state.
 	Path string `json:"path,omitempty" yaml:"path,omitempty"`
 	// Base is an existing image or block device that is never written: the VM writes to an
 	// overlay. With ReadOnly it is as Path.
@@ -78,6 +78,13 @@ type Disk struct {
 	Format string `json:"format,omitempty" yaml:"format,omitempty"`
 	// Size of a disk that is made, or of the overlay if larger than its base.
 	Size Size `json:"size,omitempty" yaml:"size,omitempty"`
+	// KeyFile is a file with the passphrase of an image that is encrypted with LUKS, which is
+	// for qcow2 images only: all of the file's bytes, with the line end if there is one. Nobody
+	// but its owner may read or write it, or the start fails. What is made for the disk, an
+	// empty image or the overlay over Base, is encrypted by it; Path has to be encrypted, Base may
+	// be. QEMU reads the file when the VM starts, and takes about 2 s to make the key of it.
+	// Empty: nothing is encrypted.
+	KeyFile string `json:"key_file,omitempty" yaml:"key_file,omitempty"`
 	// Media is "disk" or "cdrom". Empty: "cdrom" for a Path that ends in .iso, else "disk".
 	// A CD-ROM is read-only; one with no Path is an empty tray.
 	Media string `json:"media,omitempty" yaml:"media,omitempty"`

@@ -58,10 +58,11 @@ func (k *imageKeeper) make(ctx context.Context, id string, d Disk, img plannedIm
 		}
 	}
 	if d.Base == "" {
-		_, err := k.images.Create(ctx, storage.CreateSpec{Path: img.Path, Format: img.Format, Size: int64(d.Size), For: purpose})
+		_, err := k.images.Create(ctx, storage.CreateSpec{Path: img.Path, Format: img.Format, Size: int64(d.Size), Encryption: d.encryption(), For: purpose})
 		return err
 	}
-	_, err := k.images.Overlay(ctx, storage.OverlaySpec{Path: img.Path, Base: d.Base, BaseFormat: d.ImageFormat(), Size: int64(d.Size), For: purpose})
+	_, err := k.images.Overlay(ctx, storage.OverlaySpec{Path: img.Path, Base: d.Base, BaseFormat: d.ImageFormat(), Size: int64(d.Size),
+		Encryption: d.encryption(), For: purpose})
 	return err
 }
 

@@ -61,6 +61,7 @@ func (k *imageKeeper) check(ctx context.Context, inst Instance) ([]plannedImage,
 // disk checks what is there of one disk.
 func (c *imageCheck) disk(ctx context.Context, i int, d Disk, img *plannedImage) error {
 	field := fmt.Sprintf("disks[%d]", i)
+	c.key(field, d)
 	switch {
 	case d.Path != "":
 		field += ".path"
@@ -70,31 +71,38 @@ func (c *imageCheck) disk(ctx context.Context, i int, d Disk, img *plannedImage)
 	if path := c.inst.layer(img.Name); path != "" {
 		img.Path, img.Format, img.Owned = path, FormatQcow2, true
 		img.Ephemeral = !d.inPlace() && !d.keeps(c.inst.Config.lifetime())
-		_, err := c.image(ctx, i, field, "or drop the external snapshots above it", path, FormatQcow2, true)
+		layers, err := c.image(ctx, i, field, "or drop the external snapshots above it", path, FormatQcow2, true, d.secrets()...)
+		c.encrypted(field, d, img, layers)
 		return err
 	}
 	if d.inPlace() {
 		img.ReadOnly = d.IsReadOnly()
-		layers, err := c.image(ctx, i, field, "", d.Path+d.Base, d.ImageFormat(), !d.IsReadOnly())
+		layers, err := c.image(ctx, i, field, "", d.Path+d.Base, d.ImageFormat(), !d.IsReadOnly(), d.secrets()...)
 		if len(layers) > 0 {
 			img.Path, img.Format, img.Device = layers[0].Path, layers[0].Format, layers[0].Device
 		}
+		c.encrypted(field, d, img, layers)
 		return err
 	}
 	img.Path, img.Format, img.Owned = c.pathOf(c.inst.ID, img.Name), FormatQcow2, true
 	img.Ephemeral = !d.keeps(c.inst.Config.lifetime())
-	img.stale = img.Ephemeral || isEmpty(img.Path)
+	var err error
+	if img.stale, err = c.worthless(ctx, img.Image); err != nil {
+		return err
+	}
 	if !img.stale {
-		layers, err := c.images.Usable(ctx, img.Path, FormatQcow2, true)
+		layers, err := c.images.Usable(ctx, img.Path, FormatQcow2, true, d.secrets()...)
 		if err == nil || !isMissing(err, img.Path) {
+			c.encrypted(field, d, img, layers)
 			return c.found(ctx, i, field, "", img.Path, true, layers, err)
 		}
 	}
-	img.missing = true
+	img.missing, img.Encrypted = true, d.KeyFile != ""
 	if d.Base == "" {
 		return nil
 	}
-	layers, err := c.image(ctx, i, field, "", d.Base, d.ImageFormat(), false)
+	layers, err := c.image(ctx, i, field, "", d.Base, d.ImageFormat(), false, d.secrets()...)
+	img.Bases = encryptedBases(layers)
 	if len(layers) > 0 && d.Size != 0 && int64(d.Size) < layers[0].Size {
 		c.problems = append(c.problems, errors.Problem{Field: fmt.Sprintf("disks[%d].size", i), Value: d.Size.String(),
 			Message: fmt.Sprintf("is less than the %s of its base", Size(layers[0].Size)), Fix: "leave it out, or make it larger"})
@@ -119,8 +127,8 @@ func (c *imageCheck) plugged(ctx context.Context) error {
 }
 
 // image checks an image that has to be there. An error is one of the check itself.
-func (c *imageCheck) image(ctx context.Context, disk int, field, otherwise, path, format string, write bool) ([]storage.Image, error) {
-	layers, err := c.images.Usable(ctx, path, format, write)
+func (c *imageCheck) image(ctx context.Context, disk int, field, otherwise, path, format string, write bool, keys ...storage.Secret) ([]storage.Image, error) {
+	layers, err := c.images.Usable(ctx, path, format, write, keys...)
 	return layers, c.found(ctx, disk, field, otherwise, path, write, layers, err)
 }
 
@@ -185,6 +193,16 @@ func (c *imageCheck) nameOf(ctx context.Context, pid int) string {
 		}
 	}
 	return ""
+}
+
+// worthless reports whether what is at an image's path, if anything, has to be made anew: it
+// goes with its guest, or its maker died before it was whole.
+func (c *imageCheck) worthless(ctx context.Context, img Image) (bool, error) {
+	if img.Ephemeral || isEmpty(img.Path) {
+		return true, nil
+	}
+	files, err := c.images.Files(ctx, storage.FileFilter{Path: img.Path})
+	return len(files) > 0 && files[0].Unfinished, err
 }
 
 // isEmpty reports whether path is an empty file: where an image was about to be made when its

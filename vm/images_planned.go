@@ -12,10 +12,11 @@ func (c Config) PlannedImages(dir, id string) []Image {
 		switch {
 		case d.inPlace():
 			img.Path, img.Format, img.ReadOnly = d.Path+d.Base, d.ImageFormat(), d.IsReadOnly()
+			img.Encrypted = d.KeyFile != ""
 		case d.Base == "" && d.Media == MediaCDROM: // an empty tray
 		default:
 			img.Path, img.Format = filepath.Join(dir, id, img.Name+".qcow2"), FormatQcow2
-			img.Owned, img.Ephemeral = true, !d.keeps(c.lifetime())
+			img.Owned, img.Ephemeral, img.Encrypted = true, !d.keeps(c.lifetime()), d.KeyFile != ""
 		}
 		images = append(images, img)
 	}

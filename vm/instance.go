@@ -5,6 +5,7 @@ import (
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/qmp"
+	"github.com/maqet/maqet/storage"
 )
 
 // Instance is what is recorded of a VM. It is a copy: changing it changes nothing.
@@ -134,4 +135,9 @@ type Image struct {
 	ReadOnly bool `json:"read_only,omitempty"`
 	// Owned images were made by the manager: deleted with the VM when that is asked.
 	Owned bool `json:"owned,omitempty"`
+	// Encrypted images are opened with the disk's KeyFile.
+	Encrypted bool `json:"encrypted,omitempty"`
+	// Bases are the images below this one, the upper ones first, if one of them is encrypted:
+	// then QEMU has to be told of each. Else it is nil, and QEMU finds them by itself.
+	Bases []storage.Image `json:"bases,omitempty"`
 }

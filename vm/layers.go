@@ -53,8 +53,11 @@ func (r *Reservation) Originals() []Image {
 	return r.m.Images(inst)
 }
 
+// ImagesDir is the folder of the images that are made for the VM with this ID. It need not exist.
+func (m *Manager) ImagesDir(id string) string { return m.images.folder(id) }
+
 // ImagesDir is the folder of the images that are made for the reserved VM.
-func (r *Reservation) ImagesDir() string { return r.m.images.folder(r.Instance().ID) }
+func (r *Reservation) ImagesDir() string { return r.m.ImagesDir(r.Instance().ID) }
 
 // layeredPlugged returns the plugged devices as a start makes them: with the layers of those
 // that are disks.

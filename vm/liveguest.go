@@ -30,6 +30,7 @@ type liveGuest struct {
 
 	lastSign atomic.Int64 // ns since 1970 of the last sign of life
 	up       atomic.Bool  // it was up once: silence means nothing any more
+	halted   atomic.Bool  // its CPUs don't run, or it is being saved or loaded: it can't but be silent
 
 	mu     sync.Mutex
 	cause  error         // why it is given up, if it is
@@ -38,12 +39,13 @@ type liveGuest struct {
 	panic  string        // what was seen of the guest's panic
 	barked string        // what its watchdog did last, and nothing has followed from yet
 
+	asked     chan chan struct{} // by who waits until all events are handled; see catchUp
 	panicOnce sync.Once
 	told      chan struct{} // closed when QEMU's last events have been read
 }
 
 func newLiveGuest(ctx context.Context, m *Manager, inst Instance, guest Guest, limits Timeouts) *liveGuest {
-	lg := &liveGuest{m: m, id: inst.ID, name: inst.Name, guest: guest, limits: limits, doomed: make(chan struct{}), told: make(chan struct{})}
+	lg := &liveGuest{m: m, id: inst.ID, name: inst.Name, guest: guest, limits: limits, doomed: make(chan struct{}), told: make(chan struct{}), asked: make(chan chan struct{})}
 	lg.ctx, lg.cancel = context.WithCancel(ctx)
 	lg.unrecorded, lg.recorded = context.WithCancel(lg.ctx)
 	lg.sign()
@@ -87,6 +89,9 @@ func (g *liveGuest) follow(sub *qmp.Subscription) {
 				continue
 			}
 			g.event(ev)
+		case done := <-g.asked:
+			g.handle(events)
+			close(done)
 		case <-g.guest.Done():
 			g.drain(events)
 			g.lastLook()
@@ -94,6 +99,34 @@ func (g *liveGuest) follow(sub *qmp.Subscription) {
 			g.ended()
 			return
 		}
+	}
+}
+
+// handle handles the events that have come.
+func (g *liveGuest) handle(events <-chan qmp.Event) {
+	for {
+		select {
+		case ev, ok := <-events:
+			if !ok {
+				return
+			}
+			g.event(ev)
+		default:
+			return
+		}
+	}
+}
+
+// catchUp returns when all events are handled that came before an answer that the caller has
+// got from QEMU, or when the guest is gone or ctx ends.
+func (g *liveGuest) catchUp(ctx context.Context) {
+	done := make(chan struct{})
+	select {
+	case g.asked <- done:
+		<-done // soon: it waits for the store only
+	case <-g.guest.Done():
+	case <-g.ctx.Done():
+	case <-ctx.Done():
 	}
 }
 
@@ -128,8 +161,11 @@ func (g *liveGuest) drain(events <-chan qmp.Event) {
 func (g *liveGuest) event(ev qmp.Event) {
 	switch ev.Name {
 	case "STOP":
+		g.halted.Store(true)
 		g.shift(Running, Paused, g.pauseReason())
 	case "RESUME":
+		g.sign() // the silence counts from here
+		g.halted.Store(false)
 		g.shift(Paused, Running, ReasonResumed)
 	case "SHUTDOWN":
 		var data struct {
@@ -301,6 +337,9 @@ func (g *liveGuest) wait(ctx context.Context) error {
 			quiet := time.Since(time.Unix(0, g.lastSign.Load()))
 			if g.up.Load() {
 				continue // no further watch on silence
+			}
+			if g.halted.Load() {
+				quiet = 0
 			}
 			if quiet >= silence {
 				return g.silent(quiet)

@@ -25,6 +25,7 @@ var pathFields = map[string]layered.PathRule{
 	"boot.files{}":                          {},
 	"disks[].path":                          {},
 	"disks[].base":                          {},
+	"disks[].key_file":                      {},
 	"networks[].capture":                    {},
 	"shares[].path":                         {},
 	"serials[].file":                        {},
@@ -72,6 +73,8 @@ var loadHints = layered.Hints{Keys: map[string]string{
 	"packages":       "write cloud_init: {packages: [curl]}",
 
 	"disks[].file":           "write path: for an image that is used in place, base: for one that stays as it is",
+	"disks[].encrypt":        "write key_file:, the path of a file with the passphrase",
+	"disks[].password":       "write key_file:, the path of a file with the passphrase",
 	"disks[].type":           "write format: for qcow2 or raw, media: for cdrom",
 	"disks[].backing_file":   "write base:",
 	"disks[].if":             "write interface:",

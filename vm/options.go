@@ -42,6 +42,7 @@ type StopOption func(*stopOptions)
 type stopOptions struct {
 	force      bool
 	timeout    time.Duration
+	failed     string
 	keepImages bool
 }
 
@@ -52,6 +53,10 @@ func Force() StopOption { return func(o *stopOptions) { o.force = true } }
 // StopTimeout bounds how long the guest may take to shut itself down. Afterwards
 // QEMU is ended around it. Default: Config.Timeouts.Stop.
 func StopTimeout(d time.Duration) StopOption { return func(o *stopOptions) { o.timeout = d } }
+
+// AsFailed records the VM as [Failed], for the stated reason, unless its guest has ended by
+// itself before.
+func AsFailed(reason string) StopOption { return func(o *stopOptions) { o.failed = reason } }
 
 // KeepImages keeps the images of ephemeral disks, which go with the guest otherwise, and what
 // external snapshots have put over them: for one who starts the VM again at once.

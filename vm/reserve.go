@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/flock"
@@ -115,8 +116,12 @@ func (r *Reservation) Update(ctx context.Context, change func(*Instance)) error 
 	})
 }
 
-// Refresh reads the VM's record again: its state can have changed if it was live.
+// Refresh reads the VM's record again: its state can have changed if it was live. What QEMU has
+// told this process until now, such as that the guest runs again, is in it.
 func (r *Reservation) Refresh(ctx context.Context) (Instance, error) {
+	if lg := r.m.live.cached(r.inst.ID); lg != nil {
+		lg.catchUp(ctx)
+	}
 	inst, err := r.m.store.Get(ctx, r.inst.ID)
 	if err != nil {
 		return Instance{}, err
@@ -128,15 +133,25 @@ func (r *Reservation) Refresh(ctx context.Context) (Instance, error) {
 }
 
 // Fence does what Reserve does with a VM that is not live, for one that has ended since: if it
-// is not live any more, and nobody else is about to work on it, it can't be started until
-// the reservation is released. It reports whether that is so, and never waits.
+// is not live any more, and nobody else starts it, it can't be started until the reservation
+// is released. It reports whether that is so, and waits only for who is about to let go of it:
+// a watcher that wanted to record the guest's end, too.
 func (r *Reservation) Fence(ctx context.Context) (bool, error) {
 	if r.fenced() {
 		return true, nil
 	}
 	lock, err := r.m.locks.try(r.inst.ID)
-	if errors.Is(err, flock.ErrHeld) {
-		return false, nil
+	for errors.Is(err, flock.ErrHeld) {
+		inst, getErr := r.Refresh(ctx)
+		if getErr != nil || inst.State.Live() {
+			return false, getErr
+		}
+		select {
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case <-time.After(claimPause): // a lock that becomes free is no event
+		}
+		lock, err = r.m.locks.try(r.inst.ID)
 	}
 	if err != nil {
 		return false, errors.Wrap(errors.ErrDatabaseLock, "fence VM", r.inst.Name, err)
@@ -150,6 +165,15 @@ func (r *Reservation) Fence(ctx context.Context) (bool, error) {
 	}
 	r.m.locks.leave(lock, errors.Is(err, errors.ErrVMNotFound))
 	return false, err
+}
+
+// Unfence lets the VM be started again, while its images stay reserved: for a holder that
+// starts it himself.
+func (r *Reservation) Unfence() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.m.locks.leave(r.lock, false)
+	r.lock = nil
 }
 
 func (r *Reservation) fenced() bool {

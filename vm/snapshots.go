@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"strings"
 
 	"github.com/maqet/maqet/errors"
 )
@@ -16,6 +17,14 @@ type Snapshots interface {
 	// guest whose devices are made and whose CPUs have not run. It leaves them halted.
 	Restore(ctx context.Context, inst Instance, guest Guest) error
 }
+
+// LoadJob begins the ids of the jobs of QEMU by which maqet loads memory into a guest; see
+// [IsLoadJob].
+const LoadJob = "maqet-load-"
+
+// IsLoadJob reports whether a job of QEMU with that id brings a guest back to an earlier moment
+// (event JOB_STATUS_CHANGE).
+func IsLoadJob(id string) bool { return strings.HasPrefix(id, LoadJob) }
 
 // recover mends what an operation on the VM's images that died has left.
 func (s *start) recover(ctx context.Context) error {
@@ -34,6 +43,7 @@ func (s *start) restore(ctx context.Context) (func(context.Context) error, error
 		return nil, &errors.Error{Kind: errors.ErrSnapshot, Op: "restore snapshot", VM: s.inst.Name,
 			Msg: "this manager has no snapshots", Hint: "give vm.Options.Snapshots, or start by vm.ColdBoot"}
 	}
+	s.live.halted.Store(true) // until it continues: memory can take long to load
 	ctx, stop := s.live.guard(ctx)
 	defer stop()
 	return nil, causeOf(ctx, s.m.snaps.Restore(ctx, s.inst, s.live.guest))

@@ -59,6 +59,7 @@ const (
 	ReasonQEMUExited    = "qemu-exited"  // "qemu-exited: STATUS"
 	ReasonHelperEnded   = "helper-ended" // "helper-ended: NAME: STATUS", of a guest that goes on without
 	ReasonOwnerDied     = "owner-died"   // the process that started an ephemeral guest ended
+	ReasonLoadFailed    = "load-failed"  // "load-failed: SNAPSHOT": QEMU had loaded a part of it
 	ReasonHostRebooted  = "host-rebooted"
 	ReasonVanished      = "vanished" // recorded as live, but nothing of it runs
 )

@@ -21,6 +21,17 @@ type stateKeeper struct{ dir string }
 
 func (k *stateKeeper) path(id string) string { return filepath.Join(k.dir, id) }
 
+// copies is where snapshots keep copies of it.
+func (k *stateKeeper) copies(id string) string { return k.path(id) + ".snapshots" }
+
+// StateDirs returns the folder with what the reserved VM remembers besides its disks, such as
+// UEFI variables and a TPM's secrets, and the folder for copies of it, which goes with the VM.
+// Neither has to be there.
+func (r *Reservation) StateDirs() (state, copies string) {
+	id := r.Instance().ID
+	return r.m.state.path(id), r.m.state.copies(id)
+}
+
 // prepare makes the VM's own copy of the variables of its UEFI, unless it has one that is
 // kept, and returns its path; empty: the firmware has none. undo deletes what this call and
 // the guest's helpers made.
@@ -118,4 +129,12 @@ func (k *stateKeeper) erase(inst Instance) error {
 		return nil
 	}
 	return os.RemoveAll(k.path(inst.ID))
+}
+
+// remove is erase for a VM that goes, with the copies of its snapshots.
+func (k *stateKeeper) remove(inst Instance) error {
+	if inst.ID == "" {
+		return nil
+	}
+	return errors.Join(k.erase(inst), os.RemoveAll(k.copies(inst.ID)))
 }

@@ -29,6 +29,7 @@ func (v *validator) disks(disks []Disk) {
 		}
 		seen[name] = i
 		v.diskImage(field, d)
+		v.diskKey(field, d)
 		v.diskDevice(field, d)
 		v.diskIO(field, d)
 		v.throttle(field+".throttle", d)
@@ -39,6 +40,7 @@ func (v *validator) disks(disks []Disk) {
 func (v *validator) diskImage(field string, d Disk) {
 	v.text(field+".path", d.Path)
 	v.text(field+".base", d.Base)
+	v.text(field+".key_file", d.KeyFile)
 	v.oneOf(field+".format", d.Format, FormatRaw, FormatQcow2)
 	if d.Path != "" && d.Base != "" {
 		v.add(field, "", "has both a path and a base", "give path to use an image in place, base to write to an overlay")
@@ -59,6 +61,17 @@ func (v *validator) diskImage(field string, d Disk) {
 	case d.IsCDROM():
 	case !d.HasImage() && d.Size == 0:
 		v.add(field, "", "has neither a path, nor a base, nor a size", "give the image to use, or the size of a new one")
+	}
+}
+
+// diskKey checks that there is something to encrypt, or to open.
+func (v *validator) diskKey(field string, d Disk) {
+	switch {
+	case d.KeyFile == "":
+	case d.emptyTray():
+		v.add(field+".key_file", d.KeyFile, "opens nothing in an empty CD-ROM drive", "leave it out, or give a path")
+	case d.inPlace() && d.ImageFormat() == FormatRaw:
+		v.add(field+".key_file", d.KeyFile, "is for qcow2 images, and this one is raw", `leave it out, or encrypt the image with "qemu-img convert -O qcow2 -o encrypt.format=luks"`)
 	}
 }
 

@@ -40,9 +40,9 @@ var exitCodes = []struct {
 	{exitOK, "done"},
 	{exitFailure, "it failed"},
 	{exitUsage, "the command line is wrong"},
-	{exitNotFound, "a VM, device, image or file is not there"},
-	{exitExists, "a VM or file of that name exists"},
-	{exitState, "the VM is in a state, or something is in use, that does not allow it"},
+	{exitNotFound, "a VM, snapshot, device, image or file is not there"},
+	{exitExists, "a VM, snapshot or file of that name exists"},
+	{exitState, "the VM is in a state, or something is in use or in the way, that does not allow it"},
 	{exitTimeout, "time ran out"},
 	{exitConfig, "a configuration is invalid, or can't be used here"},
 	{exitDenied, "not allowed: you said no, could not be asked (see --yes), or a policy denies it"},
@@ -153,7 +153,7 @@ func exitOf(err error) int {
 		{exitExists, of(errors.ErrVMAlreadyExists, errors.ErrSnapshotExists, fs.ErrExist)},
 		{exitConfig, of(errors.ErrConfiguration)},
 		{exitState, of(errors.ErrIllegalTransition, errors.ErrVMNotRunning, errors.ErrVMAlreadyRunning, errors.ErrImageInUse,
-			errors.ErrDeviceBusy, errors.ErrDatabaseLock)},
+			errors.ErrDeviceBusy, errors.ErrDatabaseLock, errors.ErrSnapshotBlocked)},
 		{exitNotFound, of(fs.ErrNotExist)},
 	} {
 		if c.is(err) {

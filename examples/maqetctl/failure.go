@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/snapshot"
 )
 
 // failure is an error as --json prints it.
@@ -18,6 +19,8 @@ type failure struct {
 	VM       string          `json:"vm,omitempty"`
 	Problems []failedProblem `json:"problems,omitempty"` // of a configuration
 	Start    *failedStart    `json:"start,omitempty"`
+	// Blockers are what stands in the way of a snapshot.
+	Blockers []snapshot.Blocker `json:"blockers,omitempty"`
 }
 
 type failedProblem struct {
@@ -80,6 +83,10 @@ func describe(err error, code int) failure {
 		if start.Exit != nil {
 			f.Start.Exit = start.Exit.String()
 		}
+	}
+	var blocked *snapshot.BlockedError
+	if errors.As(err, &blocked) {
+		f.VM, f.Blockers = blocked.VM, blocked.Blockers
 	}
 	return f
 }

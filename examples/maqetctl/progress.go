@@ -7,6 +7,7 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
+	"github.com/maqet/maqet/snapshot"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -74,4 +75,30 @@ func (p *progress) copying(name string, total int64) (more func(int), end func(e
 		}
 		bar.SetTotal(-1, true)
 	}
+}
+
+// working returns a bar for an operation on a snapshot or a backup: what to hand to
+// snapshot.OnProgress, and what to call at the end.
+func (p *progress) working(name string) (tell func(snapshot.Progress), end func(error)) {
+	if p.bars == nil {
+		return func(snapshot.Progress) {}, func(error) {}
+	}
+	var now atomic.Value
+	now.Store("")
+	bar := p.bars.AddBar(1,
+		mpb.PrependDecorators(decor.Name(name+" ", decor.WCSyncSpaceR), decor.Any(func(decor.Statistics) string { return now.Load().(string) }, decor.WC{W: 10, C: decor.DindentRight})),
+		mpb.AppendDecorators(decor.Percentage(), decor.Elapsed(decor.ET_STYLE_GO, decor.WCSyncSpace)))
+	return func(t snapshot.Progress) {
+			now.Store(t.Step)
+			if t.Total > 0 {
+				bar.SetTotal(t.Total+1, false) // the last one is for the end
+				bar.SetCurrent(t.Done)
+			}
+		}, func(err error) {
+			if err != nil {
+				bar.Abort(false)
+				return
+			}
+			bar.SetTotal(-1, true)
+		}
 }

@@ -14,6 +14,7 @@ const (
 	groupLook    = "look"
 	groupGuest   = "guest"
 	groupMachine = "machine"
+	groupKeep    = "keep"
 	groupHost    = "host"
 )
 
@@ -37,6 +38,7 @@ func (a *app) root() *cobra.Command {
 	for _, g := range []*cobra.Group{
 		{ID: groupLife, Title: "The life of VMs:"}, {ID: groupLook, Title: "Looking at VMs:"},
 		{ID: groupGuest, Title: "Working in the guest:"}, {ID: groupMachine, Title: "Working the machine:"},
+		{ID: groupKeep, Title: "Keeping what is, and going back:"},
 		{ID: groupHost, Title: "This host:"},
 	} {
 		root.AddGroup(g)
@@ -47,6 +49,7 @@ func (a *app) root() *cobra.Command {
 	a.add(root, groupGuest, a.execCommand(), a.sshCommand(), a.cpCommand(), a.consoleCommand())
 	a.add(root, groupMachine, a.pauseCommand(), a.resumeCommand(), a.resetCommand(), a.keysCommand(), a.typeCommand(),
 		a.screenshotCommand(), a.deviceCommand(), a.linkCommand(), a.qmpCommand())
+	a.add(root, groupKeep, a.snapshotCommand(), a.backupCommand())
 	a.add(root, groupHost, a.storageCommand(), a.cleanupCommand(), a.doctorCommand())
 	return root
 }

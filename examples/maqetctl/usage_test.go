@@ -34,6 +34,13 @@ func TestWrongUsage(t *testing.T) {
 		{"logs web --qemu --follow", "--follow is of the console"},
 		{"storage create x.qcow2 much", "much"},
 		{"storage info /etc/passwd", "give --format"},
+		{"snapshot", "a command is needed: blockers, commit"},
+		{"snapshot create web", "accepts 2 arg(s)"},
+		{"snapshot rm web", "requires at least 2 arg"},
+		{"snapshot load web x --cold --paused", "were all set"},
+		{"snapshot blockers web --cold", "--cold for loading NAME"},
+		{"backup create web", "accepts 2 arg(s)"},
+		{"backup restore x", "accepts 2 arg(s)"},
 		{"qmp web", "requires at least 2 arg"},
 		{"type web", "accepts 2 arg(s)"},
 		{"screenshot web", "accepts 2 arg(s)"},
@@ -72,6 +79,8 @@ func TestNotFound(t *testing.T) {
 	for _, args := range []string{"start web", "stop web", "rm web", "ls web", "status web", "info web", "inspect web",
 		"wait web", "logs web", "logs -f web", "argv web", "pause web", "resume web", "keys web a", "type web a",
 		"screenshot web x.png", "device add web x --rng", "device del web x", "device ls web", "link up web net0",
+		"snapshot ls web", "snapshot create web x", "snapshot load web x -y", "snapshot rm web x", "snapshot commit web x",
+		"snapshot stream web x", "snapshot drop web x -y", "snapshot blockers web", "snapshot blockers web x", "backup create web x",
 		"qmp web query-status", "console web", "events web", "cp web:/x -"} {
 		require.Contains(t, ctl(t, dir, strings.Fields(args)...).failed(t, exitNotFound), "VM not found", args)
 	}

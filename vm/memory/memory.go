@@ -25,8 +25,7 @@ type Store struct {
 	byID   map[string]vm.Instance
 	byName map[string]string            // name -> ID
 	snaps  map[string]map[string][]byte // VM's ID -> name -> snapshot.Record in JSON
-
-	storage.MemoryRegistry
+	files  storage.MemoryRegistry
 }
 
 var _ vm.Store = (*Store)(nil)

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 	"github.com/maqet/maqet/vm/memory"
 	"github.com/maqet/maqet/vm/storetest"
@@ -16,6 +17,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(*testing.T) vm.Store { return memory.New() })
+}
+
+func TestRegistry(t *testing.T) {
+	storetest.RunRegistry(t, func(*testing.T) storage.Registry { return memory.New() })
+}
+
+func TestRecords(t *testing.T) {
+	storetest.RunRecords(t, func(*testing.T) storetest.Records { return memory.New() })
 }
 
 func ExampleNew() {

@@ -101,6 +101,15 @@ func (b *builder) nodes(a attachment, img vm.Image) string {
 			node["cache"] = cache
 		}
 	}
+	if img.Encrypted || len(img.Bases) > 0 {
+		b.key(a)
+	}
+	if img.Encrypted {
+		format["encrypt"] = encryption(a.name)
+	}
+	if len(img.Bases) > 0 {
+		format["backing"] = basesOf(a.name, img.Bases)
+	}
 	b.json("blockdev", file, a.field, protocol)
 	b.json("blockdev", a.name, a.field, format)
 	if a.Throttle == (vm.Throttle{}) {

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -9,7 +10,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -133,6 +136,10 @@ func specWith(t *testing.T, dir string, placed []placedText) vm.LaunchSpec {
 			continue
 		}
 		img.Path, img.Format = filepath.Join(dir, "images", img.Name), vm.FormatQcow2
+		if d.KeyFile != "" {
+			require.NoError(t, os.WriteFile(img.Path, encryptedImage(), 0o600))
+			continue
+		}
 		if d.Base != "" {
 			_, err = images.Overlay(t.Context(), storage.OverlaySpec{Path: img.Path, Base: d.Base, BaseFormat: d.Format})
 		} else {
@@ -142,6 +149,23 @@ func specWith(t *testing.T, dir string, placed []placedText) vm.LaunchSpec {
 	}
 	return spec
 }
+
+// encryptedImage returns an image that opens with what keyFile writes. To make one takes a
+// second or two, and it is needed for each text.
+var encryptedImage = sync.OnceValue(func() []byte {
+	path := filepath.Join(probes, "encrypted")
+	images, err := storage.NewManager(storage.Options{Root: probes})
+	if err != nil {
+		return nil
+	}
+	_, err = images.Create(context.Background(), storage.CreateSpec{Path: path, Size: 1 << 20,
+		Encryption: &storage.Encryption{Secret: storage.Secret{Value: []byte(keyText)}, Unlock: time.Millisecond}})
+	if err != nil {
+		return nil // QEMU will say that it is no image
+	}
+	data, _ := os.ReadFile(path)
+	return data
+})
 
 // toldBy returns all texts that QEMU tells of itself: its name, its block nodes and character
 // devices, and the properties of its machine, devices and objects; and the files that it has

@@ -77,8 +77,9 @@ var sites = map[string]site{
 	"boot.firmware": {file: fileOf(64 << 10)},
 	"boot.nvram": {file: fileOf(64 << 10), rest: func(c *vm.Config) { c.Boot.Firmware = vm.FirmwareUEFI },
 		untried: "it needs boot.firmware, which is tried; TestQEMUTakesTexts has it as disks[].path"},
-	"disks[].path": {file: fileOf(1 << 20), rest: func(c *vm.Config) { c.Disks[0].Format = vm.FormatRaw }},
-	"disks[].base": {item: 1, file: fileOf(1 << 20), shown: filepath.Clean, rest: func(c *vm.Config) { c.Disks[1].Format = vm.FormatRaw }},
+	"disks[].path":     {file: fileOf(1 << 20), rest: func(c *vm.Config) { c.Disks[0].Format = vm.FormatRaw }},
+	"disks[].base":     {item: 1, file: fileOf(1 << 20), shown: filepath.Clean, rest: func(c *vm.Config) { c.Disks[1].Format = vm.FormatRaw }},
+	"disks[].key_file": {item: 3, file: keyFile},
 	"disks[].serial": {item: 2, rest: func(c *vm.Config) {
 		c.Disks[2].Size, c.Disks[2].Interface = vm.MiB, vm.InterfaceNVMe
 	}},
@@ -182,6 +183,13 @@ func (s site) place(t *testing.T, value string) bool {
 
 func fileOf(size int) func(*testing.T, string) {
 	return func(t *testing.T, path string) { require.NoError(t, os.WriteFile(path, make([]byte, size), 0o600)) }
+}
+
+// keyText is what keyFile writes.
+const keyText = "key"
+
+func keyFile(t *testing.T, path string) {
+	require.NoError(t, os.WriteFile(path, []byte(keyText), 0o600))
 }
 
 func folder(t *testing.T, path string) { require.NoError(t, os.MkdirAll(path, 0o700)) }

@@ -135,7 +135,7 @@ func specFrom(cfg vm.Config) vm.LaunchSpec {
 		spec.Boot.Cmdline = []string{cfg.Boot.Cmdline}
 	}
 	for i, d := range cfg.Disks {
-		img := vm.Image{Name: d.NameAt(i), Path: d.Path + d.Base, Format: vm.FormatRaw}
+		img := vm.Image{Name: d.NameAt(i), Path: d.Path + d.Base, Format: vm.FormatRaw, Encrypted: d.KeyFile != ""}
 		if img.Path == "" {
 			img.Path = "/images/" + strconv.Itoa(i)
 		}

@@ -37,6 +37,7 @@ var ownIDs = []string{
 	virtioSerial, scsiController, sataController, usbController, // what other devices are on
 	nodeCode, nodeNVRAM, // the flash memory of a UEFI
 	seedID,
+	"maqet-vmstate", // the block node of an image that holds the memory of snapshots
 }
 
 // Reserved reports whether a device, a character device or a port of this backend's own

@@ -4,6 +4,7 @@ package sqlite_test
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/maqet/maqet/snapshot"
+	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 	"github.com/maqet/maqet/vm/sqlite"
 	"github.com/maqet/maqet/vm/storetest"
@@ -139,4 +142,52 @@ func BenchmarkUpdate(b *testing.B) {
 		inst, err = s.Update(ctx, inst, inst.State, inst.Version)
 		require.NoError(b, err)
 	}
+}
+
+// BenchmarkFile records an image among a thousand, finds it, and forgets it.
+func BenchmarkFile(b *testing.B) {
+	ctx := context.Background()
+	s := open(b, filepath.Join(b.TempDir(), "vms.db"))
+	path := func(n int) string { return fmt.Sprintf("/var/lib/maqet/images/%s/disk%d.qcow2", storetest.ID(n), n) }
+	put := func(n int) error {
+		return s.PutFile(ctx, storage.File{Path: path(n), Owner: storetest.ID(n), Disk: "disk0", Kind: storage.KindOverlay,
+			Format: storage.FormatQcow2, Size: 10 << 30, Base: "/var/lib/images/debian-12.qcow2", Created: time.Now().UTC()})
+	}
+	for n := range benchVMs {
+		require.NoError(b, put(n))
+	}
+	const limit = time.Millisecond
+	b.Run("put", func(b *testing.B) { measure(b, limit, func(n int) { require.NoError(b, put(n%benchVMs)) }) })
+	b.Run("find", func(b *testing.B) {
+		measure(b, limit, func(n int) {
+			list, err := s.Files(ctx, storage.FileFilter{Path: path(n % benchVMs)})
+			require.NoError(b, err)
+			require.Len(b, list, 1)
+		})
+	})
+	b.Run("drop", func(b *testing.B) {
+		measure(b, limit, func(n int) { require.NoError(b, s.DropFile(ctx, path(n%benchVMs))) })
+	})
+}
+
+// BenchmarkSnapshots records one of fifty snapshots of a VM, and lists them.
+func BenchmarkSnapshots(b *testing.B) {
+	ctx := context.Background()
+	s := open(b, filepath.Join(b.TempDir(), "vms.db"))
+	ran := storetest.Whole(1)
+	put := func(n int) error {
+		return s.PutSnapshot(ctx, snapshot.Record{VM: ran.ID, Name: fmt.Sprint("before step ", n%50), ID: storetest.ID(n), Kind: snapshot.Memory,
+			Created: time.Now().UTC(), Config: ran.Config, Disks: []snapshot.RecordDisk{{Name: "disk0", Path: "/images/disk0.qcow2", Format: "qcow2"}}})
+	}
+	for n := range 50 {
+		require.NoError(b, put(n))
+	}
+	b.Run("put", func(b *testing.B) { measure(b, time.Millisecond, func(n int) { require.NoError(b, put(n)) }) })
+	b.Run("list", func(b *testing.B) {
+		measure(b, 5*time.Millisecond, func(int) {
+			list, err := s.Snapshots(ctx, ran.ID)
+			require.NoError(b, err)
+			require.Len(b, list, 50)
+		})
+	})
 }

@@ -27,10 +27,16 @@ func (s *Store) PutFile(ctx context.Context, file storage.File) error {
 
 // Files implements storage.Registry.
 func (s *Store) Files(ctx context.Context, f storage.FileFilter) (list []storage.File, err error) {
+	// Only what is asked for is in the query: SQLite uses an index then.
+	query, args := "SELECT record FROM files WHERE TRUE", []any{}
+	for _, c := range []struct{ column, value string }{{"path", f.Path}, {"owner", f.Owner}, {"base", f.Base}} {
+		if c.value != "" {
+			query += " AND " + c.column + " = ?"
+			args = append(args, c.value)
+		}
+	}
 	err = s.retry(ctx, func() error {
-		list, err = queryJSON[storage.File](ctx, s.reader, `SELECT record FROM files
-			WHERE (?1 = '' OR path = ?1) AND (?2 = '' OR owner = ?2) AND (?3 = '' OR base = ?3)
-			ORDER BY path`, f.Path, f.Owner, f.Base)
+		list, err = queryJSON[storage.File](ctx, s.reader, query+" ORDER BY path", args...)
 		return err
 	})
 	return list, s.fail(ctx, "list registered images", "", err)

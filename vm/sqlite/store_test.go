@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 	"github.com/maqet/maqet/vm/sqlite"
 	"github.com/maqet/maqet/vm/storetest"
@@ -51,6 +52,14 @@ func TestStore(t *testing.T) {
 
 func TestStoreShared(t *testing.T) {
 	storetest.RunShared(t, func(t *testing.T, dir string) vm.Store { return open(t, filepath.Join(dir, "vms.db")) })
+}
+
+func TestRegistry(t *testing.T) {
+	storetest.RunRegistry(t, func(t *testing.T) storage.Registry { return open(t, filepath.Join(t.TempDir(), "vms.db")) })
+}
+
+func TestRecords(t *testing.T) {
+	storetest.RunRecords(t, func(t *testing.T) storetest.Records { return open(t, filepath.Join(t.TempDir(), "vms.db")) })
 }
 
 func TestOpenMakesPrivateFiles(t *testing.T) {

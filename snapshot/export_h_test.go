@@ -1,0 +1,4 @@
+package snapshot
+
+// Fits is misfits, for tests.
+var Fits = misfits
