@@ -68,17 +68,6 @@ func (h *house) get(ref string) vm.Instance {
 	return inst
 }
 
-func (h *house) names(ref string) (names []string) {
-	h.t.Helper()
-	list, err := h.snaps.List(h.t.Context(), ref)
-	require.NoError(h.t, err)
-	for _, s := range list {
-		require.Equal(h.t, snapshot.OK, s.Status, "%+v", s)
-		names = append(names, s.Name)
-	}
-	return names
-}
-
 func (h *house) stop(ref string) {
 	h.t.Helper()
 	_, err := h.vms.Stop(soon(h.t), ref)
