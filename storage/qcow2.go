@@ -18,6 +18,7 @@ type qcow2 struct {
 	backing   string // as it is written there
 	format    string // of the backing file; empty: not stated
 	cipher    uint32 // crypt_method; 0: it is not encrypted
+	dirty     bool   // it was not closed well: its reference counts may be wrong
 	corrupt   bool
 	external  bool   // the data is in another file
 	dataFile  string // its name, if it is stated
@@ -101,7 +102,8 @@ func parseQcow2(head []byte) (q qcow2, whole bool, err error) {
 		return q, false, err
 	}
 	q = qcow2{
-		size: int64(h.Size), cipher: h.CryptMethod, corrupt: h.Incompatible&featureCorrupt != 0,
+		dirty: h.Incompatible&featureDirty != 0,
+		size:  int64(h.Size), cipher: h.CryptMethod, corrupt: h.Incompatible&featureCorrupt != 0,
 		external: h.Incompatible&featureDataFile != 0, unknown: h.Incompatible &^ knownFeatures,
 		clusters: 1 << h.ClusterBits, snapshots: h.SnapshotCount, lazy: h.Compatible&featureLazy != 0,
 	}
