@@ -23,6 +23,7 @@ import (
 func (c *Coordinator) Create(ctx context.Context, ref, name string, opts ...Option) (Snapshot, error) {
 	what := "create snapshot " + strconv.Quote(name)
 	if err := checkName(name); err != nil {
+		what = "create snapshot " + strconv.Quote(name[:min(len(name), 64)]) // of which there may be much
 		return Snapshot{}, errors.Wrap(errors.ErrInvalidConfiguration, what, ref, err)
 	}
 	ctx, op, err := c.begin(ctx, onCreate, what, ref, opts)

@@ -25,7 +25,7 @@ func (k *Keeper) recoverInternal(ctx context.Context, r *vm.Reservation, rec *Re
 	case Loading:
 		return k.recoverLoad(ctx, r, rec)
 	case Deleting:
-		if err := k.mend(ctx, r, rec); err != nil {
+		if err := k.purge(ctx, r, "deleting: disk ", rec); err != nil {
 			return err
 		}
 		return k.finishDelete(ctx, r, rec)
