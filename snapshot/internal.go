@@ -43,7 +43,7 @@ func (k *Keeper) createOn(ctx context.Context, r *vm.Reservation, rec *Record) e
 	}
 	for _, d := range rec.Disks {
 		k.step(ctx, "creating: disk "+d.Name)
-		if err := k.images.CreateSnapshot(ctx, d.Path, rec.Name, keysOf(r, d.Name)...); err != nil {
+		if err := k.images.CreateSnapshot(ctx, d.Path, rec.Name, keysOf(r.Instance(), d.Name)...); err != nil {
 			return err
 		}
 	}
@@ -82,7 +82,7 @@ func (k *Keeper) undoCreate(ctx context.Context, r *vm.Reservation, rec *Record)
 func (k *Keeper) mend(ctx context.Context, r *vm.Reservation, rec *Record) (err error) {
 	for _, d := range rec.Disks {
 		k.step(ctx, string(rec.Pending)+": repair disk "+d.Name)
-		err = errors.Join(err, unlessMissing(k.images.Repair(ctx, d.Path, keysOf(r, d.Name)...)))
+		err = errors.Join(err, unlessMissing(k.images.Repair(ctx, d.Path, keysOf(r.Instance(), d.Name)...)))
 	}
 	return err
 }
@@ -94,7 +94,7 @@ func (k *Keeper) deleteFrom(ctx context.Context, r *vm.Reservation, step string,
 		return err
 	}
 	k.step(ctx, step+d.Name)
-	return k.images.DeleteSnapshot(ctx, d.Path, name, keysOf(r, d.Name)...)
+	return k.images.DeleteSnapshot(ctx, d.Path, name, keysOf(r.Instance(), d.Name)...)
 }
 
 // deleteInternal deletes an internal snapshot, with or without memory, of a VM that is not
@@ -102,7 +102,7 @@ func (k *Keeper) deleteFrom(ctx context.Context, r *vm.Reservation, step string,
 // on the VM.
 func (k *Keeper) deleteInternal(ctx context.Context, r *vm.Reservation, rec *Record) error {
 	for _, d := range rec.Disks {
-		_, err := k.images.Usable(ctx, d.Path, d.Format, true, keysOf(r, d.Name)...)
+		_, err := k.images.Usable(ctx, d.Path, d.Format, true, keysOf(r.Instance(), d.Name)...)
 		if err = unlessMissing(err); err != nil {
 			return err
 		}

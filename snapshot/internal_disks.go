@@ -27,7 +27,7 @@ func (k *Keeper) writtenDisks(ctx context.Context, r *vm.Reservation, op, name s
 			blocked.add(img.Name, "is written and has the format "+img.Format, "convert its image to qcow2, or make it read-only")
 			continue
 		}
-		_, err = k.images.Usable(ctx, path, img.Format, true, keysOf(r, img.Name)...)
+		_, err = k.images.Usable(ctx, path, img.Format, true, keysOf(r.Instance(), img.Name)...)
 		if errors.Is(err, errors.ErrImageNotFound) {
 			blocked.add(img.Name, "has no image yet", "start the VM once, or bring "+path+" back")
 			continue
@@ -114,7 +114,7 @@ func (e *BlockedError) place(d RecordDisk, img vm.Image, known bool) error {
 
 // loadable looks whether an image holds the snapshot, and could be brought back to it.
 func (k *Keeper) loadable(ctx context.Context, r *vm.Reservation, rec *Record, d RecordDisk, cold bool, blocked *BlockedError) error {
-	if _, err := k.images.Usable(ctx, d.Path, d.Format, true, keysOf(r, d.Name)...); err != nil {
+	if _, err := k.images.Usable(ctx, d.Path, d.Format, true, keysOf(r.Instance(), d.Name)...); err != nil {
 		return err
 	}
 	held, ok, err := k.held(ctx, d.Path, rec.Name)
@@ -166,8 +166,8 @@ func (k *Keeper) held(ctx context.Context, path, name string) (storage.Snapshot,
 }
 
 // keysOf are the keys of a disk's images.
-func keysOf(r *vm.Reservation, disk string) []storage.Secret {
-	for i, d := range r.Instance().Config.Disks {
+func keysOf(inst vm.Instance, disk string) []storage.Secret {
+	for i, d := range inst.Config.Disks {
 		if d.NameAt(i) == disk && d.KeyFile != "" {
 			return []storage.Secret{{File: d.KeyFile}}
 		}

@@ -20,6 +20,19 @@ type internalUndo struct {
 	Loaded bool `json:"loaded,omitempty"`
 }
 
+// loadOffline loads an internal snapshot into a VM that is not live, and starts it if that is
+// asked for.
+func (op *operation) loadOffline(ctx context.Context, rec *Record) error {
+	start := op.startAfter()
+	if err := op.loadInternal(ctx, rec); err != nil || start == nil {
+		return err
+	}
+	op.keeper.step(ctx, "loading: start")
+	op.r.Unfence()
+	_, err := op.vms.Start(ctx, op.inst.ID, start...)
+	return err
+}
+
 // loadInternal loads an internal snapshot, with or without memory, into the disks of a VM
 // that is not live. If it fails, or ctx ends, all disks are as they were.
 func (op *operation) loadInternal(ctx context.Context, rec *Record) error {
@@ -65,7 +78,7 @@ func (k *Keeper) prepareLoad(ctx context.Context, r *vm.Reservation, rec *Record
 			return err
 		}
 		k.step(ctx, "loading: keep disk "+d.Name)
-		if err := k.images.CreateSnapshot(ctx, d.Path, undo.Name, keysOf(r, d.Name)...); err != nil {
+		if err := k.images.CreateSnapshot(ctx, d.Path, undo.Name, keysOf(r.Instance(), d.Name)...); err != nil {
 			return err
 		}
 	}
@@ -77,7 +90,7 @@ func (k *Keeper) dropBitmaps(ctx context.Context, r *vm.Reservation, d RecordDis
 	names, err := k.images.Bitmaps(ctx, d.Path)
 	for _, name := range names {
 		k.step(ctx, "loading: remove bitmap of disk "+d.Name)
-		if err := k.images.RemoveBitmap(ctx, d.Path, name, keysOf(r, d.Name)...); err != nil {
+		if err := k.images.RemoveBitmap(ctx, d.Path, name, keysOf(r.Instance(), d.Name)...); err != nil {
 			return err
 		}
 	}
@@ -89,7 +102,7 @@ func (k *Keeper) dropBitmaps(ctx context.Context, r *vm.Reservation, d RecordDis
 func (k *Keeper) loadOn(ctx context.Context, r *vm.Reservation, rec *Record, disks []RecordDisk) error {
 	for _, d := range disks {
 		k.step(ctx, "loading: disk "+d.Name)
-		if err := k.images.LoadSnapshot(ctx, d.Path, rec.Name, keysOf(r, d.Name)...); err != nil {
+		if err := k.images.LoadSnapshot(ctx, d.Path, rec.Name, keysOf(r.Instance(), d.Name)...); err != nil {
 			return err
 		}
 	}
@@ -139,7 +152,7 @@ func (k *Keeper) undoLoad(ctx context.Context, r *vm.Reservation, rec *Record, u
 		_, kept, err := k.held(ctx, d.Path, undo.Name)
 		if err == nil && kept { // else it was not touched
 			k.step(ctx, "loading: undo disk "+d.Name)
-			err = k.images.LoadSnapshot(ctx, d.Path, undo.Name, keysOf(r, d.Name)...)
+			err = k.images.LoadSnapshot(ctx, d.Path, undo.Name, keysOf(r.Instance(), d.Name)...)
 		}
 		if err != nil {
 			return err

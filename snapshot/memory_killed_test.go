@@ -27,18 +27,18 @@ func (h *house) conn(ref string) qmp.Conn {
 // qemuIO is the monitor's command for a disk as its device uses it.
 const qemuIO = "qemu-io -d /machine/peripheral/data/virtio-backend "
 
-// write has QEMU itself write a pattern to the disk: the guest's CPUs need not run.
-func (h *house) write(pattern string) {
+// fill has QEMU itself write a pattern to the disk: the guest's CPUs need not run.
+func (h *house) fill(pattern string) {
 	h.t.Helper()
 	for _, command := range []string{"write -P " + pattern + " 0 1M", "flush"} {
 		_, err := h.conn("box").Execute(soon(h.t), "human-monitor-command", map[string]string{"command-line": qemuIO + "\"" + command + "\""})
 		require.NoError(h.t, err)
 	}
-	require.True(h.t, h.reads(pattern))
+	require.True(h.t, h.filled(pattern))
 }
 
-// reads reports whether the disk has a pattern.
-func (h *house) reads(pattern string) bool {
+// filled reports whether the disk has a pattern.
+func (h *house) filled(pattern string) bool {
 	h.t.Helper()
 	inst, err := h.vms.Get(soon(h.t), "box")
 	require.NoError(h.t, err)
@@ -74,7 +74,7 @@ func TestMemoryKilled(t *testing.T) {
 	image := filepath.Join(h.dir, "images", inst.ID, "data.qcow2")
 	start := func() { h.t.Helper(); h.start("box", vm.StartPaused()) }
 	start()
-	h.write("1")
+	h.fill("1")
 	_, err = h.snaps.Create(soon(t), "box", "old")
 	require.NoError(t, err)
 	for _, c := range []struct {
@@ -94,7 +94,7 @@ func TestMemoryKilled(t *testing.T) {
 				} else if c.name == "create" && len(names) == 2 {
 					require.NoError(t, h.snaps.Delete(soon(t), "box", "new"))
 				}
-				h.write("2")
+				h.fill("2")
 			}
 			prepare()
 			steps := h.steps(c.do)
@@ -115,11 +115,11 @@ func TestMemoryKilled(t *testing.T) {
 				if err == nil {
 					require.Equal(t, c.name == "create", len(names) == 2, "what was reported is so")
 				}
-				if c.name != "load" || !h.reads("1") {
-					require.True(h.t, h.reads("2"))
+				if c.name != "load" || !h.filled("1") {
+					require.True(h.t, h.filled("2"))
 				}
 				require.NoError(t, h.snaps.Load(soon(t), "box", "old"))
-				require.True(h.t, h.reads("1"))
+				require.True(h.t, h.filled("1"))
 			}
 		})
 	}
@@ -223,21 +223,21 @@ func TestLoadDisksIntoLiveVM(t *testing.T) {
 		Disks: []vm.Disk{{Name: "data", Size: 64 * vm.MiB}}})
 	require.NoError(t, err)
 	h.start("box", vm.StartPaused())
-	h.write("1")
+	h.fill("1")
 	_, err = h.vms.Stop(soon(t), "box")
 	require.NoError(t, err)
 	_, err = h.snaps.Create(soon(t), "box", "disks")
 	require.NoError(t, err)
 	h.start("box", vm.StartPaused())
-	h.write("2")
+	h.fill("2")
 	before := h.conn("box")
 	require.NoError(t, h.snaps.Load(soon(t), "box", "disks"))
 	require.NotEqual(t, before, h.conn("box"), "another QEMU")
 	h.requireState("box", vm.Paused)
-	require.True(h.t, h.reads("1"))
+	require.True(h.t, h.filled("1"))
 	require.NoError(t, h.snaps.Load(soon(t), "box", "disks", snapshot.ThenRun()))
 	h.requireState("box", vm.Running)
-	require.True(h.t, h.reads("1"))
+	require.True(h.t, h.filled("1"))
 	require.NoError(t, h.snaps.Delete(soon(t), "box", "disks"))
 	require.Empty(t, h.names("box"))
 	h.requireState("box", vm.Running)

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -160,4 +161,22 @@ func TestOfflineInUse(t *testing.T) {
 	require.NoError(t, user.Wait())
 	require.Equal(t, 3, w.holds(t))
 	w.requireClean(t, "one", "two")
+}
+
+// TestOfflineEncrypted: the key of a disk opens its image for snapshots, too.
+func TestOfflineEncrypted(t *testing.T) {
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	require.NoError(t, os.WriteFile(key, []byte("secret"), 0o600))
+	w := newOffline(t, vm.Disk{Size: 16 * vm.MiB, KeyFile: key})
+	require.NoError(t, os.Remove(w.disks[0]))
+	_, err := w.storage.Create(t.Context(), storage.CreateSpec{Path: w.disks[0], Size: 1 << 20,
+		Encryption: &storage.Encryption{Secret: storage.Secret{File: key}, Unlock: 10 * time.Millisecond}})
+	require.NoError(t, err)
+	w.create(t, "one")
+	require.NoError(t, w.Load(t.Context(), offlineVM, "one"))
+	require.NoError(t, w.Delete(t.Context(), offlineVM, "one"))
+	table, err := w.storage.Snapshots(t.Context(), w.disks[0])
+	require.NoError(t, err)
+	require.Empty(t, table)
 }

@@ -97,26 +97,23 @@ func (w *offline) checkpoint(t testing.TB) (reset func()) {
 	}
 }
 
-// die does the operation up to the step, and kills this process there.
-func die(dir string) {
+// TestOfflineChild is the process that is killed: it does nothing in a run of tests.
+func TestOfflineChild(t *testing.T) {
+	dir := os.Getenv(dyingIn)
+	if dir == "" {
+		return
+	}
 	step, err := strconv.Atoi(os.Getenv(dyingStep))
-	if err == nil {
-		var w *offline
-		w, _, err = openOffline(dir, offlineOptions{onStep: func(_ context.Context, name string) {
-			if step--; step == 0 {
-				fmt.Println(name)
-				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-				select {}
-			}
-		}})
-		if err == nil {
-			err = offlineOps[os.Getenv(dyingDo)].do(context.Background(), w)
+	require.NoError(t, err)
+	w, _, err := openOffline(dir, offlineOptions{onStep: func(_ context.Context, name string) {
+		if step--; step == 0 {
+			fmt.Println(name)
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
 		}
-	}
-	if err != nil {
-		fmt.Println("error:", err)
-		os.Exit(1)
-	}
+	}})
+	require.NoError(t, err)
+	require.NoError(t, offlineOps[os.Getenv(dyingDo)].do(t.Context(), w))
 	os.Exit(0)
 }
 
@@ -124,7 +121,7 @@ func die(dir string) {
 // name, empty if the operation came to its end before.
 func (w *offline) kill(t testing.TB, op string, step int) string {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe")
+	cmd := exec.Command("/proc/self/exe", "-test.run", "^TestOfflineChild$")
 	cmd.Env = append(os.Environ(), dyingIn+"="+w.dir, dyingDo+"="+op, dyingStep+"="+strconv.Itoa(step))
 	out, err := cmd.CombinedOutput()
 	if err == nil {

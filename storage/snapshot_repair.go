@@ -20,7 +20,8 @@ const (
 // Where a snapshot is made or loaded, QEMU writes reference counts first and then the flags
 // that depend on them, which a check calls corrupt in between. "-r leaks" puts these flags
 // right as well, if and only if everything else is (check_oflag_copied in
-// block/qcow2-refcount.c). An image that is corrupt beyond that is not touched, and is an
+// block/qcow2-refcount.c). One that is marked as dirty gets its reference counts anew, as by QEMU
+// when it opens it (qcow2_do_open in block/qcow2.c). An image that is corrupt beyond that is not touched, and is an
 // [*ImageError] that says so; so is one that is in use, errors.ErrImageInUse.
 func (m *Manager) Repair(ctx context.Context, path string, keys ...Secret) error {
 	op := "repair image " + quote(path)
@@ -36,6 +37,9 @@ func (h *heldImage) repair(ctx context.Context) error {
 	err := h.run(ctx, []string{"check", "-q"})
 	switch exitCode(err) {
 	case checkCorrupt:
+		if h.layers[0].head.dirty { // with lazy refcounts, if its user was killed: QEMU itself does this then
+			return h.run(ctx, []string{"check", "-q", "-r", "all"})
+		}
 		if err = h.rehearse(ctx); err != nil {
 			return err
 		}

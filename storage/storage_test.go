@@ -101,11 +101,6 @@ func needQemuIO(t testing.TB) {
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-func qemuImgOutput(args ...string) (string, error) {
-	out, err := exec.Command("qemu-img", args...).CombinedOutput()
-	return string(out), err
-}
-
 func runIO(args ...string) ([]byte, error) { return exec.Command("qemu-io", args...).CombinedOutput() }
 
 func writeFile(t *testing.T, path, content string) string {

@@ -21,7 +21,7 @@ const (
 	FoundSize       FindingKind = "size"       // it has another virtual size: see [Manager.Refresh]
 	FoundBase       FindingKind = "base"       // it stands on another image, or that can't be used
 	FoundDamaged    FindingKind = "damaged"    // see [Manager.RepairAll]
-	FoundLeaks      FindingKind = "leaks"      // it takes more space than it needs: see [Manager.Repair]
+	FoundLeaks      FindingKind = "leaks"      // its reference counts are wrong, and no data: see [Manager.Repair]
 	FoundUnchecked  FindingKind = "unchecked"  // it could not be checked, for instance because it is being worked on
 )
 
@@ -160,6 +160,11 @@ func (m *Manager) deepen(ctx context.Context, f File) ([]Finding, error) {
 		return nil, nil
 	}
 	report, err := m.check(ctx, f.Path, f.Format)
+	if err == nil && report.Corruptions > 0 {
+		if l, fault := examine(f.Path, f.Format); fault == nil && l.head.dirty {
+			return []Finding{{f, FoundLeaks, "its user was killed, and its reference counts are out of date"}}, nil
+		}
+	}
 	switch {
 	case ctx.Err() != nil:
 		return nil, err

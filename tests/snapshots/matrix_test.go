@@ -27,6 +27,7 @@ func TestFaults(t *testing.T) {
 			for i, f := range faults {
 				t.Run(f.String(), func(t *testing.T) {
 					tp.reset(t)
+					defer tp.abandon(t)
 					op.check(t, f, i)
 				})
 			}
@@ -166,6 +167,10 @@ func (p *patient) requireWhole(s state) {
 				defer p.stop()
 			}
 			require.Equal(p.t, s.snapshots[name], p.memory(), name)
+		}
+		if listed[name].Kind == snapshot.External { // what is below can't be loaded before
+			require.NoError(p.t, p.m.Snapshot.Drop(p.ctx(), victim, name))
+			require.Equal(p.t, s.snapshots[name], p.present(), name)
 		}
 	}
 }

@@ -61,6 +61,7 @@ var (
 	created = state{2, map[string]int{base: 1, subject: 2}}
 	loaded  = state{1, map[string]int{base: 1}}
 	deleted = state{2, map[string]int{}}
+	dropped = state{1, map[string]int{}}
 )
 
 // operations are all that there are.
@@ -80,6 +81,9 @@ var operations = map[string]operation{
 	"commit external":          {from: withExternal, live: true, do: remove(), about: base, after: deleted, kind: "snapshot"},
 	"load external, offline":   {from: withExternal, do: load(), about: base, after: loaded, kind: "snapshot"},
 	"commit external, offline": {from: withExternal, do: remove(), about: base, after: deleted, kind: "snapshot"},
+	"drop external":            {from: withExternal, live: true, do: drop, about: base, after: dropped, kind: "snapshot"},
+	"drop external, offline":   {from: withExternal, do: drop, about: base, after: dropped, kind: "snapshot"},
+	"stream external":          {from: withExternal, live: true, do: stream, about: base, after: deleted, kind: "snapshot"},
 }
 
 func create(more ...snapshot.Option) func(context.Context, *rig, ...snapshot.Option) error {
@@ -103,4 +107,12 @@ func remove() func(context.Context, *rig, ...snapshot.Option) error {
 	return func(ctx context.Context, r *rig, opts ...snapshot.Option) error {
 		return r.snaps.Delete(ctx, victim, base, opts...)
 	}
+}
+
+func drop(ctx context.Context, r *rig, opts ...snapshot.Option) error {
+	return r.snaps.Drop(ctx, victim, base, opts...)
+}
+
+func stream(ctx context.Context, r *rig, opts ...snapshot.Option) error {
+	return r.snaps.Stream(ctx, victim, base, opts...)
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -68,6 +69,18 @@ func (tp *template) reset(t *testing.T) {
 	require.Empty(t, processesOf(t, tp.dir))
 	require.NoError(t, os.RemoveAll(tp.dir))
 	cp(t, tp.saved(), tp.dir)
+}
+
+// abandon ends what a test that failed has left, for the next one.
+func (tp *template) abandon(t *testing.T) {
+	t.Helper()
+	if !t.Failed() {
+		return
+	}
+	for _, pid := range processesOf(t, tp.dir) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	require.Eventually(t, func() bool { return len(processesOf(t, tp.dir)) == 0 }, patience, 5*time.Millisecond)
 }
 
 // cp copies a folder; holes stay holes.
