@@ -175,15 +175,3 @@ func (l *layered) test(flags, command string) (out string) {
 	}
 	return out
 }
-
-// names returns the names of a VM's snapshots, which must be whole.
-func (h *house) names(ref string) (names []string) {
-	h.t.Helper()
-	list, err := h.snaps.List(h.t.Context(), ref)
-	require.NoError(h.t, err)
-	for _, s := range list {
-		require.Equal(h.t, snapshot.OK, s.Status, "%+v", s)
-		names = append(names, s.Name)
-	}
-	return names
-}
