@@ -26,3 +26,26 @@ func (h *Machine) Snapshots(ctx context.Context) ([]snapshot.Snapshot, error) {
 func (h *Machine) DeleteSnapshot(ctx context.Context, name string, opts ...snapshot.Option) error {
 	return h.m.Snapshot.Delete(ctx, h.id, name, opts...)
 }
+
+// CommitSnapshot makes what was written since an external snapshot part of the images that it
+// kept, and forgets it; see snapshot.Coordinator.Commit.
+func (h *Machine) CommitSnapshot(ctx context.Context, name string, opts ...snapshot.Option) error {
+	return h.m.Snapshot.Commit(ctx, h.id, name, opts...)
+}
+
+// StreamSnapshot makes the disks stand on nothing that an external snapshot kept, and forgets
+// it; see snapshot.Coordinator.Stream.
+func (h *Machine) StreamSnapshot(ctx context.Context, name string, opts ...snapshot.Option) error {
+	return h.m.Snapshot.Stream(ctx, h.id, name, opts...)
+}
+
+// DropSnapshot gives up what was written since an external snapshot, and forgets it; see
+// snapshot.Coordinator.Drop.
+func (h *Machine) DropSnapshot(ctx context.Context, name string, opts ...snapshot.Option) error {
+	return h.m.Snapshot.Drop(ctx, h.id, name, opts...)
+}
+
+// SnapshotBlockers says what stands in the way of a snapshot; see snapshot.Coordinator.Blockers.
+func (h *Machine) SnapshotBlockers(ctx context.Context, opts ...snapshot.Option) ([]snapshot.Blocker, error) {
+	return h.m.Snapshot.Blockers(ctx, h.id, opts...)
+}

@@ -75,7 +75,7 @@ func (m *Manager) drop(l *link, why error) {
 
 // keepSSH has the link end an ssh connection with the others. It reports false when the guest
 // has become another since epoch.
-func (l *link) keepSSH(m *Manager, w *sshWay, epoch context.Context) bool {
+func (l *link) keepSSH(epoch context.Context, m *Manager, w *sshWay) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.epoch != epoch {

@@ -107,7 +107,7 @@ func (m *Manager) ssh(c *call, o sshOptions) (*SSH, error) {
 	if w == nil {
 		return nil, errClosed(c.op, c.ref)
 	}
-	if !l.keepSSH(m, w, epoch) {
+	if !l.keepSSH(epoch, m, w) {
 		w.close(nil)
 		return nil, lost(errReverted)
 	}

@@ -62,7 +62,8 @@ type BackupDisk struct {
 // for a folder that can't be used; errors.ErrAgentUnavailable with MustFreeze; else
 // errors.ErrSnapshotCreation, with syscall.ENOSPC if the folder's disk has become full. Then,
 // and when ctx ends, nothing of the backup is left, and the next one copies what this one
-// would have.
+// would have. When ctx ends just as the backup is listed it may exist all the same: [Backups]
+// says so.
 func (c *Coordinator) Backup(ctx context.Context, ref, dir string, opts ...Option) (Backup, error) {
 	ctx, op, err := c.begin(ctx, onBackup, "back up to "+strconv.Quote(dir), ref, opts)
 	if err != nil {

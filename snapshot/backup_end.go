@@ -135,7 +135,11 @@ func (b *backupRun) clearLeftovers(ctx context.Context) error {
 
 // clearQEMU removes jobs and nodes of backups, and bitmaps that no backup of this folder names.
 func (b *backupRun) clearQEMU(ctx context.Context) error {
-	if err := endBackups(ctx, b.source.conn); err != nil {
+	ids, err := backupJobsIn(ctx, b.source.conn)
+	if err != nil {
+		return err
+	}
+	if err := endBackups(ctx, b.source.conn, ids); err != nil {
 		return err
 	}
 	return b.removeBitmaps(ctx)
@@ -146,7 +150,10 @@ func (b *backupRun) clearQEMU(ctx context.Context) error {
 func (op *operation) endBackups(ctx context.Context) error {
 	guest, err := op.vms.Live(ctx, op.r.Instance().ID)
 	if err == nil {
-		err = endBackups(ctx, guest.QMP())
+		var ids []string
+		if ids, err = backupJobsIn(ctx, guest.QMP()); len(ids) > 0 {
+			err = endBackups(ctx, guest.QMP(), ids)
+		}
 	}
 	if errors.Is(err, errors.ErrVMNotRunning) || errors.Is(err, errors.ErrQMPConnection) {
 		return nil // they have ended with it
@@ -154,24 +161,28 @@ func (op *operation) endBackups(ctx context.Context) error {
 	return err
 }
 
-// endBackups cancels the jobs of backups in a QEMU, and has it close their files. Nobody follows
-// them: who could has the VM's reservation.
-func endBackups(ctx context.Context, conn qmp.Conn) error {
+// backupJobsIn returns the ids of the jobs of backups in a QEMU.
+func backupJobsIn(ctx context.Context, conn qmp.Conn) (ids []string, err error) {
 	list, err := qapi.QueryJobs(ctx, conn)
-	if err != nil {
-		return err
-	}
-	orphans := jobs{conn: conn}
 	for _, job := range list {
 		if strings.HasPrefix(job.ID, backupJobs) {
-			orphans.ids = append(orphans.ids, job.ID)
-			if err := unlessRefused(qapi.JobCancel(ctx, conn, job.ID)); err != nil { // refused: it has ended
-				return err
-			}
+			ids = append(ids, job.ID)
 		}
 	}
-	if len(orphans.ids) > 0 {
-		if err := unlessRefused(orphans.follow(ctx)); err != nil && !errors.Is(err, errJobGone) {
+	return ids, err
+}
+
+// endBackups cancels jobs of backups, and has QEMU close all files of backups. Nobody follows
+// the jobs: who could has the VM's reservation.
+func endBackups(ctx context.Context, conn qmp.Conn, ids []string) error {
+	for _, id := range ids {
+		if err := unlessRefused(qapi.JobCancel(ctx, conn, id)); err != nil { // refused: it has ended
+			return err
+		}
+	}
+	if len(ids) > 0 {
+		err := jobs{conn: conn, ids: ids}.follow(ctx)
+		if err := unlessRefused(err); err != nil && !errors.Is(err, errJobGone) { // refused: it did not end well
 			return err
 		}
 	}

@@ -164,7 +164,6 @@ func TestRestoreBackupRefuses(t *testing.T) {
 		{"two targets", snapshot.RestoreSpec{Dir: to, Paths: map[string]string{"root": filepath.Join(to, "r")}}, errors.ErrInvalidConfiguration},
 		{"no such disk", snapshot.RestoreSpec{Paths: map[string]string{"swap": filepath.Join(to, "r")}}, errors.ErrInvalidConfiguration},
 		{"no such format", snapshot.RestoreSpec{Dir: to, Format: "vmdk"}, errors.ErrInvalidConfiguration},
-		{"no such folder", snapshot.RestoreSpec{Paths: map[string]string{"root": filepath.Join(to, "missing", "r")}}, errors.ErrImageCreation},
 	} {
 		_, err := snapshot.RestoreBackup(patience(t), dir, c.spec)
 		require.ErrorIs(t, err, c.kind, c.name)
@@ -181,7 +180,7 @@ func TestRestoreBackupRefuses(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err = snapshot.RestoreBackup(ctx, dir, snapshot.RestoreSpec{Dir: filepath.Join(to, "new")},
 		snapshot.OnProgress(func(p snapshot.Progress) {
-			if p.Done > 0 {
+			if p.Done >= 8<<20 {
 				cancel() // one disk is restored
 			}
 		}))

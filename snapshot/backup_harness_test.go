@@ -26,7 +26,7 @@ import (
 // bench is a VM with disks of the user's own, and what works on it.
 type bench struct {
 	*snapshot.Coordinator
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	vms    *vm.Manager
 	guests *guest.Manager
@@ -37,7 +37,7 @@ type bench struct {
 }
 
 // newBench adds a VM that has these disks, each a qcow2 or raw image of 8 MiB.
-func newBench(t *testing.T, formats map[string]string, tune ...func(*bench, *vm.Config)) *bench {
+func newBench(t testing.TB, formats map[string]string, tune ...func(*bench, *vm.Config)) *bench {
 	t.Helper()
 	for _, program := range []string{"qemu-img", "qemu-io", "qemu-storage-daemon", "qemu-system-x86_64"} {
 		_, err := exec.LookPath(program)
@@ -160,7 +160,7 @@ func (b *bench) contents() map[string]string {
 	return all
 }
 
-func digestOf(t *testing.T, path string) string {
+func digestOf(t testing.TB, path string) string {
 	t.Helper()
 	f, err := os.Open(path)
 	require.NoError(t, err)
@@ -172,7 +172,7 @@ func digestOf(t *testing.T, path string) string {
 }
 
 // restored returns what a generation holds, by restoring it.
-func restored(t *testing.T, dir string, number int, format string) map[string]string {
+func restored(t testing.TB, dir string, number int, format string) map[string]string {
 	t.Helper()
 	to := t.TempDir()
 	paths, err := snapshot.RestoreBackup(patience(t), dir, snapshot.RestoreSpec{Number: number, Dir: to, Format: format})
@@ -202,7 +202,7 @@ func patience(t testing.TB) context.Context {
 }
 
 // files returns the names in a folder.
-func files(t *testing.T, dir string) []string {
+func files(t testing.TB, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)

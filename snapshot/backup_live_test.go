@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -60,70 +59,6 @@ func (b *bench) seen() map[string]string {
 		all[name] = strings.Fields(b.sh("sha256sum /dev/" + dev))[0]
 	}
 	return all
-}
-
-// journal is what the guest writes, in this order, while backups are made: block N to slot
-// N%slots of one disk, then to the same of the other. All that was written up to one moment is
-// known from the last number.
-const (
-	journalBlock = 4096
-	journalSlots = 16
-	journalAt    = 64 // blocks from the start of the disk
-)
-
-// journalScript writes until there is a file /tmp/stop. Each block is decimal digits.
-const journalScript = `n=0
-until test -e /tmp/stop; do
-	n=$((n+1))
-	for d in vda vdb; do
-		printf %%04096d $n | dd of=/dev/$d bs=%d count=1 seek=$((%d + n %% %d)) oflag=direct conv=notrunc 2>/dev/null
-	done
-done
-rm /tmp/stop; echo $n`
-
-// writing has the guest write the journal until stop is called, which returns the last number.
-func (b *bench) writing() (stop func() string) {
-	b.t.Helper()
-	done := make(chan string, 1)
-	go func() {
-		res, _ := b.guests.Exec(b.t.Context(), b.id, guest.Command{Args: []string{"sh", "-c",
-			fmt.Sprintf(journalScript, journalBlock, journalAt, journalSlots)}})
-		done <- strings.TrimSpace(string(res.Stdout))
-	}()
-	return func() string {
-		b.t.Helper()
-		b.sh("touch /tmp/stop")
-		select {
-		case n := <-done:
-			return n
-		case <-time.After(2 * time.Minute):
-			require.FailNow(b.t, "the writer does not end")
-			return ""
-		}
-	}
-}
-
-// lastWritten returns the last number in a journal, and checks that it is what a disk holds after
-// all writes up to that one, and none later.
-func lastWritten(t *testing.T, image string) int {
-	t.Helper()
-	data, err := os.ReadFile(image)
-	require.NoError(t, err)
-	slot := func(i int) string {
-		at := (journalAt + i) * journalBlock
-		return string(data[at : at+journalBlock])
-	}
-	last := 0
-	for i := range journalSlots {
-		var n int
-		if _, err := fmt.Sscanf(slot(i), "%d", &n); err == nil {
-			last = max(last, n)
-		}
-	}
-	for n := max(1, last-journalSlots+1); n <= last; n++ {
-		require.Equal(t, fmt.Sprintf("%0*d", journalBlock, n), slot(n%journalSlots), "of %d", last)
-	}
-	return last
 }
 
 // TestBackupsOfARunningVM runs through the life of one guest.
@@ -187,8 +122,10 @@ func (r *runningBench) requireNothingInQEMU(t *testing.T) {
 	require.NoError(t, err)
 	bitmaps := 0
 	for _, n := range nodes {
-		require.False(t, strings.HasPrefix(n.NodeName, "maqet-"), n.NodeName)
-		bitmaps += len(n.DirtyBitmaps)
+		require.False(t, strings.HasPrefix(n.NodeName, "maqet-backup-"), n.NodeName)
+		if !n.RO { // those of images below layers can't be removed
+			bitmaps += len(n.DirtyBitmaps)
+		}
 	}
 	require.Equal(t, len(r.disks), bitmaps)
 }
@@ -257,74 +194,6 @@ func (r *runningBench) paused(t *testing.T) {
 	require.Equal(t, r.seen(), restored(t, r.dir, 0, ""))
 }
 
-// ice is a freezer that records what is asked of it.
-type ice struct {
-	mu     sync.Mutex
-	calls  []string
-	refuse error
-}
-
-func (i *ice) call(what string) error {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.calls = append(i.calls, what)
-	if what == "freeze" {
-		return i.refuse
-	}
-	return nil
-}
-
-// frozen: the guest is frozen for the moment only, and thawed whatever happens.
-func (r *runningBench) frozen(t *testing.T) {
-	freezer := &ice{}
-	r.ice = freezer
-	defer func() { r.ice = nil }()
-	refusal := &errors.Error{Kind: errors.ErrAgentUnavailable, Op: "freeze"}
-	defer func() { r.onStep = nil }()
-	for _, c := range []struct {
-		name   string
-		opts   []snapshot.Option
-		refuse error
-		cut    string // step at which ctx ends
-		want   []string
-		frozen bool
-		err    error
-	}{
-		{name: "by default", want: []string{"freeze", "backup: start", "thaw", "backup: close"}, frozen: true},
-		{name: "never", opts: []snapshot.Option{snapshot.NoFreeze()}, want: []string{"backup: start", "backup: close"}},
-		{name: "no agent", refuse: refusal, want: []string{"freeze", "backup: start", "backup: close"}},
-		{name: "must", opts: []snapshot.Option{snapshot.MustFreeze()}, refuse: refusal, want: []string{"freeze"}, err: errors.ErrAgentUnavailable},
-		{name: "cut off", cut: "backup: start", want: []string{"freeze", "backup: start", "thaw"}, err: context.Canceled},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			ctx, cancel := context.WithCancel(patience(t))
-			defer cancel()
-			freezer.calls, freezer.refuse = nil, c.refuse
-			r.onStep = func(_ context.Context, step string) {
-				if step == c.cut {
-					cancel()
-				}
-				if step == "backup: start" || step == "backup: close" {
-					_ = freezer.call(step)
-				}
-			}
-			got, err := r.Backup(ctx, r.id, r.dir, c.opts...)
-			require.ErrorIs(t, err, c.err)
-			r.settled(t)
-			require.Equal(t, c.want, freezer.calls)
-			require.Equal(t, c.frozen, got.Frozen)
-		})
-	}
-}
-
-// settled waits until what was given up is undone.
-func (r *runningBench) settled(t *testing.T) {
-	t.Helper()
-	reservation, err := r.vms.Reserve(patience(t), r.id)
-	require.NoError(t, err)
-	reservation.Release()
-}
-
 func (r *runningBench) cancelled(t *testing.T) {
 	r.scribble(1, 120)
 	before := files(t, r.dir)
@@ -344,7 +213,7 @@ func (r *runningBench) cancelled(t *testing.T) {
 	require.Less(t, time.Since(begun), 10*time.Second)
 	last := progress[len(progress)-1]
 	require.Less(t, last.Done, last.Total)
-	r.settled(t)
+	r.settled()
 	require.Equal(t, before, files(t, r.dir))
 	r.requireNothingInQEMU(t)
 }

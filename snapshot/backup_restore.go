@@ -23,7 +23,8 @@ type RestoreSpec struct {
 	// Dir is the folder that gets an image of each disk, NAME.qcow2 or NAME.raw. It is made,
 	// with mode 0700, if it is missing. Either it or Paths must be set.
 	Dir string
-	// Paths restores only these disks, each into an image at the path by its name.
+	// Paths restores only these disks, each into an image at the path by its name. Folders are
+	// made as Dir is.
 	Paths map[string]string
 	// Format is vm.FormatQcow2 or vm.FormatRaw, of which holes take no space. Default: qcow2.
 	Format string
@@ -135,13 +136,16 @@ func (r *restore) write(ctx context.Context) (err error) {
 		total += t.Size
 	}
 	for _, t := range r.targets {
-		r.tell(Progress{"restore", done, total})
-		if err := r.convert(ctx, t); err != nil {
+		err := r.convert(ctx, t, func(n, _ int64) { r.tell(Progress{"restore", done + n, total}) })
+		if err != nil {
 			return err
 		}
 		done += t.Size
 	}
 	r.tell(Progress{"restore", done, total})
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
 	for _, t := range r.targets {
 		if err := os.Link(t.unfinished, t.path); err != nil { // unlike a rename it replaces nothing
 			return err
@@ -152,20 +156,24 @@ func (r *restore) write(ctx context.Context) (err error) {
 }
 
 // convert writes a disk's image.
-func (r *restore) convert(ctx context.Context, t restoreTarget) error {
+func (r *restore) convert(ctx context.Context, t restoreTarget, tell func(done, total int64)) error {
 	if err := r.sound(ctx, t.BackupDisk); err != nil {
 		return err
 	}
-	file, err := os.OpenFile(t.unfinished, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	images, err := storage.NewManager(storage.Options{Root: filepath.Dir(t.path)}) // which owns nothing else there
 	if err != nil {
 		return err
 	}
-	_, err = storage.NewRunner().Run(ctx, "convert", "-q", "-f", vm.FormatQcow2, "-O", r.format, "--",
-		filepath.Join(r.backupFolder.path, t.File), t.unfinished)
-	if err == nil {
-		err = file.Sync() // qemu-img leaves it to the host
+	_, err = images.Convert(ctx, storage.ConvertSpec{Source: filepath.Join(r.backupFolder.path, t.File), Format: vm.FormatQcow2,
+		Path: t.unfinished, To: r.format, Progress: tell})
+	if err != nil {
+		return err
 	}
-	return errors.Join(err, file.Close())
+	file, err := os.Open(t.unfinished)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close()) // qemu-img leaves it to the host
 }
 
 // syncFolders puts names on the disk.

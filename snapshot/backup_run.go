@@ -43,6 +43,9 @@ func (b *backupRun) do(ctx context.Context) (_ Backup, err error) {
 	}
 	b.result.Took = time.Since(begun)
 	b.keeper.step(ctx, "backup: list")
+	if ctx.Err() != nil { // from here on it is too late
+		return Backup{}, context.Cause(ctx)
+	}
 	if err := b.folder.add(b.result); err != nil {
 		return Backup{}, err
 	}

@@ -182,3 +182,21 @@ func TestBackupsIntoTwoFolders(t *testing.T) {
 	require.NoError(t, b.ForgetBackups(patience(t), b.id))
 	require.Equal(t, 0, strings.Count(b.bitmaps("root"), "maqet-"))
 }
+
+// TestBackupAfterLoad: a snapshot that is loaded changes more than was written.
+func TestBackupAfterLoad(t *testing.T) {
+	b := newBench(t, map[string]string{"root": "qcow2", "data": "qcow2"})
+	dir := filepath.Join(t.TempDir(), "backups")
+	b.write("root", "0 1M", 1)
+	_, err := b.Backup(patience(t), b.id, dir)
+	require.NoError(t, err)
+	_, err = b.Create(patience(t), b.id, "before")
+	require.NoError(t, err)
+	b.write("root", "0 2M", 2)
+	got := b.requireSound(dir)
+	require.Equal(t, map[string]bool{"root": false, "data": false}, whole(got))
+	require.NoError(t, b.Load(patience(t), b.id, "before"))
+	got = b.requireSound(dir)
+	require.Equal(t, map[string]bool{"root": true, "data": true}, whole(got))
+	require.Contains(t, got.Disks[0].Why, "other contents")
+}

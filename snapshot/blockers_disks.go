@@ -37,7 +37,7 @@ func (s *search) internal(ctx context.Context, images []vm.Image) error {
 // usable says why an image of a VM that is not live can't be worked on. What is in use is said
 // with who uses it.
 func (s *search) usable(ctx context.Context, img vm.Image) error {
-	_, err := s.keeper.images.Usable(ctx, img.Path, img.Format, true)
+	_, err := s.keeper.images.Usable(ctx, img.Path, img.Format, true, keysOf(s.inst, img.Name)...)
 	var bad *storage.ImageError
 	switch {
 	case err == nil:

@@ -120,7 +120,13 @@ func (op *operation) prepare(ctx context.Context) (err error) {
 // mend finishes or undoes operations that died, whether the VM is live or not.
 func (op *operation) mend(ctx context.Context) error {
 	if op.r.Instance().State.Live() {
-		return errors.Join(op.endBackups(ctx), op.recoverLive(ctx))
+		err := errors.Join(op.endBackups(ctx), op.recoverLive(ctx))
+		if !isGone(err) {
+			return err
+		}
+		if fenced, goneErr := op.ended(ctx); goneErr != nil || !fenced {
+			return errors.Join(err, goneErr)
+		}
 	}
 	return op.keeper.Recover(ctx, op.r)
 }

@@ -8,4 +8,8 @@
 // A snapshot either exists, whole and listed, or there is an error that says what stood in
 // its way. What is about to be done is recorded before it is begun: whoever comes next, in
 // any process, finishes or undoes what a crash interrupted ([Keeper.Recover]).
+//
+// Backups are copies outside of a VM's images: [Coordinator.Backup] copies the disks into a
+// folder, whole at first and then what was written since; [Backups], [VerifyBackup] and
+// [RestoreBackup] work on such a folder, and need no VM.
 package snapshot

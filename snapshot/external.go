@@ -27,8 +27,6 @@ type externalUndo struct {
 	Fresh []freshImage `json:"fresh,omitempty"`
 	// Discard are files that nothing needs afterwards, the topmost first.
 	Discard []string `json:"discard,omitempty"`
-	// Streamed: the disks stand without what a Stream discards.
-	Streamed bool `json:"streamed,omitempty"`
 	// Forget: the snapshot itself goes as well.
 	Forget bool `json:"forget,omitempty"`
 }

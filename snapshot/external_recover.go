@@ -20,21 +20,31 @@ func (op *operation) mendNow(ctx context.Context, rec *Record) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
 	defer cancel()
 	if _, err := op.vms.Live(ctx, op.inst.ID); err == nil {
-		err = op.recoverExternal(ctx, rec)
-		if err == nil || !errors.Is(err, errors.ErrQMPConnection) && !errors.Is(err, errors.ErrVMNotRunning) {
+		if err = op.recoverExternal(ctx, rec); !isGone(err) {
 			return err
 		}
 	}
-	waiting, stop := context.WithTimeout(ctx, goneLimit)
-	defer stop()
-	if _, err := op.vms.Wait(waiting, op.inst.ID); err != nil {
-		return err
-	}
-	fenced, err := op.r.Fence(ctx)
+	fenced, err := op.ended(ctx)
 	if err != nil || !fenced {
 		return err // who starts it recovers first
 	}
 	return op.keeper.recoverExternal(ctx, op.r, rec)
+}
+
+// isGone reports whether an error may be the end of the guest.
+func isGone(err error) bool {
+	return errors.Is(err, errors.ErrQMPConnection) || errors.Is(err, errors.ErrVMNotRunning)
+}
+
+// ended waits until the end of a guest that is going is recorded, and keeps others from starting
+// the VM. It reports whether it does.
+func (op *operation) ended(ctx context.Context) (bool, error) {
+	waiting, stop := context.WithTimeout(ctx, goneLimit)
+	defer stop()
+	if _, err := op.vms.Wait(waiting, op.inst.ID); err != nil {
+		return false, err
+	}
+	return op.r.Fence(ctx)
 }
 
 // recoverExternal finishes or undoes an operation on an external snapshot, of a live VM.
@@ -66,10 +76,7 @@ func (op *operation) recoverExternal(ctx context.Context, rec *Record) error {
 		}
 		return nil
 	}
-	if undo.Streamed {
-		return op.keeper.streamed(ctx, op.r, rec, undo)
-	}
-	return op.keeper.end(ctx, rec)
+	return op.keeper.streamed(ctx, op.r, rec, undo)
 }
 
 // unfinished tells of a commit that can't be finished now. The VM is as it was, so that nothing
@@ -178,10 +185,7 @@ func (k *Keeper) recoverExternal(ctx context.Context, r *vm.Reservation, rec *Re
 		}
 		return nil
 	}
-	if undo.Streamed {
-		return k.streamed(ctx, r, rec, undo)
-	}
-	return k.end(ctx, rec)
+	return k.streamed(ctx, r, rec, undo)
 }
 
 // finishCreating makes a snapshot of which only QEMU, which is gone, knew whether the guest wrote

@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"context"
-	"slices"
 	"strconv"
 
 	"github.com/maqet/maqet/errors"
@@ -53,17 +52,19 @@ func (op *operation) stream(ctx context.Context, rec *Record) error {
 				op.keeper.end(context.WithoutCancel(ctx), rec)) // what it kept is as it was
 		}
 	}
-	ctx = context.WithoutCancel(ctx)
-	undo.Streamed = true
+	ctx, undo.Forget = context.WithoutCancel(ctx), true
 	if err := op.keeper.begin(ctx, rec, Streaming, undo); err != nil {
 		return err
 	}
 	return op.keeper.streamed(ctx, op.r, rec, undo)
 }
 
-// streamed deletes what a snapshot kept that nothing stands on any more, and forgets it. There
-// is no way back once it has begun: a part of it is no snapshot.
+// streamed forgets a snapshot whose images nothing stands on any more; before that was so, it is
+// whole.
 func (k *Keeper) streamed(ctx context.Context, r *vm.Reservation, rec *Record, undo externalUndo) error {
+	if !undo.Forget {
+		return k.end(ctx, rec)
+	}
 	if err := k.discard(ctx, r, rec, undo.Discard); err != nil {
 		return err
 	}
@@ -118,5 +119,5 @@ func (op *operation) pull(ctx context.Context, rec *Record, s stack, at int) err
 	if err := op.keeper.images.Restacked(ctx, above.Path); err != nil {
 		return err
 	}
-	return op.dropNodes(ctx, conn, s.disk, slices.Clone([]string{kept.Path}))
+	return op.dropNodes(ctx, conn, s.disk, []string{kept.Path})
 }

@@ -40,14 +40,44 @@ func newHouse(t testing.TB) *house {
 	testhost.Needs(t, "QEMU (make setup installs it)", err)
 	dir, err := os.MkdirTemp("", "ms-") // t.TempDir would be too long for sockets
 	require.NoError(t, err)
-	h := &house{t: t, dir: dir, store: memory.New(), hook: new(atomic.Pointer[func(context.Context, string)])}
+	h := &house{t: t, dir: dir, store: memory.New()}
+	t.Cleanup(func() {
+		require.NoError(t, h.store.Close())
+		require.Empty(t, processesOf(t, dir), "processes")
+		require.NoError(t, os.RemoveAll(dir))
+	})
+	h.open()
+	t.Cleanup(func() {
+		list, err := h.vms.List(context.Background(), vm.Filter{})
+		require.NoError(t, err)
+		for _, inst := range list { // persistent ones would stay
+			require.NoError(t, h.vms.Remove(context.Background(), inst.ID, vm.ForceRemove(), vm.DeleteImages()))
+		}
+	})
+	return h
+}
+
+// another returns what another process has that works with the same VMs.
+func (h *house) another() *house {
+	h.t.Helper()
+	other := *h
+	other.open()
+	return &other
+}
+
+// open makes managers that are closed when the test ends.
+func (h *house) open() {
+	t, dir := h.t, h.dir
+	t.Helper()
+	hook := new(atomic.Pointer[func(context.Context, string)])
+	h.hook = hook
 	backend, err := process.New(process.Options{RuntimeDir: dir + "/run", LogDir: dir + "/vms", CacheDir: dir + "/cache"})
 	require.NoError(t, err)
 	h.images, err = storage.NewManager(storage.Options{Root: dir + "/images", Registry: h.store})
 	require.NoError(t, err)
 	h.keeper, err = snapshot.NewKeeper(snapshot.KeeperOptions{Images: h.images, Records: h.store,
 		OnStep: func(ctx context.Context, step string) {
-			if fn := h.hook.Load(); fn != nil {
+			if fn := hook.Load(); fn != nil {
 				(*fn)(ctx, step)
 			}
 		}})
@@ -58,14 +88,9 @@ func newHouse(t testing.TB) *house {
 	h.guests = guest.NewManager(h.vms)
 	h.snaps, err = snapshot.New(snapshot.Options{Keeper: h.keeper, VMs: h.vms, Freezer: h.guests, Files: h.guests, Sessions: h.guests})
 	require.NoError(t, err)
-	t.Cleanup(func() {
-		for _, fn := range []func() error{h.guests.Close, h.vms.Close, backend.Close, h.store.Close} {
-			require.NoError(t, fn())
-		}
-		require.Empty(t, processesOf(t, dir), "processes")
-		require.NoError(t, os.RemoveAll(dir))
-	})
-	return h
+	for _, fn := range []func() error{backend.Close, h.vms.Close, h.guests.Close} { // in reverse
+		t.Cleanup(func() { require.NoError(t, fn()) })
+	}
 }
 
 // onStep has fn called before each step of an operation, until it is called with nil.

@@ -43,7 +43,7 @@ func (k *Keeper) createOn(ctx context.Context, r *vm.Reservation, rec *Record) e
 	}
 	for _, d := range rec.Disks {
 		k.step(ctx, "creating: disk "+d.Name)
-		if err := k.images.CreateSnapshot(ctx, d.Path, rec.Name); err != nil {
+		if err := k.images.CreateSnapshot(ctx, d.Path, rec.Name, keysOf(r.Instance(), d.Name)...); err != nil {
 			return err
 		}
 	}
@@ -61,7 +61,7 @@ func (k *Keeper) finishCreate(ctx context.Context, r *vm.Reservation, rec *Recor
 
 // undoCreate deletes what is there of a snapshot that is not whole.
 func (k *Keeper) undoCreate(ctx context.Context, r *vm.Reservation, rec *Record) error {
-	err := k.purge(ctx, "creating: undo disk ", rec)
+	err := k.purge(ctx, r, "creating: undo disk ", rec)
 	if err == nil {
 		err = copiesOf(r).drop(rec.ID)
 	}
@@ -76,10 +76,10 @@ func (k *Keeper) undoCreate(ctx context.Context, r *vm.Reservation, rec *Record)
 }
 
 // mend repairs the images of a snapshot after an operation that was interrupted.
-func (k *Keeper) mend(ctx context.Context, rec *Record) (err error) {
+func (k *Keeper) mend(ctx context.Context, r *vm.Reservation, rec *Record) (err error) {
 	for _, d := range rec.Disks {
 		k.step(ctx, string(rec.Pending)+": repair disk "+d.Name)
-		err = errors.Join(err, unlessMissing(k.images.Repair(ctx, d.Path)))
+		err = errors.Join(err, unlessMissing(k.images.Repair(ctx, d.Path, keysOf(r.Instance(), d.Name)...)))
 	}
 	return err
 }
@@ -87,22 +87,22 @@ func (k *Keeper) mend(ctx context.Context, rec *Record) (err error) {
 // purge deletes a snapshot after an operation that was interrupted from all images that hold it.
 // They are repaired once more afterwards: where an image has gaps, QEMU 7.2 leaks a cluster of
 // its own accord.
-func (k *Keeper) purge(ctx context.Context, step string, rec *Record) error {
-	err := k.mend(ctx, rec)
+func (k *Keeper) purge(ctx context.Context, r *vm.Reservation, step string, rec *Record) error {
+	err := k.mend(ctx, r, rec)
 	for _, d := range rec.Disks {
-		err = errors.Join(err, k.deleteFrom(ctx, step+d.Name, d.Path, rec.Name))
+		err = errors.Join(err, k.deleteFrom(ctx, r, step, d, rec.Name))
 	}
-	return errors.Join(err, k.mend(ctx, rec))
+	return errors.Join(err, k.mend(ctx, r, rec))
 }
 
-// deleteFrom deletes a snapshot from an image, if it is there.
-func (k *Keeper) deleteFrom(ctx context.Context, step, path, name string) error {
-	_, there, err := k.held(ctx, path, name)
+// deleteFrom deletes a snapshot from the image of a disk, if it is there.
+func (k *Keeper) deleteFrom(ctx context.Context, r *vm.Reservation, step string, d RecordDisk, name string) error {
+	_, there, err := k.held(ctx, d.Path, name)
 	if err != nil || !there {
 		return err
 	}
-	k.step(ctx, step)
-	return k.images.DeleteSnapshot(ctx, path, name)
+	k.step(ctx, step+d.Name)
+	return k.images.DeleteSnapshot(ctx, d.Path, name, keysOf(r.Instance(), d.Name)...)
 }
 
 // deleteInternal deletes an internal snapshot, with or without memory, of a VM that is not
@@ -110,7 +110,7 @@ func (k *Keeper) deleteFrom(ctx context.Context, step, path, name string) error 
 // on the VM.
 func (k *Keeper) deleteInternal(ctx context.Context, r *vm.Reservation, rec *Record) error {
 	for _, d := range rec.Disks {
-		_, err := k.images.Usable(ctx, d.Path, d.Format, true)
+		_, err := k.images.Usable(ctx, d.Path, d.Format, true, keysOf(r.Instance(), d.Name)...)
 		if err = unlessMissing(err); err != nil {
 			return err
 		}
@@ -123,7 +123,7 @@ func (k *Keeper) deleteInternal(ctx context.Context, r *vm.Reservation, rec *Rec
 
 func (k *Keeper) finishDelete(ctx context.Context, r *vm.Reservation, rec *Record) error {
 	for _, d := range rec.Disks {
-		if err := k.deleteFrom(ctx, "deleting: disk "+d.Name, d.Path, rec.Name); err != nil {
+		if err := k.deleteFrom(ctx, r, "deleting: disk ", d, rec.Name); err != nil {
 			return err
 		}
 	}

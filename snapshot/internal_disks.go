@@ -27,7 +27,7 @@ func (k *Keeper) writtenDisks(ctx context.Context, r *vm.Reservation, op, name s
 			blocked.add(img.Name, "is written and has the format "+img.Format, "convert its image to qcow2, or make it read-only")
 			continue
 		}
-		_, err = k.images.Usable(ctx, path, img.Format, true)
+		_, err = k.images.Usable(ctx, path, img.Format, true, keysOf(r.Instance(), img.Name)...)
 		if errors.Is(err, errors.ErrImageNotFound) {
 			blocked.add(img.Name, "has no image yet", "start the VM once, or bring "+path+" back")
 			continue
@@ -75,11 +75,15 @@ func (k *Keeper) loadableDisks(ctx context.Context, r *vm.Reservation, rec *Reco
 		img, known := now[d.Name]
 		if !rec.memoryOnly(d, known) {
 			disks = append(disks, d)
+			before := len(blocked.Blockers)
 			if err := blocked.place(d, img, known); err != nil {
 				return nil, err
 			}
+			if len(blocked.Blockers) > before {
+				continue
+			}
 		}
-		if err := k.loadable(ctx, rec, d, cold, blocked); err != nil {
+		if err := k.loadable(ctx, r, rec, d, cold, blocked); err != nil {
 			return nil, err
 		}
 	}
@@ -109,8 +113,8 @@ func (e *BlockedError) place(d RecordDisk, img vm.Image, known bool) error {
 }
 
 // loadable looks whether an image holds the snapshot, and could be brought back to it.
-func (k *Keeper) loadable(ctx context.Context, rec *Record, d RecordDisk, cold bool, blocked *BlockedError) error {
-	if _, err := k.images.Usable(ctx, d.Path, d.Format, true); err != nil {
+func (k *Keeper) loadable(ctx context.Context, r *vm.Reservation, rec *Record, d RecordDisk, cold bool, blocked *BlockedError) error {
+	if _, err := k.images.Usable(ctx, d.Path, d.Format, true, keysOf(r.Instance(), d.Name)...); err != nil {
 		return err
 	}
 	held, ok, err := k.held(ctx, d.Path, rec.Name)
@@ -122,6 +126,16 @@ func (k *Keeper) loadable(ctx context.Context, rec *Record, d RecordDisk, cold b
 			Msg: "somebody else has deleted it from disk " + d.Name, Hint: "delete the rest of it"}
 	case d.Name == rec.Vmstate && held.Memory == 0 && !cold:
 		blocked.add(d.Name, "does not hold the memory any more", "use ColdBoot")
+	}
+	overlays, err := k.images.Files(ctx, storage.FileFilter{Base: d.Path})
+	if err != nil {
+		return err
+	}
+	for _, f := range overlays {
+		if there, err := isThere(f.Path); err != nil || !there {
+			continue // what is gone stands on nothing
+		}
+		blocked.add(d.Name, "is the base of "+f.Path, "delete that one, or make the changes in another overlay")
 	}
 	names, err := k.images.Bitmaps(ctx, d.Path)
 	for _, name := range names {
@@ -149,4 +163,14 @@ func (k *Keeper) held(ctx context.Context, path, name string) (storage.Snapshot,
 		}
 	}
 	return storage.Snapshot{}, false, nil
+}
+
+// keysOf are the keys of a disk's images.
+func keysOf(inst vm.Instance, disk string) []storage.Secret {
+	for i, d := range inst.Config.Disks {
+		if d.NameAt(i) == disk && d.KeyFile != "" {
+			return []storage.Secret{{File: d.KeyFile}}
+		}
+	}
+	return nil
 }

@@ -20,6 +20,19 @@ type internalUndo struct {
 	Loaded bool `json:"loaded,omitempty"`
 }
 
+// loadOffline loads an internal snapshot into a VM that is not live, and starts it if that is
+// asked for.
+func (op *operation) loadOffline(ctx context.Context, rec *Record) error {
+	start := op.startAfter()
+	if err := op.loadInternal(ctx, rec); err != nil || start == nil {
+		return err
+	}
+	op.keeper.step(ctx, "loading: start")
+	op.r.Unfence()
+	_, err := op.vms.Start(ctx, op.inst.ID, start...)
+	return err
+}
+
 // loadInternal loads an internal snapshot, with or without memory, into the disks of a VM
 // that is not live. If it fails, or ctx ends, all disks are as they were.
 func (op *operation) loadInternal(ctx context.Context, rec *Record) error {
@@ -61,11 +74,11 @@ func (k *Keeper) prepareLoad(ctx context.Context, r *vm.Reservation, rec *Record
 		return err
 	}
 	for _, d := range disks {
-		if err := k.dropBitmaps(ctx, d); err != nil {
+		if err := k.dropBitmaps(ctx, r, d); err != nil {
 			return err
 		}
 		k.step(ctx, "loading: keep disk "+d.Name)
-		if err := k.images.CreateSnapshot(ctx, d.Path, undo.Name); err != nil {
+		if err := k.images.CreateSnapshot(ctx, d.Path, undo.Name, keysOf(r.Instance(), d.Name)...); err != nil {
 			return err
 		}
 	}
@@ -73,11 +86,11 @@ func (k *Keeper) prepareLoad(ctx context.Context, r *vm.Reservation, rec *Record
 }
 
 // dropBitmaps removes the dirty bitmaps of an image. The next backup is a full one.
-func (k *Keeper) dropBitmaps(ctx context.Context, d RecordDisk) error {
+func (k *Keeper) dropBitmaps(ctx context.Context, r *vm.Reservation, d RecordDisk) error {
 	names, err := k.images.Bitmaps(ctx, d.Path)
 	for _, name := range names {
 		k.step(ctx, "loading: remove bitmap of disk "+d.Name)
-		if err := k.images.RemoveBitmap(ctx, d.Path, name); err != nil {
+		if err := k.images.RemoveBitmap(ctx, d.Path, name, keysOf(r.Instance(), d.Name)...); err != nil {
 			return err
 		}
 	}
@@ -89,7 +102,7 @@ func (k *Keeper) dropBitmaps(ctx context.Context, d RecordDisk) error {
 func (k *Keeper) loadOn(ctx context.Context, r *vm.Reservation, rec *Record, disks []RecordDisk) error {
 	for _, d := range disks {
 		k.step(ctx, "loading: disk "+d.Name)
-		if err := k.images.LoadSnapshot(ctx, d.Path, rec.Name); err != nil {
+		if err := k.images.LoadSnapshot(ctx, d.Path, rec.Name, keysOf(r.Instance(), d.Name)...); err != nil {
 			return err
 		}
 	}
@@ -120,7 +133,7 @@ func (k *Keeper) endLoad(ctx context.Context, r *vm.Reservation, rec *Record, un
 		return k.end(ctx, rec)
 	}
 	for _, d := range rec.Disks {
-		if err := k.deleteFrom(ctx, "loading: clear disk "+d.Name, d.Path, undo.Name); err != nil {
+		if err := k.deleteFrom(ctx, r, "loading: clear disk ", d, undo.Name); err != nil {
 			return err
 		}
 	}
@@ -132,14 +145,14 @@ func (k *Keeper) endLoad(ctx context.Context, r *vm.Reservation, rec *Record, un
 
 // undoLoad brings the disks back to what they were. It can be done again, up to its end.
 func (k *Keeper) undoLoad(ctx context.Context, r *vm.Reservation, rec *Record, undo internalUndo) error {
-	if err := k.mend(ctx, rec); err != nil {
+	if err := k.mend(ctx, r, rec); err != nil {
 		return err
 	}
 	for _, d := range rec.Disks {
 		_, kept, err := k.held(ctx, d.Path, undo.Name)
 		if err == nil && kept { // else it was not touched
 			k.step(ctx, "loading: undo disk "+d.Name)
-			err = k.images.LoadSnapshot(ctx, d.Path, undo.Name)
+			err = k.images.LoadSnapshot(ctx, d.Path, undo.Name, keysOf(r.Instance(), d.Name)...)
 		}
 		if err != nil {
 			return err
@@ -167,7 +180,7 @@ func (k *Keeper) recoverLoad(ctx context.Context, r *vm.Reservation, rec *Record
 	}
 	switch {
 	case undo.Loaded:
-		if err := k.mend(ctx, rec); err != nil {
+		if err := k.mend(ctx, r, rec); err != nil {
 			return err
 		}
 		return k.finishLoad(ctx, r, rec, undo)
@@ -181,7 +194,7 @@ func (k *Keeper) recoverLoad(ctx context.Context, r *vm.Reservation, rec *Record
 // disks are loaded already, and there is no way back. The next start boots: the memory may be
 // what the guest has ended of.
 func (k *Keeper) recoverLiveLoad(ctx context.Context, r *vm.Reservation, rec *Record) error {
-	if err := k.mend(ctx, rec); err != nil {
+	if err := k.mend(ctx, r, rec); err != nil {
 		return err
 	}
 	disks, err := k.loadableDisks(ctx, r, rec, true)
@@ -189,7 +202,7 @@ func (k *Keeper) recoverLiveLoad(ctx context.Context, r *vm.Reservation, rec *Re
 		return err
 	}
 	for _, d := range disks {
-		if err := k.dropBitmaps(ctx, d); err != nil {
+		if err := k.dropBitmaps(ctx, r, d); err != nil {
 			return err
 		}
 	}

@@ -18,14 +18,14 @@ func (k *Keeper) recoverInternal(ctx context.Context, r *vm.Reservation, rec *Re
 		if !whole {
 			return k.undoCreate(ctx, r, rec)
 		}
-		if err := k.mend(ctx, rec); err != nil {
+		if err := k.mend(ctx, r, rec); err != nil {
 			return err
 		}
 		return k.finishCreate(ctx, r, rec)
 	case Loading:
 		return k.recoverLoad(ctx, r, rec)
 	case Deleting:
-		if err := k.purge(ctx, "deleting: disk ", rec); err != nil {
+		if err := k.purge(ctx, r, "deleting: disk ", rec); err != nil {
 			return err
 		}
 		return k.finishDelete(ctx, r, rec)

@@ -22,14 +22,14 @@ type Images interface {
 	// CreateSnapshot, LoadSnapshot and DeleteSnapshot work on an internal snapshot of a qcow2
 	// image that nobody uses. They are whole or fail, whatever interrupts them; what an
 	// interruption leaks is for Repair.
-	CreateSnapshot(ctx context.Context, path, name string) error
-	LoadSnapshot(ctx context.Context, path, name string) error
-	DeleteSnapshot(ctx context.Context, path, name string) error
+	CreateSnapshot(ctx context.Context, path, name string, keys ...storage.Secret) error
+	LoadSnapshot(ctx context.Context, path, name string, keys ...storage.Secret) error
+	DeleteSnapshot(ctx context.Context, path, name string, keys ...storage.Secret) error
 	// Repair frees what an interrupted operation leaked in an image.
-	Repair(ctx context.Context, path string) error
+	Repair(ctx context.Context, path string, keys ...storage.Secret) error
 	// Bitmaps lists the dirty bitmaps of a qcow2 image, and RemoveBitmap removes one.
 	Bitmaps(ctx context.Context, path string) ([]string, error)
-	RemoveBitmap(ctx context.Context, path, name string) error
+	RemoveBitmap(ctx context.Context, path, name string, keys ...storage.Secret) error
 	// Overlay makes an overlay; see vm.Images.
 	Overlay(ctx context.Context, spec storage.OverlaySpec) (storage.Image, error)
 	// Create makes an empty image; see vm.Images.

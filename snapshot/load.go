@@ -34,7 +34,7 @@ func (op *operation) load(ctx context.Context, name string) error {
 	case op.live():
 		err = op.loadMemory(ctx, rec)
 	default:
-		err = op.loadInternal(ctx, rec)
+		err = op.loadOffline(ctx, rec)
 	}
 	return errors.Wrap(errors.ErrSnapshot, op.what, op.inst.Name, err)
 }

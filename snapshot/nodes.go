@@ -101,13 +101,3 @@ func (l nodes) holding(path string) (node, bool) {
 	}
 	return node{}, false
 }
-
-// named returns the node with a name.
-func (l nodes) named(name string) (node, bool) {
-	for _, n := range l.all {
-		if n.name == name {
-			return n, true
-		}
-	}
-	return node{}, false
-}

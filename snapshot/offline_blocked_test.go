@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -127,6 +128,8 @@ func TestOfflineLayers(t *testing.T) {
 	require.Len(t, table, 1)
 	require.NoError(t, w.Delete(t.Context(), offlineVM, "above"))
 	stack(nil)
+	requireBlocked(t, w.Load(t.Context(), offlineVM, "one"), "disk0") // what stands on it would be worth nothing
+	require.NoError(t, w.storage.Delete(t.Context(), layer))
 	require.NoError(t, w.Load(t.Context(), offlineVM, "one"))
 	require.Equal(t, 1, w.holds(t))
 }
@@ -147,11 +150,33 @@ func TestOfflineInUse(t *testing.T) {
 			continue
 		}
 		err := o.do(t.Context(), w)
-		require.ErrorIs(t, err, errors.ErrImageInUse, op)
+		if op == "create" { // where all that blocks is listed
+			requireBlocked(t, err, "disk1")
+		} else {
+			require.ErrorIs(t, err, errors.ErrImageInUse, op)
+		}
 		require.ErrorContains(t, err, "qemu-io (PID ", op)
 	}
 	require.NoError(t, stdin.Close())
 	require.NoError(t, user.Wait())
 	require.Equal(t, 3, w.holds(t))
 	w.requireClean(t, "one", "two")
+}
+
+// TestOfflineEncrypted: the key of a disk opens its image for snapshots, too.
+func TestOfflineEncrypted(t *testing.T) {
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	require.NoError(t, os.WriteFile(key, []byte("secret"), 0o600))
+	w := newOffline(t, vm.Disk{Size: 16 * vm.MiB, KeyFile: key})
+	require.NoError(t, os.Remove(w.disks[0]))
+	_, err := w.storage.Create(t.Context(), storage.CreateSpec{Path: w.disks[0], Size: 1 << 20,
+		Encryption: &storage.Encryption{Secret: storage.Secret{File: key}, Unlock: 10 * time.Millisecond}})
+	require.NoError(t, err)
+	w.create(t, "one")
+	require.NoError(t, w.Load(t.Context(), offlineVM, "one"))
+	require.NoError(t, w.Delete(t.Context(), offlineVM, "one"))
+	table, err := w.storage.Snapshots(t.Context(), w.disks[0])
+	require.NoError(t, err)
+	require.Empty(t, table)
 }

@@ -61,8 +61,10 @@ func TestOfflineRolledBack(t *testing.T) {
 	for wrong, how := range wrongs {
 		for _, op := range []string{"create", "load", "delete"} {
 			t.Run(op+" "+wrong, func(t *testing.T) {
+				w := newSubject(t)
+				reset := w.checkpoint(t)
 				for at := int32(1); ; at++ {
-					w := newSubject(t)
+					reset()
 					var calls atomic.Int32
 					other := w.again(t, offlineOptions{runner: disturbed{at, how, &calls}})
 					err := offlineOps[op].do(t.Context(), other)
@@ -96,8 +98,10 @@ func TestOfflineRolledBack(t *testing.T) {
 func TestOfflineCancelled(t *testing.T) {
 	for _, op := range []string{"create", "load", "delete"} {
 		t.Run(op, func(t *testing.T) {
+			w := newSubject(t)
+			reset := w.checkpoint(t)
 			for step := int32(1); ; step++ {
-				w := newSubject(t)
+				reset()
 				ctx, cancel := context.WithCancel(t.Context())
 				var steps atomic.Int32
 				var name string

@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/maqet/maqet/vm"
 )
 
 // Environment variables of a process that is killed at a step of an operation.
@@ -60,26 +63,57 @@ func newSubject(t testing.TB) *offline {
 	return w
 }
 
-// die does the operation up to the step, and kills this process there.
-func die(dir string) {
-	step, err := strconv.Atoi(os.Getenv(dyingStep))
-	if err == nil {
-		var w *offline
-		w, _, err = openOffline(dir, offlineOptions{onStep: func(_ context.Context, name string) {
-			if step--; step == 0 {
-				fmt.Println(name)
-				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-				select {}
-			}
-		}})
-		if err == nil {
-			err = offlineOps[os.Getenv(dyingDo)].do(context.Background(), w)
+// checkpoint returns a function that makes everything what it is now.
+func (w *offline) checkpoint(t testing.TB) (reset func()) {
+	t.Helper()
+	files := map[string][]byte{}
+	for _, path := range append([]string{w.state}, w.disks...) {
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		files[path] = data
+	}
+	copies := filepath.Join(w.dir, "state", w.vm.ID+".snapshots")
+	kept := t.TempDir()
+	require.NoError(t, os.CopyFS(kept, os.DirFS(copies)))
+	records, err := w.store.Snapshots(t.Context(), w.vm.ID)
+	require.NoError(t, err)
+	inst := w.instance(t)
+	return func() {
+		t.Helper()
+		for path, data := range files {
+			require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+			require.NoError(t, os.WriteFile(path, data, 0o600))
 		}
+		require.NoError(t, os.RemoveAll(copies))
+		require.NoError(t, os.CopyFS(copies, os.DirFS(kept)))
+		require.NoError(t, w.store.DropSnapshot(t.Context(), w.vm.ID, "new"))
+		for _, rec := range records {
+			require.NoError(t, w.store.PutSnapshot(t.Context(), rec))
+		}
+		r, err := w.vms.Reserve(t.Context(), offlineVM)
+		require.NoError(t, err)
+		require.NoError(t, r.Update(t.Context(), func(i *vm.Instance) { i.Snapshot, i.Restore = inst.Snapshot, inst.Restore }))
+		r.Release()
 	}
-	if err != nil {
-		fmt.Println("error:", err)
-		os.Exit(1)
+}
+
+// TestOfflineChild is the process that is killed: it does nothing in a run of tests.
+func TestOfflineChild(t *testing.T) {
+	dir := os.Getenv(dyingIn)
+	if dir == "" {
+		return
 	}
+	step, err := strconv.Atoi(os.Getenv(dyingStep))
+	require.NoError(t, err)
+	w, _, err := openOffline(dir, offlineOptions{onStep: func(_ context.Context, name string) {
+		if step--; step == 0 {
+			fmt.Println(name)
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}})
+	require.NoError(t, err)
+	require.NoError(t, offlineOps[os.Getenv(dyingDo)].do(t.Context(), w))
 	os.Exit(0)
 }
 
@@ -87,7 +121,7 @@ func die(dir string) {
 // name, empty if the operation came to its end before.
 func (w *offline) kill(t testing.TB, op string, step int) string {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe")
+	cmd := exec.Command("/proc/self/exe", "-test.run", "^TestOfflineChild$")
 	cmd.Env = append(os.Environ(), dyingIn+"="+w.dir, dyingDo+"="+op, dyingStep+"="+strconv.Itoa(step))
 	out, err := cmd.CombinedOutput()
 	if err == nil {
@@ -112,7 +146,12 @@ func (w *offline) requireWhole(t testing.TB, op, cause string) {
 		require.Equal(t, 3, w.holds(t), cause)
 	}
 	w.requireClean(t, list...)
-	last := list[len(list)-1] // the next operation works, also on the snapshot itself
+}
+
+// requireWorks checks that the next operation works, also on what the last one left.
+func (w *offline) requireWorks(t testing.TB, cause string) {
+	t.Helper()
+	last := w.instance(t).Snapshot
 	require.NoError(t, w.Load(t.Context(), offlineVM, last), cause)
 	require.Equal(t, map[string]int{"one": 1, "two": 2, "new": 3}[last], w.holds(t), cause)
 }
@@ -122,15 +161,19 @@ func (w *offline) requireWhole(t testing.TB, op, cause string) {
 func TestOfflineKilled(t *testing.T) {
 	for _, op := range []string{"create", "load", "delete"} {
 		t.Run(op, func(t *testing.T) {
+			w := newSubject(t)
+			reset := w.checkpoint(t)
 			for step := 1; ; step++ {
-				w := newSubject(t)
+				reset()
 				name := w.kill(t, op, step)
 				if name == "" {
 					require.Greater(t, step, 4, "no step was hit")
 					w.requireWhole(t, op, "at its end")
 					return
 				}
-				w.requireWhole(t, op, fmt.Sprintf("%s killed at step %d, %s", op, step, name))
+				cause := fmt.Sprintf("%s killed at step %d, %s", op, step, name)
+				w.requireWhole(t, op, cause)
+				w.requireWorks(t, cause)
 			}
 		})
 	}
@@ -140,8 +183,10 @@ func TestOfflineKilled(t *testing.T) {
 func TestOfflineKilledTwice(t *testing.T) {
 	for op, middle := range map[string]int{"create": 4, "load": 6, "delete": 3} {
 		t.Run(op, func(t *testing.T) {
+			w := newSubject(t)
+			reset := w.checkpoint(t)
 			for step := 1; ; step++ {
-				w := newSubject(t)
+				reset()
 				require.NotEmpty(t, w.kill(t, op, middle))
 				name := w.kill(t, "mend", step)
 				w.requireWhole(t, op, fmt.Sprintf("%s killed in the middle, then mending killed at step %d, %s", op, step, name))

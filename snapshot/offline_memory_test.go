@@ -67,7 +67,7 @@ func saveMemory(t *testing.T, name string, images ...string) {
 // record records a snapshot with memory, as if a live VM had made it.
 func (w *offline) record(t *testing.T, name string, pending snapshot.Pending, undo any) {
 	t.Helper()
-	rec := snapshot.Record{VM: w.vm.ID, Name: name, ID: "id-of-" + name, Kind: snapshot.Memory, Parent: w.instance(t).Snapshot, Pending: pending,
+	rec := snapshot.Record{VM: w.vm.ID, Name: name, ID: "id-of-" + name, Kind: snapshot.Memory, Parent: w.instance(t).Snapshot, Pending: pending, Config: w.instance(t).Config,
 		Vmstate: "disk0", Disks: []snapshot.RecordDisk{{Name: "disk0", Path: w.disks[0], Format: "qcow2"}, {Name: "disk1", Path: w.disks[1], Format: "qcow2"}}}
 	if undo != nil {
 		var err error

@@ -15,14 +15,15 @@ func (m *Manager) Bitmaps(ctx context.Context, path string) ([]string, error) {
 }
 
 func (m *Manager) bitmaps(ctx context.Context, path string) ([]string, error) {
-	if _, err := m.inspect(ctx, path, FormatQcow2); err != nil {
-		return nil, err
-	}
-	opts, err := imageOptions(path)
+	layers, err := walk(ctx, path, FormatQcow2)
 	if err != nil {
 		return nil, err
 	}
-	out, err := m.runner.Run(ctx, "info", "-U", "--output=json", "--image-opts", "--", opts)
+	if !layers[0].head.bitmaps {
+		return nil, nil
+	}
+	// This needs no key, and does not open what is below.
+	out, err := m.runner.Run(ctx, "info", "-U", "--output=json", "--image-opts", "--", describeImage("", layers[0]))
 	if err != nil {
 		return nil, err
 	}
@@ -48,14 +49,11 @@ func (m *Manager) bitmaps(ctx context.Context, path string) ([]string, error) {
 // RemoveBitmap removes a dirty bitmap from a qcow2 image that nobody uses: the next backup
 // that would go by it has to be a full one. errors.ErrImageInUse with its holder; else as for
 // [Manager.Usable].
-func (m *Manager) RemoveBitmap(ctx context.Context, path, name string) error {
-	_, err := m.Usable(ctx, path, FormatQcow2, true)
-	var opts string
+func (m *Manager) RemoveBitmap(ctx context.Context, path, name string, keys ...Secret) error {
+	h, err := m.hold(ctx, path, keys)
 	if err == nil {
-		opts, err = imageOptions(path)
-	}
-	if err == nil {
-		err = m.quietly(ctx, "bitmap", "--remove", "--image-opts", "--", opts, name)
+		defer h.release()
+		err = h.run(ctx, []string{"bitmap", "--remove"}, name)
 	}
 	return failed("remove bitmap "+quote(name)+" of image "+quote(path), err)
 }

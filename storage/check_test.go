@@ -1,7 +1,9 @@
 package storage_test
 
 import (
+	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -96,6 +98,26 @@ func TestCheckRefuses(t *testing.T) {
 	damage(t, over.Path, 0, 'x')
 	_, err = m.Check(t.Context(), over.Path, "qcow2")
 	require.ErrorIs(t, err, errors.ErrStorage)
+}
+
+// TestRepairDirty: lazy reference counts of an image whose user was killed are no damage.
+func TestRepairDirty(t *testing.T) {
+	m, root := manage(t)
+	img, err := m.Create(t.Context(), storage.CreateSpec{Path: filepath.Join(root, "disk"), Size: 8 * mib,
+		Options: storage.Qcow2Options{LazyRefcounts: true}})
+	require.NoError(t, err)
+	needQemuIO(t)
+	require.Error(t, exec.Command("qemu-io", "-f", "qcow2", "-c", "write -P 5 0 1M", "-c", "flush", "-c", "sigraise 9", img.Path).Run())
+	found, err := m.Verify(t.Context(), storage.VerifySpec{Deep: true})
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Equal(t, storage.FoundLeaks, found[0].Kind)
+	require.NoError(t, m.Repair(t.Context(), img.Path))
+	requireSound(t, img.Path)
+	requireContent(t, append(bytes.Repeat([]byte{5}, mib), make([]byte, 7*mib)...), img.Path, "qcow2")
+	found, err = m.Verify(t.Context(), storage.VerifySpec{Deep: true})
+	require.NoError(t, err)
+	require.Empty(t, found)
 }
 
 // TestRepairMarkedCorrupt: an image that QEMU refuses to write is what repairs are for.

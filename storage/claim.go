@@ -112,6 +112,22 @@ func (m *Manager) noOverlays(ctx context.Context, path string, except ...string)
 		Fix: "write to an overlay of it, or rebase or delete those first"}).at([]string{path})
 }
 
+// noForeignOverlays refuses an image that somebody else's stands on. What the same VM has goes
+// together, in whatever order.
+func (m *Manager) noForeignOverlays(ctx context.Context, file File) error {
+	overlays, err := m.overlays(ctx, file.Path)
+	if err != nil {
+		return err
+	}
+	var own []string
+	for _, f := range overlays {
+		if f.Owner == file.Owner && f.Owner != "" {
+			own = append(own, f.Path)
+		}
+	}
+	return m.noOverlays(ctx, file.Path, own...)
+}
+
 // overlays returns the registered images that are there and stand on the one at path.
 func (m *Manager) overlays(ctx context.Context, path string) ([]File, error) {
 	names := []string{path}

@@ -12,9 +12,10 @@ type CommitSpec struct {
 	Path string // a qcow2 image with a base, anywhere
 	// Base is the image that will be written: that on which Path stands. Empty: whichever that is.
 	Base string
-	// Keep leaves in the overlay what was written into the base, which is quicker: for an overlay
-	// that is deleted next. Otherwise it is emptied, and can be used on.
-	Keep bool
+	// Empty has the overlay emptied afterwards, so that it takes no space. Otherwise it still holds
+	// what the base does now. Killed while it does so, QEMU leaves an overlay that it repairs by
+	// itself when it next writes to it, and that a check finds fault with before.
+	Empty bool
 	// Progress is as ConvertSpec.Progress.
 	Progress func(done, total int64)
 }
@@ -52,7 +53,7 @@ func (m *Manager) commit(ctx context.Context, spec CommitSpec) (Image, error) {
 	}
 	defer below.release()
 	args := []string{"-f", FormatQcow2}
-	if spec.Keep {
+	if !spec.Empty {
 		args = append(args, "-d")
 	}
 	err = m.work(ctx, newMeter(spec.Progress, top.Size), "commit", append(args, "--", top.Path)...)

@@ -73,7 +73,7 @@ func TestInspectMissing(t *testing.T) {
 	require.NoError(t, err)
 	top, err := m.Overlay(t.Context(), storage.OverlaySpec{Path: filepath.Join(root, "top"), Base: base.Path, BaseFormat: base.Format})
 	require.NoError(t, err)
-	require.NoError(t, m.Delete(t.Context(), base.Path))
+	require.NoError(t, os.Remove(base.Path))
 	_, err = m.Inspect(t.Context(), top.Path, storage.FormatQcow2)
 	require.ErrorIs(t, err, errors.ErrImageNotFound)
 	require.ErrorContains(t, err, base.Path)

@@ -44,17 +44,9 @@ func (m *Manager) ISO(ctx context.Context, spec ISOSpec) (Image, error) {
 		img, err = m.place(ctx, spec.Path, spec.For.as(KindISO), img, func(file *os.File) error { return writeISO(ctx, file, spec) })
 	}
 	if err == nil {
-		img.Size, err = sizeOf(img.Path)
+		img, err = m.refresh(context.WithoutCancel(ctx), img.Path, FormatRaw) // its size is known only now
 	}
 	return img, creationError("create CD image "+quote(spec.Path), err)
-}
-
-func sizeOf(path string) (int64, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
 }
 
 func checkISO(spec ISOSpec) error {

@@ -82,19 +82,20 @@ func (m *Manager) local(path string) (string, error) {
 	return rel, nil
 }
 
+// ErrUnregistered says that a file is not maqet's to delete.
+var ErrUnregistered = errors.New("it is not registered: maqet did not make it")
+
 // Delete removes an image that a Manager with this registry made. One that is already
-// gone is no error. A file that is not registered is refused, unless it is empty, and so is
-// anything but a regular file, and a path that leads out of the root folder, by itself or
-// through symbolic links: errors.ErrStorage.
+// gone is no error. A file that is not registered is refused, unless it is empty:
+// [ErrUnregistered]. So is anything but a regular file, and a path that leads out of the root
+// folder, by itself or through symbolic links: errors.ErrStorage. One that a registered image
+// of another VM, or of none, stands on is errors.ErrImageInUse.
 func (m *Manager) Delete(ctx context.Context, path string) error {
 	err := ctx.Err()
 	if err == nil {
 		err = m.remove(ctx, path)
 	}
-	if err != nil {
-		return &errors.Error{Kind: errors.ErrStorage, Op: "delete image " + quote(path), Err: err}
-	}
-	return nil
+	return storageError("delete image "+quote(path), err)
 }
 
 func (m *Manager) remove(ctx context.Context, path string) error {
@@ -125,7 +126,12 @@ func (m *Manager) remove(ctx context.Context, path string) error {
 		return err
 	}
 	if len(known) == 0 && info.Size() > 0 {
-		return errors.New("it is not registered: maqet did not make it")
+		return ErrUnregistered
+	}
+	if len(known) > 0 {
+		if err := m.noForeignOverlays(ctx, known[0]); err != nil {
+			return err
+		}
 	}
 	if err := root.Remove(rel); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

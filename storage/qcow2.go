@@ -18,6 +18,7 @@ type qcow2 struct {
 	backing   string // as it is written there
 	format    string // of the backing file; empty: not stated
 	cipher    uint32 // crypt_method; 0: it is not encrypted
+	dirty     bool   // it was not closed well: its reference counts may be wrong
 	corrupt   bool
 	external  bool   // the data is in another file
 	dataFile  string // its name, if it is stated
@@ -71,24 +72,38 @@ type qcow2Header struct {
 const (
 	headerV2 = 72
 	headerV3 = 104
-	// maxHeader is how much of the first cluster is read: more than any header needs.
+	// usualHeader is how much of the first cluster is read: what nearly all headers take.
+	usualHeader = 4 << 10
+	// maxHeader is how much of it is read if that was not enough: more than any header needs.
 	maxHeader = 64 << 10
 )
 
 // readQcow2 reads the head of a qcow2 image.
-func readQcow2(r io.ReaderAt) (qcow2, error) {
-	head := make([]byte, maxHeader)
-	n, err := r.ReadAt(head, 0)
-	if err != nil && err != io.EOF {
-		return qcow2{}, err
+func readQcow2(r io.ReaderAt) (q qcow2, err error) {
+	for _, size := range []int{usualHeader, maxHeader} {
+		head := make([]byte, size)
+		n, err := r.ReadAt(head, 0)
+		if err != nil && err != io.EOF {
+			return q, err
+		}
+		q, whole, err := parseQcow2(head[:n])
+		if whole || n < size || size == maxHeader {
+			return q, err
+		}
 	}
-	head = head[:n]
+	return q, nil
+}
+
+// parseQcow2 takes the beginning of an image apart. whole is false where more of it could say
+// something else.
+func parseQcow2(head []byte) (q qcow2, whole bool, err error) {
 	h, err := parseHeader(head)
 	if err != nil {
-		return qcow2{}, err
+		return q, false, err
 	}
-	q := qcow2{
-		size: int64(h.Size), cipher: h.CryptMethod, corrupt: h.Incompatible&featureCorrupt != 0,
+	q = qcow2{
+		dirty: h.Incompatible&featureDirty != 0,
+		size:  int64(h.Size), cipher: h.CryptMethod, corrupt: h.Incompatible&featureCorrupt != 0,
 		external: h.Incompatible&featureDataFile != 0, unknown: h.Incompatible &^ knownFeatures,
 		clusters: 1 << h.ClusterBits, snapshots: h.SnapshotCount, lazy: h.Compatible&featureLazy != 0,
 	}
@@ -96,12 +111,13 @@ func readQcow2(r io.ReaderAt) (qcow2, error) {
 	if h.BackingOffset != 0 {
 		from, to := h.BackingOffset, h.BackingOffset+uint64(h.BackingSize)
 		if h.BackingSize > maxBackingName || from > uint64(end) || to > uint64(end) {
-			return q, damaged("the name of its base is outside of its header")
+			return q, false, damaged("the name of its base is outside of its header")
 		}
 		q.backing = string(head[from:to])
 		end = int(from)
 	}
-	return q, q.extensions(head[:end], int(h.HeaderLength))
+	ended, err := q.extensions(head[:end], int(h.HeaderLength))
+	return q, err == nil && (ended || q.backing != ""), err
 }
 
 func parseHeader(head []byte) (qcow2Header, error) {
@@ -128,16 +144,17 @@ func parseHeader(head []byte) (qcow2Header, error) {
 	return h, nil
 }
 
-// extensions reads what follows the header, up to the name of the base.
-func (q *qcow2) extensions(head []byte, at int) error {
+// extensions reads what follows the header, up to the name of the base. ended is true if it
+// came to their end.
+func (q *qcow2) extensions(head []byte, at int) (ended bool, err error) {
 	for at+8 <= len(head) {
 		kind, size := binary.BigEndian.Uint32(head[at:]), int64(binary.BigEndian.Uint32(head[at+4:]))
 		at += 8
 		if kind == extensionEnd {
-			return nil
+			return true, nil
 		}
 		if size > int64(len(head)-at) {
-			return damaged("its header's extensions are cut off")
+			return false, damaged("its header's extensions are cut off")
 		}
 		data := head[at : at+int(size)]
 		switch kind {
@@ -152,7 +169,7 @@ func (q *qcow2) extensions(head []byte, at int) error {
 		}
 		at += int(size+7) &^ 7
 	}
-	return nil
+	return false, nil
 }
 
 // featureEntry is the size of an entry of the feature name table in bytes.

@@ -42,6 +42,8 @@ func (m *Manager) rebase(ctx context.Context, spec RebaseSpec) (Image, error) {
 	args := []string{"-f", FormatQcow2}
 	if spec.Unsafe {
 		args = append(args, "-u")
+	} else {
+		args = append(args, writeThrough...)
 	}
 	if spec.Base == "" {
 		args = append(args, "-b", "")
@@ -56,6 +58,12 @@ func (m *Manager) rebase(ctx context.Context, spec RebaseSpec) (Image, error) {
 	err = m.work(ctx, newMeter(spec.Progress, top.Size), "rebase", append(args, "--", top.Path)...)
 	return m.changed(ctx, top, err)
 }
+
+// writeThrough has what is copied in the file, with the tables that lead there, before qemu-img
+// names the new base in the header: img_rebase in QEMU's qemu-img.c writes the header at once, and
+// tables that are still in memory only as it ends. Killed in between, it would lose what it
+// copied.
+var writeThrough = []string{"-t", "writethrough"}
 
 // rebasable claims the image, and checks that it can be rebased.
 func (m *Manager) rebasable(ctx context.Context, spec RebaseSpec) (*claim, error) {

@@ -121,7 +121,7 @@ func TestCommit(t *testing.T) {
 	require.NoError(t, err)
 	data = append(data, make([]byte, 2*mib)...)
 	seen := progress{t: t}
-	img, err := m.Commit(t.Context(), storage.CommitSpec{Path: over.Path, Base: base.Path, Progress: seen.report})
+	img, err := m.Commit(t.Context(), storage.CommitSpec{Path: over.Path, Base: base.Path, Empty: true, Progress: seen.report})
 	require.NoError(t, err)
 	require.Equal(t, base.Path, img.Path)
 	require.EqualValues(t, 6*mib, img.Size, "as large as the overlay")
@@ -130,10 +130,15 @@ func TestCommit(t *testing.T) {
 	requireContent(t, data, over.Path, "qcow2")
 	requireSound(t, over.Path)
 	seen.requireDone(t)
+	extents, err := m.Map(t.Context(), over.Path, "qcow2")
+	require.NoError(t, err)
+	for _, e := range extents {
+		require.True(t, e.Depth == 1 || !e.Data, "it is empty")
+	}
 
 	copy(data, "more")
 	patch(t, over.Path, "qcow2", 0, data[:512])
-	_, err = m.Commit(t.Context(), storage.CommitSpec{Path: over.Path, Keep: true})
+	_, err = m.Commit(t.Context(), storage.CommitSpec{Path: over.Path})
 	require.NoError(t, err)
 	requireContent(t, data, base.Path, "raw")
 	require.NoError(t, m.Delete(t.Context(), over.Path))

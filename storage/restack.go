@@ -19,7 +19,9 @@ func (m *Manager) MergeDown(ctx context.Context, top, base string) error {
 // what it was; without, base must hold just that. Interrupted it leaves the image as it was.
 func (m *Manager) Restack(ctx context.Context, path, base, baseFormat string, pull bool) error {
 	args := []string{"rebase", "-q", "-f", FormatQcow2}
-	if !pull {
+	if pull {
+		args = append(args, writeThrough...)
+	} else {
 		args = append(args, "-u")
 	}
 	if base != "" {

@@ -8,19 +8,25 @@ import (
 )
 
 // CreateSnapshot makes an internal snapshot, without memory, of a qcow2 image that nobody
-// uses, by "qemu-img snapshot -c".
+// uses, by "qemu-img snapshot -c". keys opens an image that is encrypted, as for
+// [Manager.Usable], here and in all that follows.
 //
 // Errors: errors.ErrInvalidConfiguration for a name that [CheckSnapshotName] refuses;
 // errors.ErrSnapshotExists, because QEMU would make a second one of that name;
 // errors.ErrImageInUse with its holder; else as for [Manager.Usable]. When it fails, or ctx
 // ends, the image's data is as it was, and the snapshot is there or not: see
 // [Manager.Snapshots]. Clusters can have leaked: see [Manager.Repair].
-func (m *Manager) CreateSnapshot(ctx context.Context, path, name string) error {
+func (m *Manager) CreateSnapshot(ctx context.Context, path, name string, keys ...Secret) error {
 	op := "create snapshot " + quote(name) + " of image " + quote(path)
 	if err := CheckSnapshotName(name); err != nil {
 		return failed(op, err)
 	}
-	list, err := m.usableSnapshots(ctx, path)
+	h, err := m.hold(ctx, path, keys)
+	if err != nil {
+		return failed(op, err)
+	}
+	defer h.release()
+	list, err := snapshots(ctx, path)
 	if err != nil {
 		return failed(op, err)
 	}
@@ -29,21 +35,30 @@ func (m *Manager) CreateSnapshot(ctx context.Context, path, name string) error {
 			return &errors.Error{Kind: errors.ErrSnapshotExists, Op: op, Hint: "choose another name, or delete that one"}
 		}
 	}
-	return failed(op, m.snapshot(ctx, path, "-c", name))
+	return failed(op, h.snapshot(ctx, "-c", name))
 }
 
 // LoadSnapshot brings the data of a qcow2 image that nobody uses back to an internal
 // snapshot, and its virtual size, too. What it held is lost. The snapshot stays.
 //
 // Errors: errors.ErrSnapshotNotFound; [*AmbiguousError] when there are several of that name;
-// errors.ErrImageInUse with its holder; else as for [Manager.Usable]. QEMU refuses an image
-// with dirty bitmaps: see [Manager.RemoveBitmap]. When it fails, or ctx ends, the image holds
+// errors.ErrImageInUse with its holder, or the registered overlays that stand on it; else as for
+// [Manager.Usable]. QEMU refuses an image with dirty bitmaps: see [Manager.RemoveBitmap]. When it fails, or ctx ends, the image holds
 // either what it held or what the snapshot does; see also [Manager.Repair].
-func (m *Manager) LoadSnapshot(ctx context.Context, path, name string) error {
+func (m *Manager) LoadSnapshot(ctx context.Context, path, name string, keys ...Secret) error {
 	op := "load snapshot " + quote(name) + " of image " + quote(path)
-	s, err := m.findSnapshot(ctx, path, name)
+	h, err := m.hold(ctx, path, keys)
+	if err != nil {
+		return failed(op, err)
+	}
+	defer h.release()
+	err = m.noOverlays(ctx, h.path())
+	var s Snapshot
 	if err == nil {
-		err = m.snapshot(ctx, path, "-a", s.ID) // which takes an ID before a name
+		s, err = h.find(ctx, name)
+	}
+	if err == nil {
+		err = h.snapshot(ctx, "-a", s.ID) // which takes an ID before a name
 	}
 	return failed(op, err)
 }
@@ -53,21 +68,18 @@ func (m *Manager) LoadSnapshot(ctx context.Context, path, name string) error {
 //
 // Errors: those of [Manager.LoadSnapshot]. When it fails, or ctx ends, the snapshot is there
 // whole or not at all; see also [Manager.Repair].
-func (m *Manager) DeleteSnapshot(ctx context.Context, path, name string) error {
+func (m *Manager) DeleteSnapshot(ctx context.Context, path, name string, keys ...Secret) error {
 	op := "delete snapshot " + quote(name) + " of image " + quote(path)
-	s, err := m.findSnapshot(ctx, path, name)
+	h, err := m.hold(ctx, path, keys)
+	if err != nil {
+		return failed(op, err)
+	}
+	defer h.release()
+	s, err := h.find(ctx, name)
 	if err == nil {
-		err = m.snapshot(ctx, path, "-d", s.Name) // which takes the first of that name, and no ID
+		err = h.snapshot(ctx, "-d", s.Name) // which takes the first of that name, and no ID
 	}
 	return failed(op, err)
-}
-
-// usableSnapshots lists the snapshots of an image that nobody uses.
-func (m *Manager) usableSnapshots(ctx context.Context, path string) ([]Snapshot, error) {
-	if _, err := m.Usable(ctx, path, FormatQcow2, true); err != nil {
-		return nil, err
-	}
-	return snapshots(ctx, path)
 }
 
 // AmbiguousError says that an image has several snapshots of the same name, of which QEMU
@@ -86,9 +98,9 @@ func (e *AmbiguousError) Error() string {
 // Unwrap returns errors.ErrStorage.
 func (e *AmbiguousError) Unwrap() error { return errors.ErrStorage }
 
-// findSnapshot returns the one snapshot of that name of an image that nobody uses.
-func (m *Manager) findSnapshot(ctx context.Context, path, name string) (Snapshot, error) {
-	list, err := m.usableSnapshots(ctx, path)
+// find returns the one snapshot of that name.
+func (h *heldImage) find(ctx context.Context, name string) (Snapshot, error) {
+	list, err := snapshots(ctx, h.path())
 	if err != nil {
 		return Snapshot{}, err
 	}
@@ -110,10 +122,6 @@ func (m *Manager) findSnapshot(ctx context.Context, path, name string) (Snapshot
 
 // snapshot runs "qemu-img snapshot". The name is an option's argument, so that a dash in front
 // of it means nothing.
-func (m *Manager) snapshot(ctx context.Context, path, what, name string) error {
-	opts, err := imageOptions(path)
-	if err != nil {
-		return err
-	}
-	return m.quietly(ctx, "snapshot", "-q", what, name, "--image-opts", "--", opts)
+func (h *heldImage) snapshot(ctx context.Context, what, name string) error {
+	return h.run(ctx, []string{"snapshot", "-q", what, name})
 }

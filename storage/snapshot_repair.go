@@ -20,57 +20,56 @@ const (
 // Where a snapshot is made or loaded, QEMU writes reference counts first and then the flags
 // that depend on them, which a check calls corrupt in between. "-r leaks" puts these flags
 // right as well, if and only if everything else is (check_oflag_copied in
-// block/qcow2-refcount.c). An image that is corrupt beyond that is not touched, and is an
+// block/qcow2-refcount.c). One that is marked as dirty gets its reference counts anew, as by QEMU
+// when it opens it (qcow2_do_open in block/qcow2.c). An image that is corrupt beyond that is not touched, and is an
 // [*ImageError] that says so; so is one that is in use, errors.ErrImageInUse.
-func (m *Manager) Repair(ctx context.Context, path string) error {
-	return failed("repair image "+quote(path), m.repair(ctx, path))
+func (m *Manager) Repair(ctx context.Context, path string, keys ...Secret) error {
+	op := "repair image " + quote(path)
+	h, err := m.hold(ctx, path, keys)
+	if err != nil {
+		return failed(op, err)
+	}
+	defer h.release()
+	return failed(op, h.repair(ctx))
 }
 
-func (m *Manager) repair(ctx context.Context, path string) error {
-	if _, err := m.Usable(ctx, path, FormatQcow2, true); err != nil {
-		return err
-	}
-	opts, err := imageOptions(path)
-	if err != nil {
-		return err
-	}
-	err = m.quietly(ctx, "check", "-q", "--image-opts", "--", opts)
+func (h *heldImage) repair(ctx context.Context) error {
+	err := h.run(ctx, []string{"check", "-q"})
 	switch exitCode(err) {
 	case checkCorrupt:
-		if err = m.rehearse(ctx, path); err != nil {
+		if h.layers[0].head.dirty { // with lazy refcounts, if its user was killed: QEMU itself does this then
+			return h.run(ctx, []string{"check", "-q", "-r", "all"})
+		}
+		if err = h.rehearse(ctx); err != nil {
 			return err
 		}
 	case checkLeaks:
 	default:
 		return err
 	}
-	err = m.quietly(ctx, "check", "-q", "-r", "leaks", "--image-opts", "--", opts)
+	err = h.run(ctx, []string{"check", "-q", "-r", "leaks"})
 	if err == nil {
-		m.log.InfoContext(ctx, "image repaired after an interrupted operation", "path", path)
+		h.m.log.InfoContext(ctx, "image repaired after an interrupted operation", "path", h.path())
 	}
 	return err
 }
 
 // rehearse fails unless "check -r leaks" makes everything right. It has it work on a layer
 // over the file that is thrown away.
-func (m *Manager) rehearse(ctx context.Context, path string) (err error) {
+func (h *heldImage) rehearse(ctx context.Context) (err error) {
 	layer, err := os.CreateTemp("", "maqet-repair-*.qcow2")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, layer.Close(), os.Remove(layer.Name())) }()
-	path, err = absolute(path)
-	if err != nil {
+	if err := h.m.img(ctx, "create", "-q", "-f", FormatQcow2, "-F", FormatRaw, "-b", h.path(), "--", layer.Name()); err != nil {
 		return err
 	}
-	if err := m.quietly(ctx, "create", "-q", "-f", FormatQcow2, "-F", FormatRaw, "-b", path, "--", layer.Name()); err != nil {
-		return err
-	}
-	err = m.quietly(ctx, "check", "-q", "-r", "leaks", "--image-opts", "--",
-		"driver=qcow2,file.driver=qcow2,file.file.driver=file,file.file.filename="+optionValue(layer.Name()))
+	copied := chainOptions(h.layers, "file.driver=qcow2,file.file.driver=file,file.file.filename="+optionValue(layer.Name()))
+	err = h.runOn(ctx, copied, []string{"check", "-q", "-r", "leaks"})
 	if exitCode(err) == checkCorrupt {
 		return (&ImageError{Kind: errors.ErrStorage, Msg: "is corrupt", Err: err,
-			Fix: `make a copy of it, then try "qemu-img check -r all"`}).at([]string{path})
+			Fix: `make a copy of it, then try "qemu-img check -r all"`}).at([]string{h.path()})
 	}
 	return err
 }
@@ -94,10 +93,4 @@ func failed(op string, err error) error {
 		kind = errors.ErrStorage
 	}
 	return &errors.Error{Kind: kind, Op: op, Err: err}
-}
-
-// quietly runs qemu-img where its output says nothing.
-func (m *Manager) quietly(ctx context.Context, args ...string) error {
-	_, err := m.runner.Run(ctx, args...)
-	return err
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -175,6 +176,34 @@ func TestSnapshotInUse(t *testing.T) {
 	require.NoError(t, stdin.Close())
 	require.NoError(t, user.Wait())
 	require.NoError(t, m.DeleteSnapshot(t.Context(), path, "one"))
+}
+
+// TestSnapshotEncrypted: images that are encrypted, also below others, need their key.
+func TestSnapshotEncrypted(t *testing.T) {
+	m, root := manage(t)
+	key := storage.Secret{Value: []byte("a, 'secret")}
+	lock := &storage.Encryption{Secret: key, Unlock: 10 * time.Millisecond}
+	base, err := m.Create(t.Context(), storage.CreateSpec{Path: filepath.Join(root, "base"), Size: mib, Encryption: lock})
+	require.NoError(t, err)
+	top, err := m.Overlay(t.Context(), storage.OverlaySpec{Path: filepath.Join(root, "top"), Base: base.Path, BaseFormat: base.Format, Encryption: lock})
+	require.NoError(t, err)
+	for _, path := range []string{base.Path, top.Path} {
+		require.ErrorIs(t, m.CreateSnapshot(t.Context(), path, "one"), errors.ErrStorage)
+		require.ErrorIs(t, m.CreateSnapshot(t.Context(), path, "one", storage.Secret{Value: []byte("wrong")}), errors.ErrStorage)
+		require.NoError(t, m.CreateSnapshot(t.Context(), path, "one", key))
+		require.Equal(t, []string{"one"}, names(t, m, path))
+		if path == top.Path {
+			require.NoError(t, m.LoadSnapshot(t.Context(), path, "one", key))
+		} else {
+			require.ErrorIs(t, m.LoadSnapshot(t.Context(), path, "one", key), errors.ErrImageInUse, "another stands on it")
+		}
+		require.NoError(t, m.Repair(t.Context(), path, key))
+		bitmaps, err := m.Bitmaps(t.Context(), path)
+		require.NoError(t, err)
+		require.Empty(t, bitmaps)
+		require.NoError(t, m.DeleteSnapshot(t.Context(), path, "one", key))
+		require.Empty(t, names(t, m, path))
+	}
 }
 
 // TestSnapshotMissing: what is not there is said so.

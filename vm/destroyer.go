@@ -127,7 +127,7 @@ func (d *destroyer) finalise(ctx context.Context, inst Instance, end ending) (In
 			if end.exit.Known {
 				i.Runtime.Exit = &end.exit
 			}
-			if !end.keepImages {
+			if i.ImagesKept = end.keepImages; !end.keepImages {
 				i.Layers = i.lastingLayers()
 			}
 		})

@@ -377,8 +377,9 @@ func (f *fakeImages) Files(_ context.Context, filter storage.FileFilter) (list [
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for path := range f.present {
-		if filepath.Base(filepath.Dir(path)) == filter.Owner {
-			list = append(list, storage.File{Path: path, Owner: filter.Owner})
+		file := storage.File{Path: path, Owner: filepath.Base(filepath.Dir(path))}
+		if filter.Matches(file) {
+			list = append(list, file)
 		}
 	}
 	return list, nil

@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 
 	"github.com/maqet/maqet/errors"
@@ -67,15 +68,17 @@ func (k *imageKeeper) make(ctx context.Context, id string, d Disk, img plannedIm
 }
 
 // release deletes the ephemeral images of a guest that is gone, as far as they were
-// recorded.
+// recorded. What somebody else has put there stays.
 func (k *imageKeeper) release(ctx context.Context, images []Image) error {
-	var paths []string
+	var errs []error
 	for _, i := range images {
 		if i.Owned && i.Ephemeral {
-			paths = append(paths, i.Path)
+			if err := k.images.Delete(ctx, i.Path); !errors.Is(err, storage.ErrUnregistered) {
+				errs = append(errs, err)
+			}
 		}
 	}
-	return k.delete(ctx, paths)
+	return errors.Join(errs...)
 }
 
 // passing returns the images that the guest of a live VM may have and that go with it, also
@@ -91,7 +94,9 @@ func (k *imageKeeper) passing(inst Instance) (images []Image) {
 
 // erase deletes all images that are registered as the VM's, also of disks that have left
 // its configuration since. What external snapshots have put over a user's own image stays:
-// it holds what the guest wrote since, and without it the user's image is of the past.
+// it holds what the guest wrote since, and without it the user's image is of the past. Empty
+// files go as well: there an image was about to be made, and not yet registered, when its maker
+// died.
 func (k *imageKeeper) erase(ctx context.Context, inst Instance) error {
 	files, err := k.images.Files(ctx, storage.FileFilter{Owner: inst.ID})
 	if err != nil {
@@ -103,7 +108,21 @@ func (k *imageKeeper) erase(ctx context.Context, inst Instance) error {
 			paths = append(paths, f.Path)
 		}
 	}
-	return k.delete(ctx, paths)
+	return k.delete(ctx, append(paths, k.empty(inst.ID)...))
+}
+
+// empty returns the empty files in the folder of a VM's images.
+func (k *imageKeeper) empty(id string) (paths []string) {
+	entries, err := os.ReadDir(k.folder(id))
+	if err != nil {
+		return nil // as a rule: it is gone, too
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && info.Size() == 0 {
+			paths = append(paths, filepath.Join(k.folder(id), e.Name()))
+		}
+	}
+	return paths
 }
 
 func (k *imageKeeper) delete(ctx context.Context, paths []string) error {

@@ -87,7 +87,7 @@ func (c *imageCheck) disk(ctx context.Context, i int, d Disk, img *plannedImage)
 	img.Path, img.Format, img.Owned = c.pathOf(c.inst.ID, img.Name), FormatQcow2, true
 	img.Ephemeral = !d.keeps(c.inst.Config.lifetime())
 	var err error
-	if img.stale, err = c.worthless(ctx, img.Image); err != nil {
+	if img.stale, err = c.worthless(ctx, field, img.Image); err != nil {
 		return err
 	}
 	if !img.stale {
@@ -196,20 +196,23 @@ func (c *imageCheck) nameOf(ctx context.Context, pid int) string {
 }
 
 // worthless reports whether what is at an image's path, if anything, has to be made anew: it
-// goes with its guest, or its maker died before it was whole.
-func (c *imageCheck) worthless(ctx context.Context, img Image) (bool, error) {
-	if img.Ephemeral || isEmpty(img.Path) {
-		return true, nil
+// went with its guest, or its maker died before it was whole. What maqet did not make, and is
+// in the way of an image that goes with its guest, is a problem: it is never deleted.
+func (c *imageCheck) worthless(ctx context.Context, field string, img Image) (bool, error) {
+	passing := img.Ephemeral && !c.inst.ImagesKept
+	info, err := os.Lstat(img.Path)
+	if err != nil || info.Mode().IsRegular() && info.Size() == 0 { // where one was about to be made
+		return passing || err == nil, nil
 	}
 	files, err := c.images.Files(ctx, storage.FileFilter{Path: img.Path})
-	return len(files) > 0 && files[0].Unfinished, err
-}
-
-// isEmpty reports whether path is an empty file: where an image was about to be made when its
-// maker died.
-func isEmpty(path string) bool {
-	info, err := os.Lstat(path)
-	return err == nil && info.Mode().IsRegular() && info.Size() == 0
+	if err != nil || len(files) > 0 {
+		return passing || err == nil && files[0].Unfinished, err
+	}
+	if passing {
+		c.problems = append(c.problems, errors.Problem{Field: field, Value: img.Path,
+			Message: "is where the disk's image is made, and there is something that maqet did not make", Fix: "move it away"})
+	}
+	return passing, nil
 }
 
 // isMissing reports whether err says that there is no image at path itself. One whose base

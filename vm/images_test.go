@@ -30,7 +30,7 @@ func newImageBench(t *testing.T) *imageBench {
 		t.Skip("qemu-img is missing: install qemu-utils:", err)
 	}
 	b := newBench(t)
-	images, err := storage.NewManager(storage.Options{Root: filepath.Join(b.dir, "images")})
+	images, err := storage.NewManager(storage.Options{Root: filepath.Join(b.dir, "images"), Registry: b.store})
 	require.NoError(t, err)
 	b.Manager, err = vm.NewManager(vm.Options{Store: b.store, Images: images, Booter: b.booter, Dir: b.dir,
 		Backends: map[string]vm.Backend{"process": b.backend}})

@@ -35,6 +35,9 @@ type Instance struct {
 	// Restore names the snapshot whose memory the next start continues from, instead of
 	// booting; see [ColdBoot].
 	Restore string `json:"restore,omitempty"`
+	// ImagesKept is true after a stop by [KeepImages]: the next start goes on with the images of
+	// ephemeral disks instead of making them anew.
+	ImagesKept bool `json:"images_kept,omitempty"`
 	// Runtime describes the guest while it is live, and how it ended afterwards.
 	Runtime Runtime `json:"runtime,omitzero"`
 	// Owner is the process that added the VM, or started it last.

@@ -320,7 +320,7 @@ func (s *start) finish(ctx context.Context) error {
 		to = Paused
 	}
 	return s.write(ctx, func(now Instance) (Instance, error) {
-		return s.m.states.move(ctx, now, to, reason, func(i *Instance) { i.Steps, i.Restore = s.seq.steps, "" })
+		return s.m.states.move(ctx, now, to, reason, func(i *Instance) { i.Steps, i.Restore, i.ImagesKept = s.seq.steps, "", false })
 	})
 }
 

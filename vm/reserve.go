@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -198,13 +199,10 @@ func (r *Reservation) release(gone bool) {
 	}
 }
 
-// forgetImages removes the lock of operations on the images of a VM that is gone, unless
-// somebody holds it: he will find the VM gone.
-func (l locks) forgetImages(id string) {
-	if lock, err := flock.Try(l.images(id)); err == nil {
-		_ = lock.Remove()
-	}
-}
+// forgetImages removes the lock of operations on the images of a VM that is gone. Who holds it
+// goes on with what is there no more, and who waits for it finds the VM gone: IDs are not used
+// again, so that nobody needs to be kept out.
+func (l locks) forgetImages(id string) { _ = os.Remove(l.images(id)) }
 
 // images is the lock of operations on a VM's images. It is taken before the VM's own.
 func (l locks) images(id string) string { return filepath.Join(l.dir, id+".images.lock") }

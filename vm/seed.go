@@ -54,9 +54,14 @@ func (k *imageKeeper) seed(ctx context.Context, inst Instance) (string, error) {
 	return img.Path, err
 }
 
-// unseed removes the image for cloud-init, which may have secrets, if there is one.
+// unseed removes the image for cloud-init, which may have secrets, if there is one. What
+// somebody else has put there stays.
 func (k *imageKeeper) unseed(ctx context.Context, id string) error {
-	return k.images.Delete(ctx, k.seedPath(id))
+	err := k.images.Delete(ctx, k.seedPath(id))
+	if errors.Is(err, storage.ErrUnregistered) {
+		return nil
+	}
+	return err
 }
 
 // seedFiles returns what the image holds. Files that can't be used are listed together.

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet/qmp"
+	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -202,4 +203,24 @@ func TestAlive(t *testing.T) {
 		change(&p)
 		require.False(t, alive(p), "%v", p)
 	}
+}
+
+// TestStorageWork: images are taken in, copied, converted, resized and looked at.
+func TestStorageWork(t *testing.T) {
+	dir := t.TempDir()
+	source := write(t, filepath.Join(t.TempDir(), "source.raw"), strings.Repeat("x", 1<<20))
+	ctl(t, dir, "storage", "import", source, "a.raw", "--sha256", "00").failed(t, exitFailure)
+	ctl(t, dir, "storage", "import", source, "a.raw").ok(t)
+	ctl(t, dir, "storage", "import", source, "a.raw").failed(t, exitExists)
+	ctl(t, dir, "storage", "convert", source, "b.qcow2").ok(t)
+	img := parsed[storage.Image](t, ctl(t, dir, "storage", "clone", source, "c.raw", "--json").ok(t))
+	require.EqualValues(t, 1<<20, img.Size)
+	img = parsed[storage.Image](t, ctl(t, dir, "storage", "resize", "b.qcow2", "2M", "--json").ok(t))
+	require.EqualValues(t, 2<<20, img.Size)
+	ctl(t, dir, "storage", "resize", "b.qcow2", "1M", "--from", "2M").failed(t, exitDenied)
+	ctl(t, dir, "storage", "resize", "b.qcow2", "1M", "--from", "2M", "--yes").ok(t)
+	require.Contains(t, ctl(t, dir, "storage", "check", "b.qcow2").ok(t), "corruptions  0")
+	extents := parsed[[]storage.Extent](t, ctl(t, dir, "storage", "map", "b.qcow2", "--json").ok(t))
+	require.True(t, extents[0].Data)
+	require.Contains(t, ctl(t, dir, "storage", "measure", "b.qcow2").ok(t), "when full")
 }

@@ -113,3 +113,7 @@ func (a *app) snapshotNames(cmd *cobra.Command, args []string, typed string) ([]
 	}
 	return beginning(typed, names), cobra.ShellCompDirectiveNoFileComp
 }
+
+func progressOf(done, total int64) snapshot.Progress {
+	return snapshot.Progress{Done: done, Total: total}
+}

@@ -20,7 +20,9 @@ func (a *app) storageCommand() *cobra.Command {
 			"--dir, where maqet makes its images; nothing outside of it is written or deleted.",
 		RunE: needsCommand,
 	}
-	cmd.AddCommand(a.storageLsCommand(), a.storageInfoCommand(), a.storageCreateCommand(), a.storageOverlayCommand(), a.storageRmCommand())
+	cmd.AddCommand(a.storageLsCommand(), a.storageInfoCommand(), a.storageCreateCommand(), a.storageOverlayCommand(), a.storageRmCommand(),
+		a.storageImportCommand(), a.storageCloneCommand(), a.storageConvertCommand(), a.storageResizeCommand(), a.storageCheckCommand(),
+		a.storageMapCommand(), a.storageMeasureCommand())
 	return cmd
 }
 

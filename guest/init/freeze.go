@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -113,23 +112,7 @@ func parseMounts(r io.Reader, isBlock func(device string) bool) (dirs []string, 
 			continue
 		}
 		seen[fields[2]] = true
-		dirs = append(dirs, unescape(fields[4]))
+		dirs = append(dirs, unescapeMount(fields[4]))
 	}
 	return dirs, lines.Err()
-}
-
-// unescape undoes the octal escapes of proc(5).
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if code, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(code))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }

@@ -19,9 +19,3 @@ short line
 	require.NoError(t, err)
 	require.Equal(t, []string{`/mnt/a b\c`, "/data"}, dirs, "one mount point of each file system on a block device")
 }
-
-func TestUnescape(t *testing.T) {
-	for in, want := range map[string]string{"": "", "/a": "/a", `\`: `\`, `/x\0`: `/x\0`, `/tab\011end`: "/tab\tend", `\999`: `\999`} {
-		require.Equal(t, want, unescape(in), in)
-	}
-}

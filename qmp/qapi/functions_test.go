@@ -178,6 +178,7 @@ var functions = map[string]any{
 	"Transaction":                        qapi.Transaction,
 	"WatchdogSetAction":                  qapi.WatchdogSetAction,
 	"Yank":                               qapi.Yank,
+	"XDebugQueryBlockGraph":              qapi.XDebugQueryBlockGraph,
 }
 
 // recorder is an executor that keeps what it is asked to do.

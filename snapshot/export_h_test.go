@@ -1,4 +1,0 @@
-package snapshot
-
-// Fits is misfits, for tests.
-var Fits = misfits
