@@ -39,7 +39,7 @@ func TestGuest(t *testing.T) {
 			seen := map[string]int{}
 			for i, step := range rep.Steps {
 				seen[step]++
-				if !long() && i%4 != len(name)%4 {
+				if !long() && i%8 != len(name)%4 {
 					continue
 				}
 				f := base
