@@ -155,3 +155,15 @@ func soon(t testing.TB) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
+
+// names lists a VM's snapshots, all of which have to be whole.
+func (h *house) names(ref string) (names []string) {
+	h.t.Helper()
+	list, err := h.snaps.List(soon(h.t), ref)
+	require.NoError(h.t, err)
+	for _, s := range list {
+		require.Equal(h.t, snapshot.OK, s.Status, "%+v", s)
+		names = append(names, s.Name)
+	}
+	return names
+}
