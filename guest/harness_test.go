@@ -2,6 +2,7 @@ package guest_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -206,7 +207,8 @@ func withAgent(t testing.TB, v *fakeVM) *fakeVM {
 	cmd := exec.Command(binary, "-m", "unix-listen", "-p", socket, "-t", dir, "-f", filepath.Join(dir, "pid"))
 	cmd.Stderr = os.Stderr
 	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	var closing sync.WaitGroup
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait(); closing.Wait() })
 	require.Eventually(t, func() bool {
 		conn, err := net.Dial("unix", socket)
 		if err == nil {
@@ -227,20 +229,33 @@ func withAgent(t testing.TB, v *fakeVM) *fakeVM {
 			turn.Unlock()
 			return nil, err
 		}
-		return &turnConn{Conn: conn, done: turn.Unlock}, nil
+		return &turnConn{UnixConn: conn.(*net.UnixConn), closing: &closing, done: turn.Unlock}, nil
 	})
 	return v
 }
 
+// turnConn is a connection to qemu-ga. A port of QEMU has no such error, but of a socket that is
+// closed with an answer in it qemu-ga reads ECONNRESET, and ends. So all is read before.
 type turnConn struct {
-	net.Conn
-	once sync.Once
-	done func()
+	*net.UnixConn
+	once    sync.Once
+	closing *sync.WaitGroup
+	done    func()
 }
 
-func (c *turnConn) Close() error {
-	err := c.Conn.Close()
-	c.once.Do(c.done)
+func (c *turnConn) Close() (err error) {
+	c.once.Do(func() {
+		rest, failed := c.File()
+		if failed == nil {
+			failed = c.CloseWrite()
+		}
+		err = errors.Join(failed, c.UnixConn.Close())
+		c.closing.Go(func() {
+			defer c.done()
+			_, _ = io.Copy(io.Discard, rest)
+			_ = rest.Close()
+		})
+	})
 	return err
 }
 

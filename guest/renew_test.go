@@ -15,14 +15,14 @@ import (
 	"github.com/maqet/maqet/vm"
 )
 
-// running starts a program in the guest that does not end by itself, and returns where its
-// end is told, once it has begun.
+// running starts a program in the guest that does not end before the test, and returns where
+// its end is told, once it has begun.
 func running(t *testing.T, exec func(ctx context.Context, cmd guest.Command) (guest.Result, error)) <-chan error {
 	t.Helper()
 	begun := filepath.Join(t.TempDir(), "begun")
 	ended := make(chan error, 1)
 	go func() {
-		_, err := exec(soon(t), guest.Command{Args: []string{"sh", "-c", "echo > " + begun + "; exec sleep 1000"}})
+		_, err := exec(soon(t), guest.Command{Args: []string{"sh", "-c", "echo > " + begun + "; while [ -e " + begun + " ]; do sleep 0.1; done"}})
 		ended <- err
 	}()
 	for {

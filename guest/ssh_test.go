@@ -115,6 +115,18 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
+// TestSSHBreaksAtAStart: a connection that breaks while a program is started is a lost one,
+// however soon that fails.
+func TestSSHBreaksAtAStart(t *testing.T) {
+	s := newSSHServer(t, nil)
+	s.shell = func(line string) string { s.drop(); return line }
+	m := newFakeVM(t).manager(t)
+	for range 20 {
+		_, err := sshTo(t, m, s).Exec(soon(t), guest.Command{Args: []string{"true"}})
+		require.ErrorIs(t, err, errors.ErrAgentUnavailable)
+	}
+}
+
 func TestSSHCancel(t *testing.T) {
 	_, _, in := sshBench(t)
 	file := filepath.Join(t.TempDir(), "pid")

@@ -127,6 +127,9 @@ func serveSession(ctx context.Context, ch ssh.Channel, reqs <-chan *ssh.Request,
 			in, _ := cmd.StdinPipe()
 			err := cmd.Start()
 			_ = r.Reply(err == nil, nil)
+			if err != nil { // the connection has ended
+				continue
+			}
 			running.Go(func() { _, _ = io.Copy(in, ch); _ = in.Close() })
 			running.Go(func() { finish(ch, cmd) })
 		default:

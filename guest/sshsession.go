@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
@@ -22,7 +23,7 @@ import (
 func (w *sshWay) session(ctx context.Context, cmd Command) (exit, error) {
 	s, err := w.client.NewSession()
 	if err != nil {
-		return exit{}, err
+		return exit{}, w.unstarted(ctx, err)
 	}
 	defer func() { _ = s.Close() }() // an error means that it has ended
 	pipes, err := openPipes(s)
@@ -30,7 +31,7 @@ func (w *sshWay) session(ctx context.Context, cmd Command) (exit, error) {
 		return exit{}, err
 	}
 	if err := s.Start(commandLine(agentArgs(cmd))); err != nil {
-		return exit{}, err
+		return exit{}, w.unstarted(ctx, err)
 	}
 	pid, stdout := readPID(pipes.stdout)
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -52,6 +53,22 @@ func (w *sshWay) session(ctx context.Context, cmd Command) (exit, error) {
 		return exit{}, context.Cause(ctx)
 	}
 	return exitOf(err)
+}
+
+// unstarted returns err as that of a program that was not started: the server refused it, or
+// the connection broke. What is under way fails a moment before it is known to have ended.
+func (w *sshWay) unstarted(ctx context.Context, err error) error {
+	var refused *ssh.OpenChannelError
+	if errors.As(err, &refused) {
+		return err
+	}
+	select {
+	case <-w.ended:
+		return lost(err)
+	case <-time.After(causeGrace):
+	case <-ctx.Done():
+	}
+	return err
 }
 
 // readPID takes the first line, which the program's shell wrote before it became the
