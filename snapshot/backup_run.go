@@ -100,7 +100,7 @@ func (b *backupRun) makeTarget(ctx context.Context, d *diskBackup) error {
 // begin starts the jobs, at one moment.
 func (b *backupRun) begin(ctx context.Context) error {
 	var err error
-	b.result.Frozen, err = b.quiesced(ctx, func() error {
+	b.result.Frozen, err = b.whileFrozen(ctx, func(ctx context.Context) error {
 		b.keeper.step(ctx, "backup: start")
 		err := qapi.Transaction(ctx, b.source.conn, b.actions(), nil)
 		b.result.Created = time.Now().UTC()

@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"context"
-	"time"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/qmp"
@@ -10,10 +9,6 @@ import (
 	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 )
-
-// freezable is how long a guest's file systems may be frozen: a transaction takes milliseconds,
-// and a guest whose programs can't write is a guest that stands still.
-const freezable = 30 * time.Second
 
 // createExternal puts an overlay over each disk of a live VM, all in one transaction.
 //
@@ -92,7 +87,7 @@ func (op *operation) cover(ctx context.Context, conn qmp.Conn, rec *Record, undo
 	if err := op.keeper.begin(ctx, rec, Creating, undo); err != nil {
 		return err
 	}
-	err := op.whileFrozen(ctx, rec, func(ctx context.Context) error {
+	_, err := op.whileFrozen(ctx, func(ctx context.Context) error {
 		op.keeper.step(ctx, "switch")
 		return qapi.Transaction(ctx, conn, actions, nil)
 	})
@@ -178,53 +173,4 @@ func (op *operation) leave(ctx context.Context, conn qmp.Conn) error {
 		return qapi.Stop(ctx, conn)
 	}
 	return nil
-}
-
-// whileFrozen calls fn while the guest's file systems are frozen, as far as that was asked for.
-// They are thawed whatever happens, also when a callback panics; what our own death leaves
-// frozen is thawed by the next operation on the VM, or by guest.Manager.Thaw.
-func (op *operation) whileFrozen(ctx context.Context, rec *Record, fn func(ctx context.Context) error) (err error) {
-	if op.freezer == nil || op.freeze == freezeNever {
-		if op.freeze == freezeAlways {
-			return &errors.Error{Kind: errors.ErrAgentUnavailable, Op: op.what, VM: op.inst.Name, Msg: "there is nothing to freeze the guest with"}
-		}
-		return fn(ctx)
-	}
-	op.tell(Progress{Step: "freeze"})
-	op.keeper.step(ctx, "freeze")
-	frozen := true // unless it is certain that nothing is
-	defer func() {
-		if frozen {
-			err = errors.Join(err, op.thaw(ctx))
-		}
-	}()
-	count, failure := op.freezer.Freeze(ctx, op.inst.ID)
-	if failure != nil {
-		if op.freeze == freezeAlways || ctx.Err() != nil {
-			return failure
-		}
-		op.log.InfoContext(ctx, "guest is not frozen for a snapshot", "vm", op.inst.Name, "snapshot", rec.Name, "reason", failure)
-		if err := op.thaw(ctx); err != nil {
-			op.log.DebugContext(ctx, "guest is not thawed", "vm", op.inst.Name, "reason", err)
-		}
-		frozen = false
-		return fn(ctx)
-	}
-	op.log.DebugContext(ctx, "guest is frozen", "vm", op.inst.Name, "filesystems", count)
-	ctx, cancel := context.WithTimeout(ctx, freezable)
-	defer cancel()
-	return fn(ctx)
-}
-
-// thaw thaws the guest's file systems, also when ctx has ended. A guest that is gone is not
-// frozen.
-func (op *operation) thaw(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), freezable)
-	defer cancel()
-	op.keeper.step(ctx, "thaw")
-	err := op.freezer.Thaw(ctx, op.inst.ID)
-	if errors.Is(err, errors.ErrVMNotRunning) || errors.Is(err, errors.ErrVMNotFound) {
-		return nil
-	}
-	return err
 }
