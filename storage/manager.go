@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/imagelock"
 )
 
 // Options says how a Manager works.
@@ -89,7 +90,8 @@ var ErrUnregistered = errors.New("it is not registered: maqet did not make it")
 // gone is no error. A file that is not registered is refused, unless it is empty:
 // [ErrUnregistered]. So is anything but a regular file, and a path that leads out of the root
 // folder, by itself or through symbolic links: errors.ErrStorage. One that a registered image
-// of another VM, or of none, stands on is errors.ErrImageInUse.
+// of another VM, or of none, stands on is errors.ErrImageInUse, and so is one that a QEMU program
+// has open, such as a guest's.
 func (m *Manager) Delete(ctx context.Context, path string) error {
 	err := ctx.Err()
 	if err == nil {
@@ -132,6 +134,10 @@ func (m *Manager) remove(ctx context.Context, path string) error {
 		if err := m.noForeignOverlays(ctx, known[0]); err != nil {
 			return err
 		}
+	}
+	if imagelock.Of(path) != imagelock.None {
+		return (&ImageError{Kind: errors.ErrImageInUse, Msg: "is in use", Holders: imagelock.Holders(path),
+			Fix: "stop what uses it"}).at([]string{path})
 	}
 	if err := root.Remove(rel); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

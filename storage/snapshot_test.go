@@ -168,6 +168,7 @@ func TestSnapshotInUse(t *testing.T) {
 	for what, err := range map[string]error{
 		"create": m.CreateSnapshot(t.Context(), path, "two"), "load": m.LoadSnapshot(t.Context(), path, "one"),
 		"delete": m.DeleteSnapshot(t.Context(), path, "one"), "repair": m.Repair(t.Context(), path), "bitmap": m.RemoveBitmap(t.Context(), path, "x"),
+		"delete image": m.Delete(t.Context(), path),
 	} {
 		require.ErrorIs(t, err, errors.ErrImageInUse, what)
 		require.ErrorContains(t, err, fmt.Sprintf("by qemu-io (PID %d)", user.Process.Pid))
