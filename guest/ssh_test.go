@@ -132,7 +132,7 @@ func TestSSHCancel(t *testing.T) {
 		cancel()
 	}()
 	_, err := in.Exec(ctx, guest.Command{Args: []string{"sh", "-c", `echo $$ >"$1"; exec sleep 60`, "sh", file}, Stdout: &out})
-	require.Less(t, time.Since(cancelled), 100*time.Millisecond)
+	require.Less(t, time.Since(cancelled), 2*time.Second)
 	require.ErrorIs(t, err, context.Canceled)
 	pid, err := os.ReadFile(file)
 	require.NoError(t, err)

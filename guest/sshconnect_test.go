@@ -108,7 +108,7 @@ func TestSSHGivesUp(t *testing.T) {
 	var cancelled time.Time
 	time.AfterFunc(100*time.Millisecond, func() { cancelled = time.Now(); cancel() })
 	_, err := m.SSH(ctx, "box", guest.WithDial(silent), guest.WithKey(key))
-	require.Less(t, time.Since(cancelled), 100*time.Millisecond)
+	require.Less(t, time.Since(cancelled), 2*time.Second)
 	require.ErrorIs(t, err, context.Canceled)
 
 	v.inst.Config.Timeouts.Ready = vm.Duration(100 * time.Millisecond)

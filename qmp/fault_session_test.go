@@ -302,7 +302,7 @@ func TestRecordedSessionCutAtEveryByte(t *testing.T) {
 func TestRecordedSessionStalledAtEveryByte(t *testing.T) {
 	r := recorded()
 	total, _ := r.sizes()
-	everyByte(t, total, 100*time.Millisecond, func(n int) (time.Duration, error) {
+	everyByte(t, total, time.Second, func(n int) (time.Duration, error) {
 		conn, server := pair(t)
 		p := player{recording: r, conn: server.conn, writes: n, reads: -1}
 		return p.attempt(conn, time.Millisecond, errors.ErrQMPTimeout)
@@ -315,7 +315,7 @@ func TestRecordedSessionStalledAtEveryByte(t *testing.T) {
 func TestRecordedSessionUnreadAtEveryByte(t *testing.T) {
 	r := recorded()
 	_, total := r.sizes()
-	everyByte(t, total, 100*time.Millisecond, func(n int) (time.Duration, error) {
+	everyByte(t, total, time.Second, func(n int) (time.Duration, error) {
 		conn, server := net.Pipe()
 		p := player{recording: r, conn: server, writes: -1, reads: n}
 		return p.attempt(conn, time.Millisecond, errors.ErrQMPTimeout, errors.ErrQMPConnection)

@@ -112,6 +112,7 @@ find_missing() {
 		find_missing_libvirt
 		find_missing_helpers
 	fi
+	mapfile -t missing_packages < <(printf '%s\n' "${missing_packages[@]}" | sort -u | sed '/^$/d')
 }
 
 # find_missing_helpers adds what guests of tests are given: firmware, and programs that run
@@ -128,6 +129,11 @@ find_missing_helpers() {
 		passt passt
 		iproute2 ip
 		openssh-client ssh-keygen
+		qemu-utils qemu-io
+		qemu-system-common qemu-storage-daemon
+		e2fsprogs /sbin/mkfs.ext4
+		mount /sbin/losetup
+		mtools mformat
 	END
 	# It comes with QEMU, and from Debian 13 and Ubuntu 24.04 on in a package of its own, which
 	# others do not have: QEMU has to be there to tell.

@@ -57,8 +57,11 @@ type BackupDisk struct {
 // also while the VM is not live, unless its QEMU was killed. See QEMU, "Dirty Bitmaps and
 // Incremental Backup".
 //
+// What encrypted disks hold would lie open in the folder: a VM with one is refused, unless
+// [PlainText] says that it may.
+//
 // Errors: errors.ErrSnapshotBlocked, a [*BlockedError], before anything is done: no writable
-// disk, or not enough space for what is known to be copied; errors.ErrInvalidConfiguration
+// disk, an encrypted one, or not enough space for what is known to be copied; errors.ErrInvalidConfiguration
 // for a folder that can't be used; errors.ErrAgentUnavailable with MustFreeze; else
 // errors.ErrSnapshotCreation, with syscall.ENOSPC if the folder's disk has become full. Then,
 // and when ctx ends, nothing of the backup is left, and the next one copies what this one
@@ -79,6 +82,9 @@ func (c *Coordinator) Backup(ctx context.Context, ref, dir string, opts ...Optio
 }
 
 func (op *operation) backup(ctx context.Context, dir string) (_ Backup, err error) {
+	if err := op.refuseEncrypted(); err != nil {
+		return Backup{}, err
+	}
 	folder, err := op.openBackups(ctx, dir)
 	if err != nil {
 		return Backup{}, err

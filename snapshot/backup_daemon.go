@@ -7,7 +7,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/qmp/qapi"
+	"github.com/maqet/maqet/storage"
 )
 
 // quitLimit is how long a storage daemon may take to close its images.
@@ -32,8 +35,9 @@ type storageDaemon struct {
 
 // daemon opens the disks of a VM that is not live, with their bitmaps.
 func (op *operation) daemon(ctx context.Context, disks []sourceDisk) (_ *backupSource, err error) {
-	for _, d := range disks {
-		_, err := op.keeper.images.Usable(ctx, d.Path, d.Format, true)
+	chains := make([][]storage.Image, len(disks))
+	for i, d := range disks {
+		chains[i], err = op.keeper.images.Usable(ctx, d.Path, d.Format, true, keysOf(op.inst, d.Name)...)
 		if d.Owned && errors.Is(err, errors.ErrImageNotFound) {
 			return nil, &BlockedError{Op: op.what, VM: op.inst.Name, Blockers: []Blocker{{Device: d.Name,
 				Reason: "has no image yet", Fix: "start the VM once: then it is made"}}}
@@ -47,18 +51,46 @@ func (op *operation) daemon(ctx context.Context, disks []sourceDisk) (_ *backupS
 		return nil, err
 	}
 	s := &backupSource{conn: daemon.client, disks: disks, close: daemon.quit}
-	for _, d := range disks {
-		file := qapi.BlockdevOptions{Driver: "file", Filename: d.Path}
-		if d.Device {
-			file.Driver = "host_device"
-		}
-		err := qapi.BlockdevAdd(ctx, daemon.client, qapi.BlockdevOptions{Driver: qapi.BlockdevDriver(d.Format), NodeName: d.Name,
-			File: &qapi.BlockdevRef{Options: &file}})
-		if err != nil {
+	for i, d := range disks {
+		if err := daemon.open(ctx, d.Name, chains[i], keysOf(op.inst, d.Name)); err != nil {
 			return nil, errors.Join(errors.Wrap(errors.ErrStorage, "open disk "+d.Name, op.inst.Name, err), daemon.quit())
 		}
 	}
 	return s, nil
+}
+
+// open opens a disk's image as the node with its name, with those below it. The daemon reads the
+// file with the key itself.
+func (d *storageDaemon) open(ctx context.Context, disk string, chain []storage.Image, keys []storage.Secret) error {
+	keyID := disk + "-key"
+	if len(keys) > 0 {
+		file, err := filepath.Abs(keys[0].File)
+		if err != nil {
+			return err
+		}
+		err = qapi.ObjectAdd(ctx, d.client, qapi.ObjectOptions{QOMType: "secret", ID: keyID,
+			Props: map[string]any{"format": "raw", "file": file}})
+		if err != nil {
+			return err
+		}
+	}
+	var node *qapi.BlockdevOptions
+	for _, img := range slices.Backward(chain) {
+		file := qapi.BlockdevOptions{Driver: "file", Filename: img.Path}
+		if img.Device {
+			file.Driver = "host_device"
+		}
+		over := qapi.BlockdevOptions{Driver: qapi.BlockdevDriver(img.Format), ReadOnly: true, File: &qapi.BlockdevRef{Options: &file}}
+		if img.Encrypted {
+			over.Props = map[string]any{"encrypt": map[string]any{"format": "luks", "key-secret": keyID}}
+		}
+		if node != nil {
+			over.Backing = &qapi.BlockdevRef{Options: node}
+		}
+		node = &over
+	}
+	node.NodeName, node.ReadOnly = disk, false
+	return qapi.BlockdevAdd(ctx, d.client, *node)
 }
 
 func startDaemon(ctx context.Context) (*storageDaemon, error) {
@@ -109,6 +141,9 @@ func (d *storageDaemon) quit() error {
 	ctx, cancel := context.WithTimeout(context.Background(), quitLimit) // whatever has become of the operation
 	defer cancel()
 	failed := qapi.Quit(ctx, d.client)
+	if failed != nil { // it was never reached, or not any more: by a signal it closes the images as well
+		_ = d.cmd.Process.Signal(syscall.SIGTERM) // which fails if it has ended
+	}
 	select {
 	case <-d.done:
 	case <-ctx.Done():

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -60,23 +61,38 @@ func (m *manifest) files() []string {
 }
 
 // check refuses a manifest that nobody can have written but by mistake or malice: names lead
-// nowhere else.
+// nowhere else, a file stands on one of an earlier backup of the same disk or on none, and the
+// folder's bitmaps are its own.
 func (m *manifest) check() error {
 	if m.Format != manifestFormat {
 		return fmt.Errorf("it has the format %d, and this maqet knows %d", m.Format, manifestFormat)
 	}
+	if !chainName.MatchString(m.Chain) {
+		return fmt.Errorf("it has the chain %q", m.Chain)
+	}
+	disks := map[string]string{} // by the files seen so far
 	for i, b := range m.Backups {
 		if b.Number != i+1 {
 			return fmt.Errorf("backup %d has the number %d", i+1, b.Number)
 		}
 		for _, d := range b.Disks {
-			if d.File != backupFile(d.Name, b.Number) || strings.ContainsAny(d.Name, "/:") || strings.HasPrefix(d.Name, ".") {
+			if d.Name == "" || strings.ContainsAny(d.Name, "/:") || strings.HasPrefix(d.Name, ".") || d.File != backupFile(d.Name, b.Number) {
 				return fmt.Errorf("backup %d has a file %q of disk %q", b.Number, d.File, d.Name)
 			}
+			if _, twice := disks[d.File]; twice {
+				return fmt.Errorf("backup %d has the disk %q twice", b.Number, d.Name)
+			}
+			if d.Base != "" && disks[d.Base] != d.Name {
+				return fmt.Errorf("file %q is to stand on %q, which is of no earlier backup of disk %q", d.File, d.Base, d.Name)
+			}
+			disks[d.File] = d.Name
 		}
 	}
 	return nil
 }
+
+// chainName is what manifest.Chain looks like.
+var chainName = regexp.MustCompile(`^[0-9a-f]+$`)
 
 // backupFile is the name of a disk's image of one generation.
 func backupFile(disk string, number int) string {
@@ -188,8 +204,11 @@ func (f *backupFolder) pending() (p pendingBackup, err error) {
 	if err = f.load(pendingFile, &p); errors.Is(err, fs.ErrNotExist) {
 		return p, nil
 	}
+	if err == nil && !chainName.MatchString(p.Chain) {
+		err = fmt.Errorf("%s has the chain %q", pendingFile, p.Chain)
+	}
 	for _, name := range p.Files {
-		if err == nil && (!filepath.IsLocal(name) || filepath.Base(name) != name) {
+		if err == nil && (filepath.Base(name) != name || filepath.Ext(name) != "."+vm.FormatQcow2) {
 			err = fmt.Errorf("%s names %q", pendingFile, name)
 		}
 	}

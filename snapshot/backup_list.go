@@ -113,12 +113,9 @@ func (f *backupFolder) verify(ctx context.Context, d BackupDisk, tell func(int64
 // sound checks that a file is what the manifest says, as far as its head tells, and so are
 // those that it stands on: QEMU follows the names that are written in them.
 func (f *backupFolder) sound(ctx context.Context, d BackupDisk) error {
-	info, err := f.root.Lstat(d.File)
+	below, err := f.unchanged(d)
 	if err != nil {
-		return f.fault(d, "can't be found", err)
-	}
-	if !info.Mode().IsRegular() || info.Size() != d.Bytes {
-		return f.fault(d, fmt.Sprintf("has changed: it has %d bytes, and was made with %d", info.Size(), d.Bytes), nil)
+		return err
 	}
 	images, err := storage.NewManager(storage.Options{Root: f.path})
 	if err != nil {
@@ -128,27 +125,44 @@ func (f *backupFolder) sound(ctx context.Context, d BackupDisk) error {
 	if err != nil {
 		return err
 	}
-	base := map[string]string{}
-	for _, b := range f.Backups {
-		for _, d := range b.Disks {
-			base[d.File] = d.Base
-		}
-	}
-	name := d.File
-	for _, img := range chain {
+	for i, img := range chain {
 		want := ""
-		if base[name] != "" {
-			want = filepath.Join(f.path, base[name])
+		if i+1 < len(below) {
+			want = filepath.Join(f.path, below[i+1].File)
 		}
 		if img.Base != want {
-			return f.fault(d, fmt.Sprintf("stands on %q, and should on %q", img.Base, want), nil)
+			return f.fault(below[i], fmt.Sprintf("stands on %q, and should on %q", img.Base, want), nil)
 		}
-		name = base[name]
 	}
 	if chain[0].Size != d.Size {
 		return f.fault(d, fmt.Sprintf("is an image of %d bytes, and the disk had %d", chain[0].Size, d.Size), nil)
 	}
 	return nil
+}
+
+// unchanged returns a file and those that it is to stand on, the topmost first. It fails unless
+// all are there, no symbolic links, and as large as they were made.
+func (f *backupFolder) unchanged(d BackupDisk) (chain []BackupDisk, err error) {
+	known := map[string]BackupDisk{}
+	for _, b := range f.Backups {
+		for _, d := range b.Disks {
+			known[d.File] = d
+		}
+	}
+	for {
+		info, err := f.root.Lstat(d.File)
+		if err != nil {
+			return nil, f.fault(d, "can't be found", err)
+		}
+		if !info.Mode().IsRegular() || info.Size() != d.Bytes {
+			return nil, f.fault(d, fmt.Sprintf("has changed: it has %d bytes, and was made with %d", info.Size(), d.Bytes), nil)
+		}
+		chain = append(chain, d)
+		if d.Base == "" {
+			return chain, nil
+		}
+		d = known[d.Base] // which check has found to be there, and earlier
+	}
 }
 
 func (f *backupFolder) fault(d BackupDisk, msg string, err error) error {

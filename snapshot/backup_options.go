@@ -18,3 +18,10 @@ func NoChecksums() Option {
 func BackupRate(bytes int64) Option {
 	return Option{"BackupRate", onBackup, func(o *options) { o.rate = max(bytes, 0) }}
 }
+
+// PlainText has a backup hold in plain text what encrypted disks hold: whoever can read the
+// folder can read it, so keep that on an encrypted file system. Default: a VM with an encrypted
+// disk is not backed up. For Backup.
+func PlainText() Option {
+	return Option{"PlainText", onBackup, func(o *options) { o.plain = true }}
+}

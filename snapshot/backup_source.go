@@ -26,12 +26,7 @@ type sourceDisk struct {
 
 // source finds, or starts, the QEMU to back up from.
 func (op *operation) source(ctx context.Context) (*backupSource, error) {
-	var disks []sourceDisk
-	for _, img := range op.r.Images() {
-		if img.Path != "" && !img.ReadOnly {
-			disks = append(disks, sourceDisk{Image: img})
-		}
-	}
+	disks := op.sourceDisks()
 	if len(disks) == 0 {
 		return nil, &BlockedError{Op: op.what, VM: op.inst.Name, Blockers: []Blocker{{
 			Reason: "the VM has no writable disk", Fix: "there is nothing to back up"}}}
@@ -55,6 +50,32 @@ func (op *operation) source(ctx context.Context) (*backupSource, error) {
 	}
 	s := &backupSource{conn: guest.QMP(), disks: disks, live: true, close: func() error { return nil }}
 	return s, nil
+}
+
+// sourceDisks are the VM's writable disks.
+func (op *operation) sourceDisks() (disks []sourceDisk) {
+	for _, img := range op.r.Images() {
+		if img.Path != "" && !img.ReadOnly {
+			disks = append(disks, sourceDisk{Image: img})
+		}
+	}
+	return disks
+}
+
+// refuseEncrypted refuses to copy what is encrypted into files that are not, unless it was
+// asked for.
+func (op *operation) refuseEncrypted() error {
+	blocked := &BlockedError{Op: op.what, VM: op.inst.Name}
+	for _, d := range op.sourceDisks() {
+		if d.Encrypted && !op.plain {
+			blocked.Blockers = append(blocked.Blockers, Blocker{Device: d.Name, Reason: "is encrypted, and the files of a backup are not",
+				Fix: "if the folder is safe, ask for it with PlainText; else copy the image of the stopped VM, which stays encrypted (storage.Manager.Clone)"})
+		}
+	}
+	if len(blocked.Blockers) == 0 {
+		return nil
+	}
+	return blocked
 }
 
 // look asks which nodes the disks are on now, with their bitmaps.

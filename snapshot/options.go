@@ -31,6 +31,7 @@ type options struct {
 	cold        bool
 	full        bool
 	sumless     bool
+	plain       bool
 	rate        int64
 	progress    func(Progress)
 }

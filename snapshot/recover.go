@@ -29,7 +29,32 @@ func (k *Keeper) Recover(ctx context.Context, r *vm.Reservation) error {
 			return errors.Wrap(errors.ErrSnapshot, "mend snapshot "+rec.Name, r.Instance().Name, err)
 		}
 	}
+	if r.Instance().Unclean {
+		return k.tighten(ctx, r)
+	}
 	return nil
+}
+
+// tighten frees what a QEMU that was killed has leaked in the images that it wrote. What leaks
+// is space and nothing else, so that an image that can't be looked at is in nobody's way.
+func (k *Keeper) tighten(ctx context.Context, r *vm.Reservation) error {
+	inst := r.Instance()
+	written := map[string]string{vmstateDisk(r).Path: ""} // disk by path
+	for _, img := range r.Images() {
+		if img.Path != "" && img.Format == vm.FormatQcow2 && !img.ReadOnly && !img.Ephemeral {
+			written[img.Path] = img.Name
+		}
+	}
+	for path, disk := range written {
+		err := unlessMissing(k.images.Repair(ctx, path, keysOf(inst, disk)...))
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			k.log.WarnContext(ctx, "image not checked after its QEMU was killed", "vm", inst.Name, "path", path, "error", err)
+		}
+	}
+	return r.Update(ctx, func(i *vm.Instance) { i.Unclean = false })
 }
 
 // recoverLive is Recover for a live VM.

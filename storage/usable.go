@@ -18,6 +18,9 @@ import (
 // One that is encrypted can be used only if keys has the secret of it; whether it is the right
 // one is for QEMU to find out.
 //
+// A qemu-img that uses it is waited for, for up to a second: it may have been killed, and end
+// only now.
+//
 // Errors are an [*ImageError]. What is found holds until somebody changes it: QEMU has the
 // last word.
 func (m *Manager) Usable(ctx context.Context, path, format string, write bool, keys ...Secret) ([]Image, error) {
@@ -40,7 +43,12 @@ func usableLayers(ctx context.Context, path, format string, write, keyed bool) (
 	var chain []string
 	for i, l := range layers {
 		chain = append(chain, l.Path)
-		if fault := l.usable(write && i == 0, keyed); fault != nil {
+		look := func() *ImageError { return l.usable(write && i == 0, keyed) }
+		fault := look()
+		if fault != nil {
+			fault = outlive(ctx, fault, look)
+		}
+		if fault != nil {
 			return nil, fault.at(chain)
 		}
 	}

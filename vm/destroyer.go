@@ -110,6 +110,15 @@ type ending struct {
 	keepImages bool // ephemeral ones, too
 }
 
+// unclean reports whether QEMU may not have closed its images: a signal ended it (but to SIGTERM
+// it ends in order, with status 0), it gave up, or it is gone and nobody knows how.
+func (e ending) unclean() bool {
+	if e.exit.Known {
+		return e.exit.Signal != "" || e.exit.Code != 0
+	}
+	return e.to == Failed
+}
+
 // finalise clears away what a guest that is gone left and records its end. The lock
 // must be held. It goes on when ctx is cancelled: half of it would be a lie.
 func (d *destroyer) finalise(ctx context.Context, inst Instance, end ending) (Instance, error) {
@@ -127,6 +136,7 @@ func (d *destroyer) finalise(ctx context.Context, inst Instance, end ending) (In
 			if end.exit.Known {
 				i.Runtime.Exit = &end.exit
 			}
+			i.Unclean = i.Unclean || end.unclean()
 			if i.ImagesKept = end.keepImages; !end.keepImages {
 				i.Layers = i.lastingLayers()
 			}

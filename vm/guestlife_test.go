@@ -43,6 +43,7 @@ func TestGuestEndsByItself(t *testing.T) {
 			require.Equal(t, c.state, now.State)
 			require.Equal(t, c.reason, now.Reason)
 			require.Equal(t, c.exit, *now.Runtime.Exit)
+			require.Equal(t, c.exit != errors.ExitStatus{Known: true}, now.Unclean, "whether images may have leaks")
 			require.Equal(t, 0, b.images.count())
 			_, err := b.QMP(t.Context(), inst.ID)
 			require.ErrorIs(t, err, errors.ErrVMNotRunning)

@@ -38,6 +38,9 @@ type Instance struct {
 	// ImagesKept is true after a stop by [KeepImages]: the next start goes on with the images of
 	// ephemeral disks instead of making them anew.
 	ImagesKept bool `json:"images_kept,omitempty"`
+	// Unclean is true after a run whose QEMU did not end in order: what it had not written yet
+	// of its images' reference counts has leaked. [Snapshots] clears it, once it has looked.
+	Unclean bool `json:"unclean,omitempty"`
 	// Runtime describes the guest while it is live, and how it ended afterwards.
 	Runtime Runtime `json:"runtime,omitzero"`
 	// Owner is the process that added the VM, or started it last.

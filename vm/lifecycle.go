@@ -330,6 +330,7 @@ func (s *start) record(ctx context.Context, failed string, exit *errors.ExitStat
 	return s.m.states.retry(ctx, s.inst.ID, func(now Instance) error {
 		next, err := s.m.states.move(ctx, now, Failed, ReasonStartFailed+": "+failed, func(i *Instance) {
 			i.Steps, i.Runtime.Exit = s.seq.steps, exit
+			i.Unclean = i.Unclean || exit != nil && ending{to: Failed, exit: *exit}.unclean()
 		})
 		if err == nil {
 			s.inst = next

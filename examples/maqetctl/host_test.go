@@ -30,6 +30,9 @@ func TestStorage(t *testing.T) {
 	require.Contains(t, ctl(t, dir, "storage", "rm", "-y", "sub/web.qcow2").failed(t, exitState), "the VM uses it")
 	ctl(t, dir, "storage", "rm", "base.qcow2").failed(t, exitDenied)
 	require.FileExists(t, base.Path)
+	require.Contains(t, ctl(t, dir, "storage", "rm", "-y", "base.qcow2").failed(t, exitState), "is the base of")
+	ctl(t, dir, "rm", "-y", "web").ok(t)
+	ctl(t, dir, "storage", "rm", "-y", "sub/web.qcow2").ok(t)
 	ctl(t, dir, "storage", "rm", "-y", "base.qcow2").ok(t)
 	require.NoFileExists(t, base.Path)
 

@@ -230,3 +230,25 @@ func TestStorageWork(t *testing.T) {
 	require.True(t, extents[0].Data)
 	require.Contains(t, ctl(t, dir, "storage", "measure", "b.qcow2").ok(t), "when full")
 }
+
+// TestStorageOrphans: what a VM left that was removed without its images is found, and given to
+// another one, with which it goes.
+func TestStorageOrphans(t *testing.T) {
+	needGuests(t)
+	dir := t.TempDir()
+	require.Contains(t, ctl(t, dir, "storage", "orphans").ok(t), "there are no orphans")
+	stray := write(t, filepath.Join(dir, "images", "stray.raw"), strings.Repeat("x", 512))
+	list := parsed[[]storage.Orphan](t, ctl(t, dir, "storage", "orphans", "--json").ok(t))
+	require.Len(t, list, 1)
+	require.Equal(t, storage.OrphanUnregistered, list[0].Why)
+
+	ctl(t, dir, "add", "-n", "web").ok(t)
+	ctl(t, dir, "storage", "attach", "stray.raw", "nobody").failed(t, exitNotFound)
+	ctl(t, dir, "storage", "attach", "stray.raw", "web", "--disk", "data", "--format", "raw").ok(t)
+	require.Contains(t, ctl(t, dir, "storage", "orphans").ok(t), "there are no orphans")
+	ctl(t, dir, "storage", "verify").ok(t)
+	require.NoError(t, os.Truncate(stray, 1024))
+	require.Contains(t, ctl(t, dir, "storage", "verify", "--deep").failed(t, exitFailure), "findings: 1")
+	ctl(t, dir, "rm", "-y", "web", "--images").ok(t)
+	require.NoFileExists(t, stray)
+}

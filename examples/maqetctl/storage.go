@@ -22,7 +22,7 @@ func (a *app) storageCommand() *cobra.Command {
 	}
 	cmd.AddCommand(a.storageLsCommand(), a.storageInfoCommand(), a.storageCreateCommand(), a.storageOverlayCommand(), a.storageRmCommand(),
 		a.storageImportCommand(), a.storageCloneCommand(), a.storageConvertCommand(), a.storageResizeCommand(), a.storageCheckCommand(),
-		a.storageMapCommand(), a.storageMeasureCommand())
+		a.storageMapCommand(), a.storageMeasureCommand(), a.storageOrphansCommand(), a.storageVerifyCommand(), a.storageAttachCommand())
 	return cmd
 }
 

@@ -127,7 +127,7 @@ func (t *imgTracer) run(args []string) (status syscall.WaitStatus, err error) {
 	if t.write == 0 {
 		t.die(pid)
 	}
-	if err := syscall.PtraceSyscall(pid, 0); err != nil {
+	if err := syscall.PtraceSyscall(pid, 0); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return 0, err
 	}
 	return t.loop(pid)

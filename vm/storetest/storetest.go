@@ -111,7 +111,7 @@ func Whole(n int) vm.Instance {
 	}
 	inst.Plugged = []qmp.Device{{ID: "scratch", Driver: "virtio-blk-pci", Bus: "hotplug0", Disk: &qmp.Disk{Path: "/images/a,b.raw", Format: "raw"}}}
 	inst.Unplugged = []string{"disk0"}
-	inst.Layers, inst.Restore = []vm.Layer{{Disk: "disk0", Path: "/state/layer.qcow2"}}, "before the upgrade"
+	inst.Layers, inst.Restore, inst.Unclean = []vm.Layer{{Disk: "disk0", Path: "/state/layer.qcow2"}}, "before the upgrade", true
 	inst.Runtime = vm.Runtime{
 		Process: process, Backend: "process", Accel: "tcg", Machine: "pc-q35-7.2",
 		Dir: "/run/user/1000/maqet/4711", Console: "/state/console.log", Stderr: "/state/stderr.log",
