@@ -41,7 +41,8 @@ func work[T any](ctx context.Context, op *operation, fn func(ctx context.Context
 		return o.value, o.err
 	case <-timer.C:
 		var none T
-		return none, errors.Wrap(errors.ErrSnapshot, op.what, op.inst.Name, context.Cause(ctx))
+		return none, &errors.Error{Kind: errors.ErrSnapshot, Op: op.what, VM: op.inst.Name,
+			Msg: "given up, and undone or finished in the background", Err: context.Cause(ctx)}
 	}
 }
 

@@ -68,6 +68,7 @@ type restore struct {
 	number  int
 	format  string
 	targets []restoreTarget
+	made    string // the folder of the targets, if it was not there
 }
 
 // restoreTarget is an image to write. It is called unfinished until all are whole.
@@ -115,6 +116,9 @@ func (r *restore) choose(spec RestoreSpec) error {
 	if spec.Dir == "" {
 		return nil
 	}
+	if _, err := os.Lstat(spec.Dir); errors.Is(err, fs.ErrNotExist) {
+		r.made = spec.Dir
+	}
 	return os.MkdirAll(spec.Dir, 0o700)
 }
 
@@ -128,6 +132,9 @@ func (r *restore) write(ctx context.Context) (err error) {
 		if err != nil {
 			for _, path := range named {
 				err = errors.Join(err, os.Remove(path))
+			}
+			if r.made != "" {
+				_ = os.Remove(r.made) // unless somebody has put something there
 			}
 		}
 	}()

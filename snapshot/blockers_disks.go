@@ -13,6 +13,8 @@ import (
 const (
 	fixRaw     = "convert it to qcow2, or attach it read-only"
 	fixRawLive = fixRaw + ", or make the snapshot without memory (DiskOnly)"
+	// What is made of a VM that is not live is inside its images, by their keys.
+	fixEncrypted = "make the snapshot while the VM is not live"
 )
 
 // internal says what keeps the disks of a VM that is not live from holding a snapshot.
@@ -57,8 +59,20 @@ func (s *search) usable(ctx context.Context, img vm.Image) error {
 	return nil
 }
 
+// encrypted names the disks that are encrypted, where what is about to be written would not be,
+// or can't be: QEMU 7.2 aborts when it writes memory into an encrypted image
+// (block/qcow2-threads.c, qcow2_co_encdec).
+func (s *search) encrypted(reason string) {
+	for i, d := range s.inst.Config.Disks {
+		if name := d.NameAt(i); d.KeyFile != "" && !slices.Contains(s.inst.Unplugged, name) {
+			s.add(name, reason, fixEncrypted)
+		}
+	}
+}
+
 // external says what keeps the disks of a live VM from getting layers.
 func (s *search) external(images []vm.Image) {
+	s.encrypted("is encrypted, and the layer over it would not be")
 	if len(images) == 0 {
 		s.add("", "the VM has no disk that is written", "make a snapshot with memory, which needs none")
 	}

@@ -24,6 +24,9 @@ func (c *Coordinator) LoadBlockers(ctx context.Context, ref, name string, opts .
 	defer op.release()
 	rec, err := op.find(name)
 	if err == nil {
+		err = op.buried(rec)
+	}
+	if err == nil {
 		err = op.unblocked(ctx, rec)
 	}
 	if blocked := (*BlockedError)(nil); errors.As(err, &blocked) {

@@ -25,6 +25,7 @@ func (s *search) memory(ctx context.Context, images []vm.Image) error {
 			s.add(img.Name, "is "+img.Format+", and only qcow2 images hold snapshots", fixRawLive)
 		}
 	}
+	s.encrypted("is encrypted, and the memory would not be")
 	guest, err := s.vms.Live(ctx, s.inst.ID)
 	if err != nil {
 		return err

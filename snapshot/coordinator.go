@@ -3,6 +3,9 @@ package snapshot
 import (
 	"context"
 	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/vm"
@@ -101,7 +104,11 @@ func (c *Coordinator) begin(ctx context.Context, call calls, what, ref string, o
 		return nil, nil, err
 	}
 	op := &operation{Coordinator: c, options: o, what: what, r: r, release: r.Release}
-	if err := op.prepare(r.Context()); err != nil {
+	err = op.prepare(r.Context())
+	if err == nil {
+		err = op.suits(call)
+	}
+	if err != nil {
 		r.Release()
 		return nil, nil, err
 	}
@@ -154,7 +161,30 @@ func (op *operation) find(name string) (*Record, error) {
 		return rec, err
 	}
 	return nil, &errors.Error{Kind: errors.ErrSnapshotNotFound, Op: op.what, VM: op.inst.Name,
-		Msg: "the VM has no snapshot of that name", Hint: "see Coordinator.List"}
+		Msg: "the VM has no snapshot of that name", Hint: op.names()}
+}
+
+// namesShown is how many snapshots an error names.
+const namesShown = 10
+
+// names says which snapshots there are, the latest first.
+func (op *operation) names() string {
+	list, err := op.list(op.r.Context(), op.inst.ID)
+	if err != nil {
+		return "see Coordinator.List"
+	}
+	if len(list) == 0 {
+		return "it has none"
+	}
+	var names []string
+	for _, s := range list {
+		names = append(names, strconv.Quote(s.Name))
+	}
+	slices.Reverse(names)
+	if more := len(names) - namesShown; more > 0 {
+		names = append(names[:namesShown], strconv.Itoa(more)+" more")
+	}
+	return "it has " + strings.Join(names, ", ")
 }
 
 // renew has the host's connections into the guest made anew.

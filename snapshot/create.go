@@ -24,6 +24,9 @@ func (c *Coordinator) Create(ctx context.Context, ref, name string, opts ...Opti
 	what := "create snapshot " + strconv.Quote(name)
 	if err := checkName(name); err != nil {
 		what = "create snapshot " + strconv.Quote(name[:min(len(name), 64)]) // of which there may be much
+		if inst, getErr := c.vms.Get(ctx, ref); getErr == nil {
+			ref = inst.Name // which says more than an ID
+		}
 		return Snapshot{}, errors.Wrap(errors.ErrInvalidConfiguration, what, ref, err)
 	}
 	ctx, op, err := c.begin(ctx, onCreate, what, ref, opts)

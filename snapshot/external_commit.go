@@ -42,6 +42,9 @@ func (c *Coordinator) onExternal(ctx context.Context, what, ref, name string, op
 		if err == nil {
 			err = fn(ctx, op, rec)
 		}
+		if blocked := (*BlockedError)(nil); err == nil || errors.Is(err, errors.ErrSnapshotNotFound) || errors.As(err, &blocked) {
+			return struct{}{}, err // which says already what was attempted
+		}
 		return struct{}{}, errors.Wrap(errors.ErrSnapshot, op.what, op.inst.Name, err)
 	})
 	return err
@@ -128,7 +131,7 @@ func (op *operation) mergeLive(ctx context.Context, conn qmp.Conn, rec *Record, 
 	chain := graph.chain(m.Disk)
 	top := slices.IndexFunc(chain, func(img openImage) bool { return slices.Contains(m.Merged, img.path) })
 	if top < 0 { // done before
-		return op.standOn(ctx, graph, m)
+		return errors.Join(op.standOn(ctx, graph, m), op.dropNodes(ctx, conn, m.Disk, m.Merged))
 	}
 	base, err := graph.find(m.Disk, m.Base)
 	if err != nil {

@@ -76,6 +76,13 @@ func (op *operation) recoverExternal(ctx context.Context, rec *Record) error {
 		}
 		return nil
 	}
+	if undo.Forget {
+		for _, d := range rec.Disks {
+			if err := op.dropNodes(ctx, conn, d.Name, undo.Discard); err != nil {
+				return err
+			}
+		}
+	}
 	return op.keeper.streamed(ctx, op.r, rec, undo)
 }
 

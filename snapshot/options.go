@@ -115,11 +115,50 @@ func (o *options) tell(p Progress) {
 // collect applies the options of a call.
 func collect(call calls, what string, opts []Option) (options, error) {
 	var o options
-	for _, opt := range opts {
+	for i, opt := range opts {
 		if opt.calls&call == 0 {
-			return o, &errors.Error{Kind: errors.ErrInvalidConfiguration, Op: what, Msg: "option " + opt.name + " is not for this call"}
+			return o, unheeded(what, "option "+opt.name+" is not for this call")
+		}
+		for _, before := range opts[:i] {
+			if before.name == opposite(opt.name) {
+				return o, unheeded(what, "options "+before.name+" and "+opt.name+" contradict each other")
+			}
 		}
 		opt.set(&o)
 	}
+	if call == onCreate && o.freeze != freezeIfPossible && !o.diskOnly {
+		return o, unheeded(what, "options NoFreeze and MustFreeze are for snapshots with DiskOnly")
+	}
 	return o, nil
+}
+
+// opposite is the option that can't be heeded together with the one called name; "": none.
+func opposite(name string) string {
+	switch name {
+	case "ThenRun":
+		return "ThenPause"
+	case "ThenPause":
+		return "ThenRun"
+	case "NoFreeze":
+		return "MustFreeze"
+	case "MustFreeze":
+		return "NoFreeze"
+	}
+	return ""
+}
+
+// unheeded is the error of options that a call can't heed.
+func unheeded(what, msg string) error {
+	return &errors.Error{Kind: errors.ErrInvalidConfiguration, Op: what, Msg: msg}
+}
+
+// suits says which options can't be heeded in the state that the VM is in.
+func (op *operation) suits(call calls) error {
+	switch {
+	case call == onLoad && op.cold && op.live():
+		return unheeded(op.what, "option ColdBoot is for VMs that are not live, and VM "+op.inst.Name+" is: stop it before")
+	case call == onCreate && op.after != asBefore && !op.live():
+		return unheeded(op.what, "options ThenRun and ThenPause are for live VMs, and VM "+op.inst.Name+" is not")
+	}
+	return nil
 }

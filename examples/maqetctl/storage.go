@@ -58,7 +58,7 @@ func (a *app) storageInfoCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			img, err := m.Storage.Inspect(ctx, args[0], format)
+			img, err := m.Storage.Inspect(ctx, sourcePath(m, args[0]), format)
 			if err != nil {
 				return err
 			}
@@ -112,7 +112,7 @@ func (a *app) storageOverlayCommand() *cobra.Command {
 				}
 			}
 			path := imagePath(m, args[0])
-			base, err := filepath.Abs(args[1])
+			base, err := filepath.Abs(sourcePath(m, args[1]))
 			if err != nil {
 				return err
 			}
@@ -135,6 +135,9 @@ func (a *app) storageRmCommand() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: a.with(func(ctx context.Context, m *maqet.Maqet, args []string) error {
 			path := imagePath(m, args[0])
+			if err := known(ctx, m, path); err != nil {
+				return err
+			}
 			if err := unused(ctx, m, path); err != nil {
 				return err
 			}

@@ -4,12 +4,15 @@ import (
 	"context"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/maqet/maqet"
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -77,6 +80,20 @@ func images(ctx context.Context, m *maqet.Maqet) ([]imageShown, error) {
 	return list, err
 }
 
+// sourcePath is where an image that is only read is: what is there by that path, or else in the
+// folder of images.
+func sourcePath(m *maqet.Maqet, path string) string {
+	if _, err := os.Lstat(path); err == nil {
+		return path
+	}
+	if own := imagePath(m, path); own != path {
+		if _, err := os.Lstat(own); err == nil {
+			return own
+		}
+	}
+	return path
+}
+
 // imagePath is where the image called name is.
 func imagePath(m *maqet.Maqet, name string) string {
 	if filepath.IsAbs(name) {
@@ -87,9 +104,18 @@ func imagePath(m *maqet.Maqet, name string) string {
 
 // imageUsers tells of each image that a VM names, or that was made for it, which VM it is.
 func imageUsers(ctx context.Context, m *maqet.Maqet) (map[string]string, error) {
+	files, err := m.Storage.Files(ctx, storage.FileFilter{})
+	if err != nil {
+		return nil, err
+	}
 	list, err := m.VM.List(ctx, vm.Filter{})
 	users := map[string]string{}
 	for _, inst := range list {
+		for _, f := range files { // its layers, too, and what they stand on
+			if f.Owner == inst.ID {
+				users[f.Path] = inst.Name
+			}
+		}
 		for _, i := range inst.Runtime.Disks {
 			users[i.Path] = inst.Name
 		}
@@ -117,4 +143,16 @@ func unused(ctx context.Context, m *maqet.Maqet, path string) error {
 			Hint: "'maqetctl rm --images' removes a VM with its images"}
 	}
 	return nil
+}
+
+// known fails if there is no such image, and none was made by that name.
+func known(ctx context.Context, m *maqet.Maqet, path string) error {
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return nil // what it is shows later
+	}
+	files, err := m.Storage.Files(ctx, storage.FileFilter{Path: path})
+	if err == nil && len(files) == 0 {
+		err = &errors.Error{Kind: errors.ErrImageNotFound, Op: "delete image " + strconv.Quote(path)}
+	}
+	return err
 }

@@ -40,7 +40,7 @@ func (a *app) storageMakeCommand(name, short string, flags func(*cobra.Command),
 				return err
 			}
 			tell, end := a.bytesBar(ctx, args[1])
-			img, err := do(ctx, m, args[0], format, imagePath(m, args[1]), tell)
+			img, err := do(ctx, m, sourcePath(m, args[0]), format, imagePath(m, args[1]), tell)
 			end(err)
 			if err != nil {
 				return err
@@ -113,6 +113,8 @@ func (a *app) storageResizeCommand() *cobra.Command {
 				if err := a.confirm(ctx, "cut off what lies behind "+size.String()+" of "+path); err != nil {
 					return err
 				}
+			} else if img, err := m.Storage.Inspect(ctx, path, format); err == nil && img.Size > spec.Size {
+				return &usageError{err: fmt.Errorf("%s has %s, and what lies behind %s would be lost: give --from %[2]s, too", path, vm.Size(img.Size), size)}
 			}
 			img, err := m.Storage.Resize(ctx, spec)
 			if err != nil {
