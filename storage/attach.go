@@ -40,7 +40,12 @@ func (m *Manager) attach(ctx context.Context, spec AttachSpec) (File, error) {
 		return File{}, err
 	}
 	path := filepath.Join(m.root, rel)
-	info, err := os.Lstat(path)
+	root, err := os.OpenRoot(m.root) // which no symbolic link below it can lead out of
+	if err != nil {
+		return File{}, unopened("read", err).at([]string{path})
+	}
+	defer root.Close()
+	info, err := root.Lstat(rel)
 	if err != nil {
 		return File{}, unopened("read", err).at([]string{path})
 	}

@@ -36,9 +36,8 @@ func (m *Manager) toWrite(ctx context.Context, path, format string) (*claim, err
 // nobody may have the image open: QEMU programs read a raw one without minding who writes.
 func (m *Manager) exclude(ctx context.Context, layers []layer, except ...string) (*claim, error) {
 	path := layers[0].Path
-	if imagelock.Open(path) {
-		return nil, (&ImageError{Kind: errors.ErrImageInUse, Msg: "is in use", Holders: imagelock.Holders(path),
-			Fix: "stop what uses it, or write to an overlay"}).at([]string{path})
+	if err := closed(path); err != nil {
+		return nil, err
 	}
 	hold, err := excluded(path)
 	if err != nil {
@@ -50,6 +49,15 @@ func (m *Manager) exclude(ctx context.Context, layers []layer, except ...string)
 		return nil, err
 	}
 	return c, nil
+}
+
+// closed fails if a QEMU program has the image open.
+func closed(path string) error {
+	if !imagelock.Open(path) {
+		return nil
+	}
+	return (&ImageError{Kind: errors.ErrImageInUse, Msg: "is in use", Holders: imagelock.Holders(path),
+		Fix: "stop what uses it, or write to an overlay"}).at([]string{path})
 }
 
 func excluded(path string) (*imagelock.Hold, error) { return held(path, imagelock.Exclude) }

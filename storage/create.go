@@ -153,10 +153,7 @@ func (m *Manager) place(ctx context.Context, path string, purpose For, img Image
 		return Image{}, err
 	}
 	defer root.Close()
-	if err := root.MkdirAll(filepath.Dir(rel), 0o700); err != nil {
-		return Image{}, err
-	}
-	file, err := root.OpenFile(rel, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	file, err := makeFile(root, rel)
 	if err != nil {
 		return Image{}, err
 	}
@@ -190,6 +187,22 @@ func (m *Manager) place(ctx context.Context, path string, purpose For, img Image
 	img.Path, img.Allocated = file.Name(), allocated(info)
 	m.log.DebugContext(ctx, "image created", "path", img.Path, "format", img.Format, "size", img.Size, "base", img.Base)
 	return img, nil
+}
+
+// folderTries is how often a folder is made that others remove because it is empty: see prune.
+const folderTries = 100
+
+// makeFile makes an empty file, with its folder.
+func makeFile(root *os.Root, rel string) (file *os.File, err error) {
+	for range folderTries {
+		if err = root.MkdirAll(filepath.Dir(rel), 0o700); err == nil {
+			file, err = root.OpenFile(rel, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return file, err
 }
 
 // forget takes a file that is gone out of the registry, also when ctx has ended.

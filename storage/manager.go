@@ -91,13 +91,26 @@ var ErrUnregistered = errors.New("it is not registered: maqet did not make it")
 // [ErrUnregistered]. So is anything but a regular file, and a path that leads out of the root
 // folder, by itself or through symbolic links: errors.ErrStorage. One that a registered image
 // of another VM, or of none, stands on is errors.ErrImageInUse, and so is one that a QEMU program
-// has open, such as a guest's.
+// has open, or that is being worked on, with who holds it.
 func (m *Manager) Delete(ctx context.Context, path string) error {
 	err := ctx.Err()
 	if err == nil {
 		err = m.remove(ctx, path)
 	}
 	return storageError("delete image "+quote(path), err)
+}
+
+// unused claims a file that is about to be deleted: nobody has it open, works on it, or begins
+// to make something that stands on it.
+func unused(path string) (*imagelock.Hold, error) {
+	if err := closed(path); err != nil {
+		return nil, err
+	}
+	hold, err := excluded(path)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) { // what is write-protected can be deleted
+		return nil, nil
+	}
+	return hold, err
 }
 
 func (m *Manager) remove(ctx context.Context, path string) error {
@@ -130,14 +143,15 @@ func (m *Manager) remove(ctx context.Context, path string) error {
 	if len(known) == 0 && info.Size() > 0 {
 		return ErrUnregistered
 	}
+	hold, err := unused(path)
+	if err != nil {
+		return err
+	}
+	defer hold.Release()
 	if len(known) > 0 {
 		if err := m.noForeignOverlays(ctx, known[0]); err != nil {
 			return err
 		}
-	}
-	if imagelock.Of(path) != imagelock.None {
-		return (&ImageError{Kind: errors.ErrImageInUse, Msg: "is in use", Holders: imagelock.Holders(path),
-			Fix: "stop what uses it"}).at([]string{path})
 	}
 	if err := root.Remove(rel); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -94,7 +94,8 @@ func (m *Manager) orphans(ctx context.Context, owners func(context.Context) ([]s
 // walkRoot returns the regular files below the root folder.
 func (m *Manager) walkRoot(ctx context.Context) (map[string]bool, error) {
 	found := map[string]bool{}
-	err := filepath.WalkDir(m.root, func(path string, d fs.DirEntry, err error) error {
+	// As a file system, because the root folder itself may be a symbolic link.
+	err := fs.WalkDir(os.DirFS(m.root), ".", func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -103,7 +104,7 @@ func (m *Manager) walkRoot(ctx context.Context) (map[string]bool, error) {
 		case err != nil:
 			return err
 		case d.Type().IsRegular():
-			found[path] = true
+			found[filepath.Join(m.root, path)] = true
 		}
 		return nil
 	})

@@ -16,8 +16,8 @@ const partialSuffix = ".partial"
 // production is an image that takes long to make. It is filled under a name of its own, which
 // is registered before it has any content, and gets its own name when it is whole: whatever
 // interrupts it, that name is of a whole image or of none. What a killed process leaves is a
-// registered file that is Unfinished and that nobody has locked: [Manager.Orphans] lists it, and
-// who makes that image again takes it away.
+// registered file that is Unfinished and that nobody has locked, under one of both names:
+// [Manager.Orphans] lists it, and who makes that image again takes it away.
 type production struct {
 	m    *Manager
 	root *os.Root
@@ -34,7 +34,7 @@ func (m *Manager) produce(ctx context.Context, path string, purpose For, img Ima
 		return Image{}, err
 	}
 	defer p.close()
-	err = p.vacant()
+	err = p.reclaim(ctx, p.rel)
 	if err == nil {
 		err = p.fill(ctx, purpose, img, fill)
 	}
@@ -64,11 +64,7 @@ func (m *Manager) beginProduction(ctx context.Context, path string) (_ *producti
 	if p.root, err = os.OpenRoot(m.root); err != nil { // which no symbolic link below it can lead out of
 		return nil, err
 	}
-	err = p.root.MkdirAll(filepath.Dir(rel), 0o700)
-	if err == nil {
-		err = p.open(ctx)
-	}
-	if err != nil {
+	if err := p.open(ctx); err != nil {
 		prune(p.root, filepath.Dir(rel))
 		p.close()
 		return nil, err
@@ -82,9 +78,9 @@ func (p *production) open(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		file, err := p.root.OpenFile(p.partial(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		file, err := makeFile(p.root, p.partial())
 		if errors.Is(err, fs.ErrExist) {
-			if err := p.reclaim(ctx); err != nil {
+			if err := p.reclaim(ctx, p.partial()); err != nil {
 				return err
 			}
 			continue
@@ -105,14 +101,23 @@ func (p *production) open(ctx context.Context) error {
 	}
 }
 
-// reclaim removes what a killed process left where the file is to be made.
-func (p *production) reclaim(ctx context.Context) error {
-	path := filepath.Join(p.m.root, p.partial())
+// reclaim removes what a killed process left at name: an unfinished image, or an empty file if it
+// had not come to register it yet. It fails if it is anything else, with fs.ErrExist.
+func (p *production) reclaim(ctx context.Context, name string) error {
+	path := filepath.Join(p.m.root, name)
 	known, err := p.m.files.Files(ctx, FileFilter{Path: path})
 	if err != nil {
 		return err
 	}
-	if len(known) == 0 || !known[0].Unfinished {
+	info, err := p.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	left := len(known) > 0 && known[0].Unfinished || len(known) == 0 && info.Size() == 0 && name != p.rel
+	if !info.Mode().IsRegular() || !left {
 		return &fs.PathError{Op: "make", Path: path, Err: fs.ErrExist}
 	}
 	hold, err := excluded(path)
@@ -124,7 +129,7 @@ func (p *production) reclaim(ctx context.Context) error {
 	}
 	defer hold.Release()
 	p.m.log.InfoContext(ctx, "partial image of an interrupted operation removed", "path", path)
-	return removeIfThere(p.root, p.partial())
+	return removeIfThere(p.root, name)
 }
 
 // fill registers the file and has it filled.
@@ -147,18 +152,6 @@ func (p *production) look(format string) (Image, error) {
 	return l.Image, nil
 }
 
-// vacant fails if there is something where the image is to be.
-func (p *production) vacant() error {
-	_, err := p.root.Lstat(p.rel)
-	switch {
-	case err == nil:
-		return &fs.PathError{Op: "make", Path: filepath.Join(p.m.root, p.rel), Err: fs.ErrExist}
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	}
-	return err
-}
-
 // publish gives the file its name. A placeholder keeps that from replacing what somebody else
 // has put there meanwhile.
 func (p *production) publish(ctx context.Context, row File) error {
@@ -170,10 +163,15 @@ func (p *production) publish(ctx context.Context, row File) error {
 	if err != nil {
 		return err
 	}
-	_ = holder.Close() // nothing was written
+	_ = holder.Close()    // nothing was written
+	row.Unfinished = true // until the file is there: killed now, this leaves an empty one
 	err = p.m.files.PutFile(ctx, row)
 	if err == nil {
 		err = p.root.Rename(p.partial(), p.rel)
+	}
+	if err == nil {
+		row.Unfinished = false
+		err = p.m.files.PutFile(ctx, row)
 	}
 	if err != nil {
 		return errors.Join(err, removeIfThere(p.root, p.rel), p.m.forget(ctx, row.Path))

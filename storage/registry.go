@@ -3,7 +3,6 @@ package storage
 import (
 	"cmp"
 	"context"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -103,8 +102,20 @@ func (r *MemoryRegistry) Files(ctx context.Context, f FileFilter) ([]File, error
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	list := slices.SortedFunc(maps.Values(r.files), func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
-	return slices.DeleteFunc(list, func(file File) bool { return !f.Matches(file) }), nil
+	if f.Path != "" {
+		if file, ok := r.files[f.Path]; ok && f.Matches(file) {
+			return []File{file}, nil
+		}
+		return nil, nil
+	}
+	var list []File
+	for _, file := range r.files {
+		if f.Matches(file) {
+			list = append(list, file)
+		}
+	}
+	slices.SortFunc(list, func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
+	return list, nil
 }
 
 // DropFile implements Registry.

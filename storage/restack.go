@@ -11,6 +11,13 @@ import (
 // leaves top as it is, and base part of the way: doing it again finishes it.
 func (m *Manager) MergeDown(ctx context.Context, top, base string) error {
 	_, err := m.runner.Run(ctx, "commit", "-q", "-f", FormatQcow2, "-d", "-b", base, "--", top)
+	var known []File
+	if err == nil {
+		known, err = m.files.Files(ctx, FileFilter{Path: base})
+	}
+	if len(known) > 0 { // it may have become as large as top
+		_, err = m.refresh(ctx, base, known[0].Format)
+	}
 	return errors.Wrap(errors.ErrStorage, "merge image "+quote(top)+" into "+quote(base), "", err)
 }
 
@@ -37,15 +44,6 @@ func (m *Manager) Restack(ctx context.Context, path, base, baseFormat string, pu
 // Restacked registers what a qcow2 image stands on now: QEMU has changed it. One that is not
 // registered is let be.
 func (m *Manager) Restacked(ctx context.Context, path string) error {
-	known, err := m.files.Files(ctx, FileFilter{Path: path})
-	if err != nil || len(known) == 0 {
-		return err
-	}
-	img, err := m.inspect(ctx, path, FormatQcow2)
-	if err != nil {
-		return err
-	}
-	file := known[0]
-	file.Base = img.Base
-	return m.files.PutFile(ctx, file)
+	_, err := m.refresh(ctx, path, FormatQcow2)
+	return err
 }

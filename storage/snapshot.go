@@ -60,6 +60,9 @@ func (m *Manager) LoadSnapshot(ctx context.Context, path, name string, keys ...S
 	if err == nil {
 		err = h.snapshot(ctx, "-a", s.ID) // which takes an ID before a name
 	}
+	if err == nil && s.Size != h.layers[0].Size {
+		_, err = m.refresh(context.WithoutCancel(ctx), h.path(), FormatQcow2)
+	}
 	return failed(op, err)
 }
 

@@ -165,6 +165,13 @@ func BenchmarkFile(b *testing.B) {
 			require.Len(b, list, 1)
 		})
 	})
+	b.Run("overlays", func(b *testing.B) { // of an image that has none, as before it is deleted
+		measure(b, limit, func(n int) {
+			list, err := s.Files(ctx, storage.FileFilter{Base: path(n % benchVMs)})
+			require.NoError(b, err)
+			require.Empty(b, list)
+		})
+	})
 	b.Run("drop", func(b *testing.B) {
 		measure(b, limit, func(n int) { require.NoError(b, s.DropFile(ctx, path(n%benchVMs))) })
 	})

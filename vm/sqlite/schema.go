@@ -43,6 +43,7 @@ var migrations = []migration{
 		record TEXT NOT NULL
 	) STRICT, WITHOUT ROWID;
 	CREATE INDEX files_owner ON files (owner);
+	CREATE INDEX files_base ON files (base);
 	CREATE TABLE snapshots (
 		vm     TEXT NOT NULL,
 		name   TEXT NOT NULL,
