@@ -70,5 +70,5 @@ func (op operation) checkFull(t *testing.T, tp *template, name string, nth, left
 	if rep.Err != "" && op.live && op.kind == "creation" {
 		require.True(t, p.live(), "the guest goes on")
 	}
-	p.requireOneOf(op, nth, sound, possible...)
+	p.requireOneOf(op, nth, possible...)
 }

@@ -21,7 +21,7 @@ import (
 func TestGuest(t *testing.T) {
 	dir := shortDir(t)
 	p := openVictim(t, dir)
-	cfg := vm.Config{Name: victim, Lifetime: vm.Persistent, Memory: 128 * vm.MiB,
+	cfg := vm.Config{Name: victim, Lifetime: vm.Persistent, Memory: 128 * vm.MiB, Boot: vm.Boot{Kernel: "auto"},
 		Disks: []vm.Disk{{Name: "one", Size: guestDisk}, {Name: "two", Size: guestDisk}}}
 	_, err := p.m.Run(t.Context(), cfg)
 	require.NoError(t, err)

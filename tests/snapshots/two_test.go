@@ -119,5 +119,5 @@ func (tp *template) inOrder(t *testing.T) {
 	}
 	p.settle(false)
 	p.requireTruth()
-	p.requireClean(sound)
+	p.requireSound()
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/maqet/maqet"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/snapshot"
-	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -310,33 +309,4 @@ func (p *patient) requireTruth() {
 			require.Contains(p.t, held[d.Path], s.Name)
 		}
 	}
-}
-
-// What may come of "qemu-img check" (qemu-img(1)).
-var (
-	soundAndTight = []int{0}
-	// After a "qemu-img snapshot -c" that nobody interrupted, a cluster can have leaked:
-	// QEMU 7.2 does so where there is a gap among the last ones.
-	sound = []int{0, 3}
-)
-
-// requireClean checks the images of a VM that is not live: QEMU finds nothing wrong with
-// them, each is registered, and each that is registered is there.
-func (p *patient) requireClean(checks []int) {
-	p.t.Helper()
-	for _, path := range p.images() {
-		check := exec.Command("qemu-img", "check", "-f", "qcow2", path)
-		out, _ := check.CombinedOutput() // fails with what is compared
-		require.Contains(p.t, checks, check.ProcessState.ExitCode(), "%s", out)
-	}
-	files, err := p.m.Storage.Files(p.ctx(), storage.FileFilter{})
-	require.NoError(p.t, err)
-	var registered []string
-	for _, f := range files {
-		registered = append(registered, f.Path)
-	}
-	require.ElementsMatch(p.t, p.images()[1:], registered)
-	run, err := filepath.Glob(filepath.Join(p.dir, "run", "*"))
-	require.NoError(p.t, err)
-	require.Empty(p.t, run, "sockets left")
 }
