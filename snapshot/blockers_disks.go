@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	fixRaw     = "convert it to qcow2, or attach it read-only"
-	fixRawLive = fixRaw + ", or make the snapshot without memory (DiskOnly)"
+	fixRaw = "convert it to qcow2, or attach it read-only"
+	// fixEncrypted: then the snapshot is in the encrypted image.
+	fixEncrypted = "make the snapshot while the VM is not live"
+	fixRawLive   = fixRaw + ", or make the snapshot without memory (DiskOnly)"
 )
 
 // internal says what keeps the disks of a VM that is not live from holding a snapshot.
@@ -57,9 +59,17 @@ func (s *search) usable(ctx context.Context, img vm.Image) error {
 	return nil
 }
 
+// encrypted reports whether a disk's images have a key.
+func (s *search) encrypted(disk string) bool { return len(keysOf(s.inst, disk)) > 0 }
+
 // external says what keeps the disks of a live VM from getting layers.
 func (s *search) external(images []vm.Image) {
 	if len(images) == 0 {
 		s.add("", "the VM has no disk that is written", "make a snapshot with memory, which needs none")
+	}
+	for _, img := range images {
+		if s.encrypted(img.Name) {
+			s.add(img.Name, "is encrypted, and what is written after the snapshot would not be", fixEncrypted)
+		}
 	}
 }

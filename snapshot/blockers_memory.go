@@ -24,6 +24,11 @@ func (s *search) memory(ctx context.Context, images []vm.Image) error {
 		if img.Format != storage.FormatQcow2 {
 			s.add(img.Name, "is "+img.Format+", and only qcow2 images hold snapshots", fixRawLive)
 		}
+		// QEMU 7.2 aborts when it saves memory into an encrypted image (qcow2_co_encdec, whose
+		// length is no multiple of a sector), and elsewhere it would lie open, with the key in it.
+		if s.encrypted(img.Name) {
+			s.add(img.Name, "is encrypted, and QEMU can't save memory encrypted", fixEncrypted)
+		}
 	}
 	guest, err := s.vms.Live(ctx, s.inst.ID)
 	if err != nil {
