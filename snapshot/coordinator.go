@@ -89,8 +89,8 @@ type operation struct {
 	release func()
 }
 
-// begin reserves the VM, mends what an operation that died has left, and reads the records.
-// What it returns must be released. Its context also ends with the VM manager.
+// begin reserves the VM. What it returns must be given to work. Its context also ends with the
+// VM manager.
 func (c *Coordinator) begin(ctx context.Context, call calls, what, ref string, opts []Option) (context.Context, *operation, error) {
 	o, err := collect(call, what, opts)
 	if err != nil {
@@ -100,14 +100,11 @@ func (c *Coordinator) begin(ctx context.Context, call calls, what, ref string, o
 	if err != nil {
 		return nil, nil, err
 	}
-	op := &operation{Coordinator: c, options: o, what: what, r: r, release: r.Release}
-	if err := op.prepare(r.Context()); err != nil {
-		r.Release()
-		return nil, nil, err
-	}
+	op := &operation{Coordinator: c, options: o, what: what, r: r, release: r.Release, inst: r.Instance()}
 	return r.Context(), op, nil
 }
 
+// prepare mends what an operation that died has left, and reads the records.
 func (op *operation) prepare(ctx context.Context) (err error) {
 	if err := op.mend(ctx); err != nil {
 		return err
