@@ -94,8 +94,9 @@ func ThenPause() Option {
 }
 
 // ColdBoot loads the disks of a snapshot only: a VM that is not live boots when it is started
-// next. Default: after the Load of a snapshot with memory, the next start continues from that
-// memory. For Load of a VM that is not live.
+// next, and one that is live is ended and boots at once. Default: the guest of a live VM
+// continues from the snapshot's memory, if it has one, and so does the next start of another VM.
+// For Load.
 func ColdBoot() Option {
 	return Option{"ColdBoot", onLoad, func(o *options) { o.cold = true }}
 }
