@@ -117,6 +117,9 @@ func (op *operation) prepare(ctx context.Context) (err error) {
 // mend finishes or undoes operations that died, whether the VM is live or not.
 func (op *operation) mend(ctx context.Context) error {
 	if op.r.Instance().State.Live() {
+		asked := op.options
+		op.options = options{progress: asked.progress} // what is asked for is not asked of what is mended
+		defer func() { op.options = asked }()
 		err := errors.Join(op.endBackups(ctx), op.recoverLive(ctx))
 		if !isGone(err) {
 			return err

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/snapshot"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -76,4 +78,29 @@ func TestCommitOfDeafQEMU(t *testing.T) {
 	require.NoError(t, l.snaps.Mend(soon(t), "box"))
 	l.list()
 	l.peek(2)
+}
+
+// TestMendAsBefore: what is mended of somebody else's operation is left as that would have left
+// it, whatever the call asks for that comes upon it.
+func TestMendAsBefore(t *testing.T) {
+	h := newHouse(t)
+	_, err := h.vms.Add(t.Context(), vm.Config{Name: "box", Memory: 128 * vm.MiB, Disks: []vm.Disk{{Name: "data", Size: 64 * vm.MiB}}})
+	require.NoError(t, err)
+	_, err = h.vms.Start(soon(t), "box")
+	require.NoError(t, err)
+	_, err = h.snaps.Create(soon(t), "box", "old")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(soon(t))
+	h.onStep(func(_ context.Context, step string) {
+		if step == "load: stand on it" {
+			cancel()
+			runtime.Goexit()
+		}
+	})
+	require.ErrorIs(t, h.snaps.Load(ctx, "box", "old"), context.Canceled)
+	h.onStep(nil)
+	h.settle("box")
+	_, err = h.snaps.Create(soon(t), "box", "old", snapshot.ThenPause())
+	require.ErrorIs(t, err, errors.ErrSnapshotExists)
+	h.requireState("box", vm.Running)
 }

@@ -66,7 +66,7 @@ func (op *operation) loadable(ctx context.Context, conn qmp.Conn, rec *Record) (
 			blocked.Blockers = append(blocked.Blockers, Blocker{d.Name, "does not hold the snapshot any more", "delete the snapshot"})
 		}
 		for _, b := range n.bitmaps {
-			if !strings.HasPrefix(b.Name, jobPrefix) {
+			if !strings.HasPrefix(b.Name, bitmapPrefix) {
 				blocked.Blockers = append(blocked.Blockers, Blocker{d.Name, "has the dirty bitmap " + b.Name + ", which would say nothing true any more",
 					"remove it"})
 			}
