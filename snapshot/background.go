@@ -12,9 +12,33 @@ import (
 // let go.
 const promptly = 50 * time.Millisecond
 
-// work does what an operation is for, and returns when it is done, or soon after ctx has
-// ended. What is to be undone then is undone in the background: the operation keeps its
-// reservation, which the next one on the VM waits for, and so does vm.Manager.Close.
+// outlive returns a context that goes on for undoLimit when ctx has ended: for what is to be
+// brought to an end, and must not wait for ever for a QEMU that hangs.
+func (k *Keeper) outlive(ctx context.Context) (longer context.Context, cancel context.CancelFunc) {
+	longer, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		timer := time.NewTimer(k.undoLimit)
+		defer timer.Stop()
+		select {
+		case <-longer.Done():
+		case <-timer.C:
+			end(context.DeadlineExceeded)
+		}
+	})
+	return longer, func() {
+		end(context.Canceled)
+		if !stop() {
+			<-ended
+		}
+	}
+}
+
+// work mends what operations that died have left, does what an operation is for, and returns
+// when it is done, or soon after ctx has ended. What is to be undone then is undone in the
+// background: the operation keeps its reservation, which the next one on the VM waits for, and
+// so does vm.Manager.Close.
 func work[T any](ctx context.Context, op *operation, fn func(ctx context.Context) (T, error)) (T, error) {
 	mute := op.serialize()
 	defer mute()
@@ -22,12 +46,15 @@ func work[T any](ctx context.Context, op *operation, fn func(ctx context.Context
 		value T
 		err   error
 	}
-	done := make(chan outcome, 1)
-	go func() { // ends with undoLimit, at the latest; vm.Manager.Close waits for release
+	done, name := make(chan outcome, 1), op.inst.Name
+	go func() { // each wait of it ends with undoLimit; vm.Manager.Close waits for release
 		defer op.release() // which is idempotent: for a test that ends the goroutine as if the process had died
-		value, err := fn(ctx)
+		var o outcome
+		if o.err = op.prepare(ctx); o.err == nil {
+			o.value, o.err = fn(ctx)
+		}
 		op.release()
-		done <- outcome{value, err}
+		done <- o
 	}()
 	select {
 	case o := <-done:
@@ -41,7 +68,7 @@ func work[T any](ctx context.Context, op *operation, fn func(ctx context.Context
 		return o.value, o.err
 	case <-timer.C:
 		var none T
-		return none, &errors.Error{Kind: errors.ErrSnapshot, Op: op.what, VM: op.inst.Name,
+		return none, &errors.Error{Kind: errors.ErrSnapshot, Op: op.what, VM: name,
 			Msg: "given up, and undone or finished in the background", Err: context.Cause(ctx)}
 	}
 }

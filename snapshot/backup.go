@@ -131,5 +131,5 @@ func (c *Coordinator) ForgetBackups(ctx context.Context, ref string) error {
 		run := &backupRun{operation: op, source: source, folder: &backupFolder{}}
 		return struct{}{}, errors.Join(run.clearQEMU(ctx), source.close())
 	})
-	return errors.Wrap(errors.ErrSnapshot, op.what, op.inst.Name, err)
+	return errors.Wrap(errors.ErrSnapshot, op.what, op.r.Instance().Name, err)
 }

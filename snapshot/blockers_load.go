@@ -12,7 +12,8 @@ import (
 )
 
 // LoadBlockers says what stands in the way of a [Coordinator.Load] of a snapshot with these
-// options now; none: nothing that can be seen beforehand. Nothing is done.
+// options now; none: nothing that can be seen beforehand. Nothing is done, but to mend what an
+// interrupted operation has left, as each operation does first.
 //
 // Errors: errors.ErrSnapshotNotFound; what vm.Manager says of ref, and of its guest;
 // errors.ErrInvalidConfiguration for options that Load does not take.
@@ -21,14 +22,16 @@ func (c *Coordinator) LoadBlockers(ctx context.Context, ref, name string, opts .
 	if err != nil {
 		return nil, err
 	}
-	defer op.release()
-	rec, err := op.find(name)
-	if err == nil {
-		err = op.buried(rec)
-	}
-	if err == nil {
-		err = op.unblocked(ctx, rec)
-	}
+	_, err = work(ctx, op, func(ctx context.Context) (struct{}, error) {
+		rec, err := op.find(name)
+		if err == nil {
+			err = op.buried(rec)
+		}
+		if err == nil {
+			err = op.unblocked(ctx, rec)
+		}
+		return struct{}{}, err
+	})
 	if blocked := (*BlockedError)(nil); errors.As(err, &blocked) {
 		return blocked.Blockers, nil
 	}
@@ -61,7 +64,7 @@ func (op *operation) loadBlockers(ctx context.Context, s *search, rec *Record) e
 	case !op.live():
 		_, err := op.keeper.loadableDisks(ctx, op.r, rec, op.cold)
 		return err
-	case rec.Kind == Memory:
+	case rec.Kind == Memory && !op.cold:
 		conn, err := op.connect(ctx)
 		if err == nil {
 			_, err = op.loadable(ctx, conn, rec)

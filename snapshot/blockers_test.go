@@ -243,3 +243,18 @@ func TestBlockedError(t *testing.T) {
 	require.ErrorIs(t, err, errors.ErrSnapshotBlocked)
 	require.False(t, strings.HasSuffix(err.Error(), "\n"))
 }
+
+// requireBlocked checks that an error names these devices, and that nothing was done.
+func requireBlocked(t *testing.T, err error, devices ...string) {
+	t.Helper()
+	require.ErrorIs(t, err, errors.ErrSnapshotBlocked)
+	var blocked *snapshot.BlockedError
+	require.ErrorAs(t, err, &blocked)
+	var named []string
+	for _, b := range blocked.Blockers {
+		named = append(named, b.Device)
+		require.NotEmpty(t, b.Reason)
+		require.NotEmpty(t, b.Fix)
+	}
+	require.Equal(t, devices, named, err)
+}

@@ -85,6 +85,7 @@ func New(o Options) (*Coordinator, error) {
 type operation struct {
 	*Coordinator
 	options
+	call    calls
 	what    string // for errors: "create snapshot NAME"
 	r       *vm.Reservation
 	inst    vm.Instance // when it began
@@ -92,8 +93,8 @@ type operation struct {
 	release func()
 }
 
-// begin reserves the VM, mends what an operation that died has left, and reads the records.
-// What it returns must be released. Its context also ends with the VM manager.
+// begin reserves the VM. What it returns must be given to work. Its context also ends with the
+// VM manager.
 func (c *Coordinator) begin(ctx context.Context, call calls, what, ref string, opts []Option) (context.Context, *operation, error) {
 	o, err := collect(call, what, opts)
 	if err != nil {
@@ -103,23 +104,20 @@ func (c *Coordinator) begin(ctx context.Context, call calls, what, ref string, o
 	if err != nil {
 		return nil, nil, err
 	}
-	op := &operation{Coordinator: c, options: o, what: what, r: r, release: r.Release}
-	err = op.prepare(r.Context())
-	if err == nil {
-		err = op.suits(call)
-	}
-	if err != nil {
-		r.Release()
-		return nil, nil, err
-	}
+	op := &operation{Coordinator: c, options: o, call: call, what: what, r: r, release: r.Release, inst: r.Instance()}
 	return r.Context(), op, nil
 }
 
+// prepare mends what an operation that died has left, checks that the options suit the VM, and
+// reads the records.
 func (op *operation) prepare(ctx context.Context) (err error) {
 	if err := op.mend(ctx); err != nil {
 		return err
 	}
 	op.inst = op.r.Instance()
+	if err := op.suits(); err != nil {
+		return err
+	}
 	op.records, err = op.keeper.records.Snapshots(ctx, op.inst.ID)
 	return err
 }
@@ -127,6 +125,9 @@ func (op *operation) prepare(ctx context.Context) (err error) {
 // mend finishes or undoes operations that died, whether the VM is live or not.
 func (op *operation) mend(ctx context.Context) error {
 	if op.r.Instance().State.Live() {
+		asked := op.options
+		op.options = options{progress: asked.progress} // what is asked for is not asked of what is mended
+		defer func() { op.options = asked }()
 		err := errors.Join(op.endBackups(ctx), op.recoverLive(ctx))
 		if !isGone(err) {
 			return err

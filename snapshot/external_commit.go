@@ -56,6 +56,13 @@ func (op *operation) commit(ctx context.Context, rec *Record) error { return op.
 
 // merge is commit, or with all merges what was written up to now.
 func (op *operation) merge(ctx context.Context, rec *Record, all bool) error {
+	if rec.Pending == Committing { // a commit of all can have been begun, and can't be made less
+		begun, err := rec.externalUndo()
+		if err != nil {
+			return err
+		}
+		all = all || begun.Forget
+	}
 	undo, err := op.planMerge(ctx, rec, all)
 	if err != nil {
 		return err
@@ -151,7 +158,9 @@ func (op *operation) mergeLive(ctx context.Context, conn qmp.Conn, rec *Record, 
 		run.ready = func(ctx context.Context, id string) error { return op.pivot(ctx, conn, rec, undo, id) }
 	}
 	err = run.follow(ctx)
-	return errors.Join(err, op.mergedLive(context.WithoutCancel(ctx), conn, rec, undo, m, err == nil))
+	ctx, cancel := op.keeper.outlive(ctx)
+	defer cancel()
+	return errors.Join(err, op.mergedLive(ctx, conn, rec, undo, m, err == nil))
 }
 
 // pivot has a job that has caught up end. The guest's CPUs are halted before, and until it is

@@ -165,7 +165,8 @@ func (op *operation) uncover(ctx context.Context, rec *Record, cause error) erro
 
 // leave has the guest run or paused, as it was asked.
 func (op *operation) leave(ctx context.Context, conn qmp.Conn) error {
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := op.keeper.outlive(ctx)
+	defer cancel()
 	switch op.after {
 	case thenRunning:
 		return qapi.Cont(ctx, conn)

@@ -105,3 +105,13 @@ func (g *blockGraph) named(node string) (path string, ok bool) {
 	info, ok := g.info[node]
 	return info.File, ok
 }
+
+// file returns the path of the file below the node of an image.
+func (g *blockGraph) file(node string) string {
+	for id, name := range g.names {
+		if name == node && !g.backends[id] {
+			return g.info[g.names[g.below[id]["file"]]].File
+		}
+	}
+	return ""
+}

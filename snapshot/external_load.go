@@ -104,6 +104,7 @@ func (op *operation) planLoad(ctx context.Context, rec *Record, forget bool) (un
 			blocked.Blockers = append(blocked.Blockers, Blocker{s.disk, "can't go back: " + err.Error(), "bring the image back, or delete the snapshot"})
 			continue
 		}
+		blocked.Blockers = append(blocked.Blockers, op.overwritten(s.disk, kept)...)
 		gone := givenUp(s, kept, need)
 		found, err := op.holdsSnapshots(ctx, s.disk, gone)
 		if err != nil {
@@ -122,6 +123,25 @@ func (op *operation) planLoad(ctx context.Context, rec *Record, forget bool) (un
 		return undo, blocked
 	}
 	return undo, nil
+}
+
+// overwritten names the commits that have begun to write to images which a disk would stand on,
+// and could not be finished: those hold neither what they did nor what they will.
+func (op *operation) overwritten(disk string, images []storage.Image) (blockers []Blocker) {
+	for i := range op.records {
+		rec := &op.records[i]
+		if rec.Kind != External || rec.Pending != Committing {
+			continue
+		}
+		undo, err := rec.externalUndo()
+		if err != nil || slices.ContainsFunc(undo.Merges, func(m merge) bool {
+			return slices.ContainsFunc(images, func(img storage.Image) bool { return sameFile(img.Path, m.Base) })
+		}) {
+			blockers = append(blockers, Blocker{disk, "stands on what the unfinished commit of snapshot " + rec.Name + " has begun to overwrite",
+				"commit " + rec.Name + " first"})
+		}
+	}
+	return blockers
 }
 
 // givenUp returns the images of a disk that hold what was written since, and that nothing else

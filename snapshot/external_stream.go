@@ -35,6 +35,9 @@ func (op *operation) stream(ctx context.Context, rec *Record) error {
 			return err
 		}
 		blocked.Blockers = append(blocked.Blockers, found...)
+		if rec.Pending == Committing { // the journal of which would be lost
+			blocked.add(s.disk, "has begun to be merged into what the snapshot kept", "finish the commit instead")
+		}
 		undo.Discard = append(undo.Discard, s.kept.Path)
 	}
 	if len(blocked.Blockers) > 0 {
@@ -115,7 +118,8 @@ func (op *operation) pull(ctx context.Context, rec *Record, s stack, at int) err
 	if err != nil {
 		return err
 	}
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := op.keeper.outlive(ctx)
+	defer cancel()
 	if err := op.keeper.images.Restacked(ctx, above.Path); err != nil {
 		return err
 	}

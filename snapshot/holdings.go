@@ -2,7 +2,9 @@ package snapshot
 
 import (
 	"context"
+	"maps"
 	"path/filepath"
+	"slices"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/storage"
@@ -30,23 +32,30 @@ type heldDisk struct {
 // look reads the images that the VM uses, and those that records name.
 func (c *Coordinator) look(ctx context.Context, inst vm.Instance, records []Record) (*holdings, error) {
 	h := &holdings{tables: map[string][]storage.Snapshot{}, images: map[string]storage.Image{}}
+	files, err := c.keeper.ours(ctx, inst.ID)
+	if err != nil {
+		return nil, err
+	}
 	for _, img := range c.vms.Images(inst) {
 		if img.Path == "" || img.ReadOnly {
 			continue
 		}
 		path, err := filepath.Abs(img.Path)
-		if err == nil {
+		if err == nil && !files[path].Unfinished { // else it is as good as not there
 			err = c.keeper.disk(ctx, h, heldDisk{name: img.Name, path: path}, img.Format)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
-	if err := c.keeper.memories(ctx, h, inst.ID); err != nil {
+	if err := c.keeper.memories(ctx, h, files); err != nil {
 		return nil, err
 	}
 	for i := range records {
 		for _, d := range records[i].Disks {
+			if files[d.Path].Unfinished {
+				continue
+			}
 			if err := c.keeper.disk(ctx, h, heldDisk{d.Name, d.Path, true}, d.Format); err != nil {
 				return nil, err
 			}
@@ -56,14 +65,17 @@ func (c *Coordinator) look(ctx context.Context, inst vm.Instance, records []Reco
 }
 
 // memories adds the images that hold memory only.
-func (k *Keeper) memories(ctx context.Context, h *holdings, id string) error {
-	files, err := k.images.Files(ctx, storage.FileFilter{Owner: id})
-	for _, f := range files {
-		if f.Kind == storage.KindMemory && err == nil {
-			err = k.disk(ctx, h, heldDisk{f.Disk, f.Path, true}, f.Format)
+func (k *Keeper) memories(ctx context.Context, h *holdings, files map[string]storage.File) error {
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		f := files[path]
+		if f.Kind != storage.KindMemory || f.Unfinished {
+			continue
+		}
+		if err := k.disk(ctx, h, heldDisk{f.Disk, f.Path, true}, f.Format); err != nil {
+			return err
 		}
 	}
-	return err
+	return nil
 }
 
 // disk adds an image, unless that was done.

@@ -3,6 +3,7 @@ package snapshot
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/vm"
@@ -197,7 +198,14 @@ func (k *Keeper) recoverLiveLoad(ctx context.Context, r *vm.Reservation, rec *Re
 	if err := k.mend(ctx, r, rec); err != nil {
 		return err
 	}
-	disks, err := k.loadableDisks(ctx, r, rec, true)
+	left, err := k.withoutVanished(r, rec)
+	if err != nil {
+		return err
+	}
+	if len(left.Disks) == 0 {
+		return k.end(ctx, rec)
+	}
+	disks, err := k.loadableDisks(ctx, r, left, true)
 	if err != nil {
 		return err
 	}
@@ -210,4 +218,23 @@ func (k *Keeper) recoverLiveLoad(ctx context.Context, r *vm.Reservation, rec *Re
 		return err
 	}
 	return k.finishLoad(ctx, r, rec, internalUndo{Cold: true})
+}
+
+// withoutVanished returns a record without the disks whose images went with the guest: the next
+// one gets new ones.
+func (k *Keeper) withoutVanished(r *vm.Reservation, rec *Record) (*Record, error) {
+	left := *rec
+	left.Disks = nil
+	images := r.Images()
+	for _, d := range rec.Disks {
+		there, err := isThere(d.Path)
+		if err != nil {
+			return nil, err
+		}
+		passing := slices.ContainsFunc(images, func(img vm.Image) bool { return img.Name == d.Name && img.Ephemeral })
+		if there || !passing {
+			left.Disks = append(left.Disks, d)
+		}
+	}
+	return &left, nil
 }

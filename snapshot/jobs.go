@@ -23,7 +23,7 @@ const (
 // dismissed it, and with it how it ended.
 var errJobGone = errors.New("the job was dismissed by somebody else")
 
-// jobPrefix begins the ids of all jobs of maqet, and the names of its bitmaps.
+// jobPrefix begins the ids of all jobs of maqet.
 const jobPrefix = "maqet-"
 
 // jobsOf begins the ids of the jobs of one snapshot.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"time"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/storage"
@@ -63,6 +64,8 @@ type Keeper struct {
 	records Records
 	log     *slog.Logger
 	onStep  func(context.Context, string)
+	// undoLimit is that of outlive: undoLimit, but for tests.
+	undoLimit time.Duration
 }
 
 var _ vm.Snapshots = (*Keeper)(nil)
@@ -72,7 +75,7 @@ func NewKeeper(o KeeperOptions) (*Keeper, error) {
 	if o.Images == nil || o.Records == nil {
 		return nil, &errors.Error{Kind: errors.ErrInvalidConfiguration, Op: "create snapshot keeper", Msg: "images and records are required"}
 	}
-	k := &Keeper{images: o.Images, records: o.Records, log: o.Logger, onStep: o.OnStep}
+	k := &Keeper{images: o.Images, records: o.Records, log: o.Logger, onStep: o.OnStep, undoLimit: undoLimit}
 	if k.log == nil {
 		k.log = slog.New(slog.DiscardHandler)
 	}

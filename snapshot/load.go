@@ -7,7 +7,19 @@ import (
 	"github.com/maqet/maqet/errors"
 )
 
-// Load brings a VM back to what it was when the snapshot was made.
+// Load brings a VM back to what it was when the snapshot was made. What was written since is
+// given up, unless another snapshot has it.
+//
+// A live VM's guest goes on from the memory of a snapshot that has one, on the same QEMU; for
+// the disks of another snapshot, and with [ColdBoot], it is ended without being asked, and
+// boots from them. A VM that is not live stays so, and its next start continues from the memory,
+// unless vm.ColdBoot or [ColdBoot] says otherwise. See [ThenRun] and [ThenPause].
+//
+// Errors: errors.ErrSnapshotNotFound; errors.ErrSnapshotBlocked, a [*BlockedError] that names all
+// that stands in the way, before anything is done (see [Coordinator.LoadBlockers]); what
+// vm.Manager says of ref; else errors.ErrSnapshot. When it fails, or ctx ends, the disks are
+// as they were, or as they should be: then a guest that was to be started is not. When QEMU
+// itself fails to load memory its guest is ended, its disks are loaded, and the VM is Failed.
 func (c *Coordinator) Load(ctx context.Context, ref, name string, opts ...Option) error {
 	ctx, op, err := c.begin(ctx, onLoad, "load snapshot "+strconv.Quote(name), ref, opts)
 	if err != nil {

@@ -21,7 +21,7 @@ func (op *operation) deleteMemory(ctx context.Context, rec *Record) error {
 	if err := op.keeper.begin(ctx, rec, Deleting, nil); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
+	ctx, cancel := op.keeper.outlive(ctx)
 	defer cancel()
 	if err := op.keeper.erase(ctx, conn, rec, op.progress); err != nil {
 		return err
@@ -77,11 +77,15 @@ func (k *Keeper) holders(ctx context.Context, conn qmp.Conn, rec *Record) (names
 	}
 	for _, d := range rec.Disks {
 		n, ok := list.holding(d.Path)
-		if !ok && d.Name == vmstateNode && k.registered(ctx, d.Path) {
-			if err := k.openVmstate(ctx, conn, rec.VM, d.Path, false); err != nil {
-				return nil, err
+		if !ok && d.Name == vmstateNode {
+			there, err := k.keptVmstate(ctx, d.Path)
+			if err == nil && there {
+				err = k.openVmstate(ctx, conn, d.Path)
 			}
-			if list, err = nodesOf(ctx, conn); err != nil {
+			if err == nil {
+				list, err = nodesOf(ctx, conn)
+			}
+			if err != nil {
 				return nil, err
 			}
 			n, _ = list.holding(d.Path)

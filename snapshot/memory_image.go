@@ -33,7 +33,13 @@ func (k *Keeper) open(ctx context.Context, conn qmp.Conn, rec *Record, create bo
 		n, ok := list.holding(d.Path)
 		name := n.name
 		if !ok && d.Name == vmstateNode {
-			name, err = vmstateNode, k.openVmstate(ctx, conn, rec.VM, d.Path, create)
+			name = vmstateNode
+			if create {
+				err = k.makeVmstate(ctx, rec.VM, d.Path)
+			}
+			if err == nil {
+				err = k.openVmstate(ctx, conn, d.Path)
+			}
 		} else if !ok {
 			err = &errors.Error{Kind: errors.ErrSnapshotBlocked, Op: "find disk " + d.Name, Msg: "the guest does not use its image " + d.Path}
 		}
@@ -49,19 +55,22 @@ func (k *Keeper) open(ctx context.Context, conn qmp.Conn, rec *Record, create bo
 	return names, nil
 }
 
-func (k *Keeper) openVmstate(ctx context.Context, conn qmp.Conn, owner, path string, create bool) error {
-	files, err := k.images.Files(ctx, storage.FileFilter{Path: path})
-	if err != nil {
+// makeVmstate makes the image unless it is there.
+func (k *Keeper) makeVmstate(ctx context.Context, owner, path string) error {
+	there, err := k.keptVmstate(ctx, path)
+	if err != nil || there {
 		return err
 	}
-	if create && len(files) == 0 {
-		k.step(ctx, "memory: create image")
-		_, err := k.images.Create(ctx, storage.CreateSpec{Path: path, Format: vm.FormatQcow2, Size: vmstateSize,
-			For: storage.For{Owner: owner, Disk: vmstateNode, Kind: storage.KindMemory}})
-		if err != nil {
-			return err
-		}
+	k.step(ctx, "memory: create image")
+	if err := k.images.Delete(ctx, path); err != nil { // one whose maker died before it was whole
+		return err
 	}
+	_, err = k.images.Create(ctx, storage.CreateSpec{Path: path, Format: vm.FormatQcow2, Size: vmstateSize,
+		For: storage.For{Owner: owner, Disk: vmstateNode, Kind: storage.KindMemory}})
+	return err
+}
+
+func (k *Keeper) openVmstate(ctx context.Context, conn qmp.Conn, path string) error {
 	k.step(ctx, "memory: open image")
 	return qapi.BlockdevAdd(ctx, conn, qapi.BlockdevOptions{Driver: qapi.BlockdevDriverQcow2, NodeName: vmstateNode,
 		Discard: qapi.BlockdevDiscardOptionsUnmap, // what a snapshot took goes back to the host with it
@@ -69,8 +78,11 @@ func (k *Keeper) openVmstate(ctx context.Context, conn qmp.Conn, owner, path str
 			Discard: qapi.BlockdevDiscardOptionsUnmap}}})
 }
 
-// registered reports whether maqet has made an image.
-func (k *Keeper) registered(ctx context.Context, path string) bool {
+// keptVmstate reports whether the image was made, whole, and is there.
+func (k *Keeper) keptVmstate(ctx context.Context, path string) (bool, error) {
 	files, err := k.images.Files(ctx, storage.FileFilter{Path: path})
-	return err == nil && len(files) > 0
+	if err != nil || len(files) == 0 || files[0].Unfinished {
+		return false, err
+	}
+	return isThere(path)
 }

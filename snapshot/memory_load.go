@@ -19,7 +19,7 @@ import (
 // When QEMU fails all the same the guest is neither what it was nor what it should be: it is
 // ended, its disks are loaded, and the VM is Failed.
 func (op *operation) loadMemory(ctx context.Context, rec *Record) error {
-	if rec.Kind != Memory {
+	if rec.Kind != Memory || op.cold {
 		return op.loadCold(ctx, rec)
 	}
 	conn, err := op.connect(ctx)
@@ -38,7 +38,7 @@ func (op *operation) loadMemory(ctx context.Context, rec *Record) error {
 	if err := op.keeper.begin(ctx, rec, Loading, undo); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
+	ctx, cancel := op.keeper.outlive(ctx)
 	defer cancel()
 	return op.revert(ctx, conn, rec, names, undo)
 }
@@ -66,7 +66,7 @@ func (op *operation) loadable(ctx context.Context, conn qmp.Conn, rec *Record) (
 			blocked.Blockers = append(blocked.Blockers, Blocker{d.Name, "does not hold the snapshot any more", "delete the snapshot"})
 		}
 		for _, b := range n.bitmaps {
-			if !strings.HasPrefix(b.Name, jobPrefix) {
+			if !strings.HasPrefix(b.Name, bitmapPrefix) {
 				blocked.Blockers = append(blocked.Blockers, Blocker{d.Name, "has the dirty bitmap " + b.Name + ", which would say nothing true any more",
 					"remove it"})
 			}
@@ -168,6 +168,8 @@ func (op *operation) stay(ctx context.Context, conn qmp.Conn, rec *Record, undo 
 // broken ends a guest into which QEMU has loaded a part of a snapshot, and brings its disks to
 // what the snapshot has.
 func (op *operation) broken(ctx context.Context, rec *Record, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit) // which may be why QEMU was given up
+	defer cancel()
 	_, err := op.vms.Stop(ctx, op.inst.ID, vm.Force(), vm.KeepImages(), vm.AsFailed(vm.ReasonLoadFailed+": "+rec.Name))
 	if err == nil {
 		err = op.offline(ctx, rec)
@@ -186,30 +188,11 @@ func (op *operation) offline(ctx context.Context, rec *Record) error {
 	return op.keeper.recoverInternal(ctx, op.r, rec)
 }
 
-// loadCold loads a snapshot without memory into a live VM: its guest is ended, the disks are
+// loadCold loads the disks of a snapshot into a live VM: its guest is ended, the disks are
 // loaded, and it is started from them.
 func (op *operation) loadCold(ctx context.Context, rec *Record) error {
-	paused := op.after == thenPaused || op.after == asBefore && op.inst.State == vm.Paused
-	op.keeper.step(ctx, "load: end guest")
-	if _, err := op.vms.Stop(ctx, op.inst.ID, vm.Force(), vm.KeepImages()); err != nil {
+	if err := op.powerOff(ctx); err != nil {
 		return err
 	}
-	fenced, err := op.r.Fence(ctx)
-	if err == nil && !fenced {
-		err = &errors.Error{Kind: errors.ErrDatabaseLock, Op: op.what, VM: op.inst.Name, Msg: "somebody else has begun to start the VM"}
-	}
-	if err != nil {
-		return err
-	}
-	op.inst = op.r.Instance()
-	if err := op.loadInternal(ctx, rec); err != nil {
-		return err
-	}
-	var opts []vm.StartOption
-	if paused {
-		opts = append(opts, vm.StartPaused())
-	}
-	op.r.Unfence()
-	_, err = op.vms.Start(ctx, op.inst.ID, opts...)
-	return err
+	return op.loadOffline(ctx, rec)
 }

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"context"
+	"path/filepath"
 	"strings"
 
 	"github.com/maqet/maqet/qmp"
@@ -16,6 +17,7 @@ type node struct {
 	name      string // the node's
 	format    string // vm.FormatQcow2, ...
 	path      string // the image
+	filename  string // what QEMU calls the node's image: the path, or JSON where that does not say all
 	readOnly  bool
 	snapshots []qapi.SnapshotInfo
 	bitmaps   []qapi.BlockDirtyInfo
@@ -49,9 +51,19 @@ func nodesOf(ctx context.Context, e qmp.Executor) (nodes, error) {
 		return nodes{}, err
 	}
 	var out nodes
+	var graph *blockGraph
 	for _, info := range list {
-		out.all = append(out.all, node{name: info.NodeName, format: info.Drv, path: info.File, readOnly: info.RO,
-			snapshots: info.Image.Snapshots, bitmaps: info.DirtyBitmaps})
+		n := node{name: info.NodeName, format: info.Drv, path: info.File, filename: info.File, readOnly: info.RO,
+			snapshots: info.Image.Snapshots, bitmaps: info.DirtyBitmaps}
+		if isFormat(n.format) && !filepath.IsAbs(n.path) { // of an encrypted one, JSON with its key's name
+			if graph == nil {
+				if graph, err = graphOf(ctx, e); err != nil {
+					return nodes{}, err
+				}
+			}
+			n.path = graph.file(n.name)
+		}
+		out.all = append(out.all, n)
 	}
 	for _, device := range devices {
 		if device.Inserted == nil { // an empty tray
@@ -72,11 +84,11 @@ func (l nodes) below(top *qapi.BlockDeviceInfo) node {
 		image = image.BackingImage
 	}
 	for _, n := range l.all {
-		if n.name == top.NodeName && n.format == image.Format || image != &top.Image && n.path == image.Filename && n.format == image.Format {
+		if n.name == top.NodeName && n.format == image.Format || image != &top.Image && n.filename == image.Filename && n.format == image.Format {
 			return n
 		}
 	}
-	return node{name: top.NodeName, format: top.Drv, path: top.File, readOnly: top.RO}
+	return node{name: top.NodeName, format: top.Drv, path: top.File, filename: top.File, readOnly: top.RO}
 }
 
 func isFormat(driver string) bool { return driver == vm.FormatQcow2 || driver == vm.FormatRaw }

@@ -12,25 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet/errors"
-	"github.com/maqet/maqet/snapshot"
 	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 )
-
-// requireBlocked checks that an error names these devices, and that nothing was done.
-func requireBlocked(t *testing.T, err error, devices ...string) {
-	t.Helper()
-	require.ErrorIs(t, err, errors.ErrSnapshotBlocked)
-	var blocked *snapshot.BlockedError
-	require.ErrorAs(t, err, &blocked)
-	var named []string
-	for _, b := range blocked.Blockers {
-		named = append(named, b.Device)
-		require.NotEmpty(t, b.Reason)
-		require.NotEmpty(t, b.Fix)
-	}
-	require.Equal(t, devices, named, err)
-}
 
 // change gives the VM another configuration.
 func (w *offline) change(t *testing.T, change func(*vm.Config)) {

@@ -95,8 +95,9 @@ func ThenPause() Option {
 }
 
 // ColdBoot loads the disks of a snapshot only: a VM that is not live boots when it is started
-// next. Default: after the Load of a snapshot with memory, the next start continues from that
-// memory. For Load of a VM that is not live.
+// next, and one that is live is ended and boots at once. Default: the guest of a live VM
+// continues from the snapshot's memory, if it has one, and so does the next start of another VM.
+// For Load.
 func ColdBoot() Option {
 	return Option{"ColdBoot", onLoad, func(o *options) { o.cold = true }}
 }
@@ -153,11 +154,11 @@ func unheeded(what, msg string) error {
 }
 
 // suits says which options can't be heeded in the state that the VM is in.
-func (op *operation) suits(call calls) error {
+func (op *operation) suits() error {
 	switch {
-	case call == onLoad && op.cold && op.live():
+	case op.call == onLoad && op.cold && op.live():
 		return unheeded(op.what, "option ColdBoot is for VMs that are not live, and VM "+op.inst.Name+" is: stop it before")
-	case call == onCreate && op.after != asBefore && !op.live():
+	case op.call == onCreate && op.after != asBefore && !op.live():
 		return unheeded(op.what, "options ThenRun and ThenPause are for live VMs, and VM "+op.inst.Name+" is not")
 	}
 	return nil

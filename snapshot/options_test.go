@@ -56,9 +56,9 @@ func TestUnknownSnapshot(t *testing.T) {
 	}
 }
 
-// TestEncryptedLive: nothing of an encrypted disk gets to where it would lie open, and QEMU,
+// TestEncryptedIsBlocked: nothing of an encrypted disk gets to where it would lie open, and QEMU,
 // which can't write memory into an encrypted image, survives to be asked.
-func TestEncryptedLive(t *testing.T) {
+func TestEncryptedIsBlocked(t *testing.T) {
 	h := newHouse(t)
 	key := filepath.Join(t.TempDir(), "key")
 	require.NoError(t, os.WriteFile(key, []byte("secret"), 0o600))

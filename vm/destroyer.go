@@ -157,7 +157,7 @@ func (d *destroyer) clear(ctx context.Context, inst Instance, keepImages bool) e
 	if keepImages {
 		return err
 	}
-	return errors.Join(err, d.m.images.release(ctx, d.m.images.passing(inst)), d.m.images.releaseLayers(ctx, inst))
+	return errors.Join(err, d.m.images.releaseAll(ctx, inst))
 }
 
 // kill ends a guest whose start failed, at once, and clears away what it left.
@@ -219,7 +219,7 @@ func (d *destroyer) removeLocked(ctx context.Context, inst Instance, o removeOpt
 	if err := backend.Erase(ctx, inst); err != nil {
 		return errors.Wrap(errors.ErrVMLifecycle, "remove VM", inst.Name, err)
 	}
-	drop := d.m.images.release(ctx, inst.Runtime.Disks)
+	drop := d.m.images.releaseAll(ctx, inst) // some are there after a stop by KeepImages
 	if o.deleteImages || inst.Config.lifetime() == Ephemeral {
 		drop = d.m.images.erase(ctx, inst)
 	}

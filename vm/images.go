@@ -67,6 +67,11 @@ func (k *imageKeeper) make(ctx context.Context, id string, d Disk, img plannedIm
 	return err
 }
 
+// releaseAll deletes all that goes with the guest of a VM, which is gone.
+func (k *imageKeeper) releaseAll(ctx context.Context, inst Instance) error {
+	return errors.Join(k.release(ctx, k.passing(inst)), k.releaseLayers(ctx, inst))
+}
+
 // release deletes the ephemeral images of a guest that is gone, as far as they were
 // recorded. What somebody else has put there stays.
 func (k *imageKeeper) release(ctx context.Context, images []Image) error {
@@ -81,7 +86,7 @@ func (k *imageKeeper) release(ctx context.Context, images []Image) error {
 	return errors.Join(errs...)
 }
 
-// passing returns the images that the guest of a live VM may have and that go with it, also
+// passing returns the images that the guest of a VM may have and that go with it, also
 // where its owner died before it recorded them.
 func (k *imageKeeper) passing(inst Instance) (images []Image) {
 	for i, d := range inst.Config.Disks {
