@@ -75,8 +75,12 @@ func child() error {
 	c.rig = r
 	op := operationOf(f.Op)
 	if op.live {
-		if err := goLive(ctx, r); err != nil {
-			return err
+		err := goLive(ctx, r)
+		if err != nil && f.Kind == killNothing && f.Untraced { // another process was quicker to end or remove it
+			return c.finish(err)
+		}
+		if err != nil {
+			return errors.Join(err, r.close())
 		}
 	}
 	if !f.Untraced {
@@ -91,9 +95,14 @@ func child() error {
 	c.arm(true)
 	err = op.do(ctx, r, snapshot.OnProgress(func(p snapshot.Progress) { c.at(ctx, "progress: "+p.Step) }))
 	c.arm(false)
+	return c.finish(err)
+}
+
+// finish says how the operation ended, and looks whether anything is left of it.
+func (c *dying) finish(err error) error {
 	out, marshalErr := json.Marshal(c.report(err))
 	_, printErr := os.Stdout.Write(out)
-	return errors.Join(marshalErr, printErr, r.close(), goleak.Find())
+	return errors.Join(marshalErr, printErr, c.rig.close(), goleak.Find())
 }
 
 // goLive starts the victim, unless it is live, with the generation of its disks in its memory.
