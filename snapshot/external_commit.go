@@ -137,8 +137,8 @@ func (op *operation) mergeLive(ctx context.Context, conn qmp.Conn, rec *Record, 
 	}
 	chain := graph.chain(m.Disk)
 	top := slices.IndexFunc(chain, func(img openImage) bool { return slices.Contains(m.Merged, img.path) })
-	if top < 0 { // done before
-		return errors.Join(op.standOn(ctx, graph, m), op.dropNodes(ctx, conn, m.Disk, m.Merged))
+	if top < 0 { // done before, and perhaps not all that comes after
+		return op.mergedLive(ctx, conn, rec, undo, m, true)
 	}
 	base, err := graph.find(m.Disk, m.Base)
 	if err != nil {
