@@ -31,16 +31,6 @@ func (op *operation) source(ctx context.Context) (*backupSource, error) {
 		return nil, &BlockedError{Op: op.what, VM: op.inst.Name, Blockers: []Blocker{{
 			Reason: "the VM has no writable disk", Fix: "there is nothing to back up"}}}
 	}
-	var sealed []Blocker
-	for _, d := range disks {
-		if len(keysOf(op.inst, d.Name)) > 0 {
-			sealed = append(sealed, Blocker{d.Name, "is encrypted, and its backup would not be",
-				"stop the VM, and copy the image as it is, such as by storage.Manager.Clone"})
-		}
-	}
-	if len(sealed) > 0 {
-		return nil, &BlockedError{Op: op.what, VM: op.inst.Name, Blockers: sealed}
-	}
 	if !op.live() {
 		return op.daemon(ctx, disks)
 	}
