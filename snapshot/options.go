@@ -155,10 +155,7 @@ func unheeded(what, msg string) error {
 
 // suits says which options can't be heeded in the state that the VM is in.
 func (op *operation) suits() error {
-	switch {
-	case op.call == onLoad && op.cold && op.live():
-		return unheeded(op.what, "option ColdBoot is for VMs that are not live, and VM "+op.inst.Name+" is: stop it before")
-	case op.call == onCreate && op.after != asBefore && !op.live():
+	if op.call == onCreate && op.after != asBefore && !op.live() {
 		return unheeded(op.what, "options ThenRun and ThenPause are for live VMs, and VM "+op.inst.Name+" is not")
 	}
 	return nil
