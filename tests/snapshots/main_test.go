@@ -1,6 +1,7 @@
 package snapshots_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -25,8 +26,12 @@ func TestMain(m *testing.M) {
 	case roleImg:
 		err = tracedImg()
 	default:
-		goleak.VerifyTestMain(m)
-		return
+		flag.Parse()
+		// These tests mostly wait: for processes that start, and that are killed.
+		if err = flag.Set("test.parallel", "8"); err == nil {
+			goleak.VerifyTestMain(m)
+			return
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -47,7 +47,7 @@ func TestTwoProcesses(t *testing.T) {
 				from = o
 			}
 			tp := newTemplate(t, from)
-			rounds := 3
+			rounds := 1
 			if long() {
 				rounds = 30
 			}
