@@ -26,6 +26,7 @@ func (m *Maqet) openRecords(s *settings) (r recorded, err error) {
 	if r.vms != nil && r.files != nil && r.snapshots != nil {
 		return r, nil
 	}
+	// A context of its own: New takes none, and opening waits for a file's lock at most.
 	own, err := sqlite.Open(context.Background(), filepath.Join(s.data, "maqet.db"), sqlite.WithLogger(s.logger))
 	if err != nil {
 		return r, err

@@ -154,9 +154,6 @@ func TestWrittenImageGrows(t *testing.T) {
 // TestHeaderComesLast: what a maker that is killed leaves is empty, or registered as
 // unfinished, or whole.
 func TestHeaderComesLast(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it starts a process many times")
-	}
 	for _, kill := range []string{"placeholder", "row", "content", "finished"} {
 		t.Run(kill, func(t *testing.T) {
 			dir := t.TempDir()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,7 +45,7 @@ func TestRunUnread(t *testing.T) {
 // TestRunInterrupted leaves nothing, whenever it is interrupted.
 func TestRunInterrupted(t *testing.T) {
 	c := newTool(t)
-	watch := c.begin(nil, "watch", "--json")
+	watch := c.watching()
 	p := c.begin(nil, "run", "-n", "once")
 	watch.said(`"to":"starting"`)
 	p.interrupt()
@@ -54,4 +55,17 @@ func TestRunInterrupted(t *testing.T) {
 	watch.wait()
 	require.Empty(t, c.run("ls", "-q").ok(t))
 	c.requireNothingLeft()
+}
+
+// watching begins a watch, and returns once it sees what happens: another VM comes and goes
+// until it tells so.
+func (c tool) watching() *child {
+	c.t.Helper()
+	watch := c.begin(nil, "watch", "--json")
+	for until := time.Now().Add(toolTime); !strings.Contains(watch.out.String(), `"seen"`); {
+		require.True(c.t, time.Now().Before(until), "nothing is seen")
+		c.run("add", "--name", "seen").ok(c.t)
+		c.run("rm", "seen", "--yes").ok(c.t)
+	}
+	return watch
 }
