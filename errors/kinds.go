@@ -73,6 +73,15 @@ var (
 	ErrSnapshotCreation = kind(ErrSnapshot, "SnapshotCreation", "snapshot creation failed")
 	// ErrSnapshotBlocked: a device stands in the way; the message names it.
 	ErrSnapshotBlocked = kind(ErrSnapshot, "SnapshotBlocked", "snapshot blocked")
+	// ErrTemplateNotFound: no template has that name.
+	ErrTemplateNotFound = kind(ErrSnapshot, "TemplateNotFound", "template not found")
+	// ErrTemplateExists: a template of that name exists.
+	ErrTemplateExists = kind(ErrSnapshot, "TemplateExists", "template already exists")
+	// ErrTemplateInUse: forks or other templates stand on the template; the message names them.
+	ErrTemplateInUse = kind(ErrSnapshot, "TemplateInUse", "template in use")
+	// ErrTemplateMismatch: the template does not fit this QEMU, host or configuration, or its
+	// files are not those that were saved; the message says what differs.
+	ErrTemplateMismatch = kind(ErrSnapshot, "TemplateMismatch", "template does not fit")
 
 	// ErrGuest: what runs inside a VM.
 	ErrGuest = kind(ErrMaqet, "Guest", "guest error")

@@ -54,6 +54,8 @@ type LaunchSpec struct {
 	// Config, and those of Config to leave out.
 	Plugged   []qmp.Device
 	Unplugged []string
+	// Incoming, if not nil, has the guest wait for a saved state instead of booting.
+	Incoming *Incoming
 }
 
 // BootFiles is a Boot with everything found: paths exist, the command line is whole.

@@ -15,6 +15,7 @@ func (i Instance) Clone() Instance {
 	}
 	i.Unplugged = slices.Clone(i.Unplugged)
 	i.Layers = slices.Clone(i.Layers)
+	i.Fork = clonePointer(i.Fork)
 	i.Runtime = i.Runtime.clone()
 	return i
 }
@@ -76,6 +77,8 @@ func (r Runtime) clone() Runtime {
 	for name, list := range r.Forwards {
 		r.Forwards[name] = slices.Clone(list)
 	}
+	r.Boot = r.Boot.clone()
+	r.Cards = slices.Clone(r.Cards)
 	r.Captures = maps.Clone(r.Captures)
 	r.Helpers = slices.Clone(r.Helpers)
 	for i, h := range r.Helpers {
@@ -87,6 +90,11 @@ func (r Runtime) clone() Runtime {
 	}
 	r.Exit = clonePointer(r.Exit)
 	return r
+}
+
+func (b BootFiles) clone() BootFiles {
+	b.Cmdline, b.UEFI = slices.Clone(b.Cmdline), clonePointer(b.UEFI)
+	return b
 }
 
 func clonePointer[T any](p *T) *T {

@@ -14,10 +14,13 @@ import (
 // creator records new VMs and changes recorded ones.
 type creator struct{ m *Manager }
 
-func (c *creator) add(ctx context.Context, cfg Config) (Instance, error) {
+func (c *creator) add(ctx context.Context, cfg Config, more ...func(*Instance)) (Instance, error) {
 	inst, err := c.build(cfg)
 	if err != nil {
 		return Instance{}, err
+	}
+	for _, change := range more {
+		change(&inst)
 	}
 	got, err := c.m.states.create(ctx, inst)
 	if errors.Is(err, errors.ErrVMAlreadyExists) && c.reap(ctx, inst.Name) {

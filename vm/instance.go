@@ -38,6 +38,8 @@ type Instance struct {
 	// ImagesKept is true after a stop by [KeepImages]: the next start goes on with the images of
 	// ephemeral disks instead of making them anew.
 	ImagesKept bool `json:"images_kept,omitempty"`
+	// Fork says which template the VM is a copy of; nil: of none.
+	Fork *Fork `json:"fork,omitempty"`
 	// Unclean is true after a run whose QEMU did not end in order: what it had not written yet
 	// of its images' reference counts has leaked. [Snapshots] clears it, once it has looked.
 	Unclean bool `json:"unclean,omitempty"`
@@ -69,6 +71,7 @@ const (
 	StepHandshake = "handshake" // QEMU answers on QMP, its devices are made
 	StepRestore   = "restore"   // a saved state is loaded, if one was asked for
 	StepContinue  = "continue"  // the virtual CPUs run
+	StepIdentity  = "identity"  // a fork becomes somebody of its own: random numbers, clock, names
 	StepReady     = "ready"     // the conditions hold
 )
 
@@ -98,6 +101,10 @@ type Runtime struct {
 	// Forwards are those of Config.Networks, by the card's name, with the ports that
 	// were chosen on the host.
 	Forwards map[string][]Forward `json:"forwards,omitempty"`
+	// Boot is what the guest was booted from.
+	Boot BootFiles `json:"boot,omitzero"`
+	// Cards are the network cards of Config.Networks.
+	Cards []Card `json:"cards,omitempty"`
 	// Captures are the files that get the packets of Config.Networks, by the card's name.
 	Captures map[string]string `json:"captures,omitempty"`
 	// Helpers are programs that run for the guest beside QEMU, and end with it.

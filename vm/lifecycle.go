@@ -26,9 +26,10 @@ type start struct {
 	lock *flock.Lock
 	spec LaunchSpec
 	live *liveGuest
+	from Origin // what a fork is started from; nil: nothing
 }
 
-func (l *lifecycle) start(ctx context.Context, ref string, opts []StartOption) (Instance, error) {
+func (l *lifecycle) start(ctx context.Context, ref string, opts []StartOption) (_ Instance, err error) {
 	s := &start{m: l.m}
 	for _, o := range opts {
 		o(&s.opts)
@@ -46,6 +47,7 @@ func (l *lifecycle) start(ctx context.Context, ref string, opts []StartOption) (
 	defer cancel(nil)
 	defer l.m.live.starting(inst.ID, cancel)()
 
+	defer func() { err = errors.Join(err, s.closeOrigin()) }()
 	failed, err := s.seq.run(ctx, s.steps())
 	if err == nil {
 		err = s.finish(ctx)
@@ -66,13 +68,21 @@ func (s *start) steps() []step {
 		{StepLaunch, s.launch},
 		{StepHandshake, s.handshake},
 	}
-	if s.inst.Restore != "" && !s.opts.cold {
+	switch {
+	case s.opts.cold:
+	case s.inst.Restore != "":
 		steps = append(steps, step{StepRestore, s.restore})
+	case s.forks():
+		steps = append(steps, step{StepRestore, s.resumeFork})
 	}
 	if s.opts.paused {
 		return steps
 	}
-	return append(steps, step{StepContinue, s.resume}, step{StepReady, s.ready})
+	steps = append(steps, step{StepContinue, s.resume})
+	if s.forks() && !s.inst.Fork.Alike {
+		steps = append(steps, step{StepIdentity, s.settleFork})
+	}
+	return append(steps, step{StepReady, s.ready})
 }
 
 func (s *start) validate(ctx context.Context) (func(context.Context) error, error) {
@@ -88,6 +98,9 @@ func (s *start) validate(ctx context.Context) (func(context.Context) error, erro
 		return nil, err
 	}
 	if s.backend, err = s.m.backend(inst.Config); err != nil {
+		return nil, err
+	}
+	if err := s.checkFork(); err != nil {
 		return nil, err
 	}
 	if err := s.backend.Check(ctx, inst.ID, inst.Config); err != nil {
@@ -178,7 +191,10 @@ func (s *start) unlock() error {
 }
 
 func (s *start) images(ctx context.Context) (func(context.Context) error, error) {
-	boot, err := s.m.booter.ResolveBoot(ctx, s.inst.Config)
+	if err := s.openOrigin(ctx); err != nil {
+		return nil, err
+	}
+	boot, err := s.bootFiles(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -198,16 +214,16 @@ func (s *start) images(ctx context.Context) (func(context.Context) error, error)
 	undo := func(ctx context.Context) error {
 		return errors.Join(s.m.images.unseed(ctx, s.inst.ID), undoImages(ctx))
 	}
-	seed, err := s.m.images.seed(ctx, s.inst)
+	seed, err := s.seed(ctx)
 	if err != nil {
 		return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
 	}
-	nvram, undoState, err := s.m.state.prepare(ctx, s.inst, boot.UEFI)
+	nvram, undoState, err := s.m.state.prepare(ctx, s.inst, boot.UEFI, s.parts().NVRAM)
 	if err != nil {
 		return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
 	}
 	s.spec = LaunchSpec{ID: s.inst.ID, Config: s.inst.Config, Boot: boot, Images: images, Seed: seed,
-		NVRAM: nvram, StateDir: s.m.state.path(s.inst.ID), Plugged: s.inst.layeredPlugged(), Unplugged: s.inst.Unplugged}
+		NVRAM: nvram, StateDir: s.m.state.path(s.inst.ID), Plugged: s.inst.layeredPlugged(), Unplugged: s.inst.Unplugged, Incoming: s.incoming()}
 	return func(ctx context.Context) error { return errors.Join(undoState(ctx), undo(ctx)) }, nil
 }
 
@@ -320,7 +336,12 @@ func (s *start) finish(ctx context.Context) error {
 		to = Paused
 	}
 	return s.write(ctx, func(now Instance) (Instance, error) {
-		return s.m.states.move(ctx, now, to, reason, func(i *Instance) { i.Steps, i.Restore, i.ImagesKept = s.seq.steps, "", false })
+		return s.m.states.move(ctx, now, to, reason, func(i *Instance) {
+			i.Steps, i.Restore, i.ImagesKept = s.seq.steps, "", false
+			if i.Fork != nil {
+				i.Fork.Resume = i.Config.startedAnew()
+			}
+		})
 	})
 }
 

@@ -21,6 +21,8 @@ type Options struct {
 	// Snapshots mends images and restores memory. Nil: a VM whose record asks for memory
 	// to be restored is not started, except by [ColdBoot].
 	Snapshots Snapshots
+	// Templates are what forks are started from. Nil: a fork is started only by [ColdBoot].
+	Templates Templates
 	Backends  map[string]Backend // at least one; "process" is the one an empty Config.Backend means
 	// Dir holds the lock files (Dir/locks), the images that are made (Dir/images), and UEFI
 	// variables and TPM secrets (Dir/state). It is created with mode 0700. Required.
@@ -35,6 +37,7 @@ type Manager struct {
 	store    Store
 	booter   Booter
 	snaps    Snapshots // nil: none
+	forks    Templates // nil: none
 	backends map[string]Backend
 	log      *slog.Logger
 	self     Process
@@ -80,7 +83,7 @@ func NewManager(o Options) (*Manager, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	m := &Manager{
-		store: o.Store, booter: o.Booter, snaps: o.Snapshots, backends: o.Backends, log: o.Logger,
+		store: o.Store, booter: o.Booter, snaps: o.Snapshots, forks: o.Templates, backends: o.Backends, log: o.Logger,
 		self:   Process(self),
 		locks:  locks{dir: filepath.Join(o.Dir, "locks")},
 		images: &imageKeeper{images: o.Images, store: o.Store, dir: filepath.Join(o.Dir, "images")},
@@ -106,6 +109,19 @@ func (m *Manager) Add(ctx context.Context, cfg Config) (Instance, error) {
 	}
 	defer done()
 	return m.creator.add(ctx, cfg)
+}
+
+// AddFork is [Manager.Add] for a copy of a template: cfg is the template's, changed by what the
+// copy is to have of its own, and plugged and unplugged are as in [Instance].
+func (m *Manager) AddFork(ctx context.Context, cfg Config, fork Fork, plugged []qmp.Device, unplugged []string) (Instance, error) {
+	ctx, done, err := m.begin(ctx, "add fork")
+	if err != nil {
+		return Instance{}, err
+	}
+	defer done()
+	return m.creator.add(ctx, cfg, func(i *Instance) {
+		i.Fork, i.Plugged, i.Unplugged = &fork, plugged, unplugged
+	})
 }
 
 // Apply makes the VM called cfg.Name be as cfg says: it is added when there is none,

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -33,9 +34,9 @@ func (r *Reservation) StateDirs() (state, copies string) {
 }
 
 // prepare makes the VM's own copy of the variables of its UEFI, unless it has one that is
-// kept, and returns its path; empty: the firmware has none. undo deletes what this call and
-// the guest's helpers made.
-func (k *stateKeeper) prepare(ctx context.Context, inst Instance, uefi *UEFI) (nvram string, undo func(context.Context) error, err error) {
+// kept, and returns its path; empty: the firmware has none. They are those of source, if that
+// is not empty, else the firmware's. undo deletes what this call and the guest's helpers made.
+func (k *stateKeeper) prepare(ctx context.Context, inst Instance, uefi *UEFI, source string) (nvram string, undo func(context.Context) error, err error) {
 	dir := k.path(inst.ID)
 	if inst.Config.lifetime() == Ephemeral { // what a crash left
 		if err := k.erase(inst); err != nil {
@@ -58,7 +59,7 @@ func (k *stateKeeper) prepare(ctx context.Context, inst Instance, uefi *UEFI) (n
 		return "", undo, nil
 	}
 	nvram = filepath.Join(dir, nvramName(uefi.NVRAM))
-	if made, err = keepCopy(ctx, nvram, uefi); err != nil {
+	if made, err = keepCopy(ctx, nvram, cmp.Or(source, uefi.NVRAM), uefi.NVRAMFormat); err != nil {
 		err = errors.Wrap(errors.ErrStorage, "copy UEFI variables", inst.Name, err)
 		return "", nil, errors.Join(err, undo(ctx))
 	}
@@ -74,8 +75,8 @@ func nvramName(template string) string {
 
 // keepCopy makes a copy of the template at path, and returns path, or leaves the one that is
 // there, and returns nothing.
-func keepCopy(ctx context.Context, path string, uefi *UEFI) (made string, err error) {
-	template, err := os.Open(uefi.NVRAM)
+func keepCopy(ctx context.Context, path, source, format string) (made string, err error) {
+	template, err := os.Open(source)
 	if err != nil {
 		return "", err
 	}
@@ -86,7 +87,7 @@ func keepCopy(ctx context.Context, path string, uefi *UEFI) (made string, err er
 	}
 	have, err := os.Lstat(path)
 	switch {
-	case err == nil && uefi.NVRAMFormat == FormatRaw && have.Size() != want.Size():
+	case err == nil && format == FormatRaw && have.Size() != want.Size():
 		return "", &errors.Error{Op: "use " + path, Msg: "it has " + strconv.FormatInt(have.Size(), 10) + " bytes, the firmware's variables have " +
 			strconv.FormatInt(want.Size(), 10), Hint: "the firmware was exchanged for another one: remove the file to start with new variables"}
 	case err == nil:
