@@ -99,7 +99,7 @@ func (m *Maqet) assemble(s *settings) (err error) {
 	}
 	m.own("VM manager", m.VM.Close)
 	m.QMP = qmp.NewManager(m.VM, qmp.WithPolicy(s.policy), qmp.WithLogger(s.logger), qmp.WithRecorder(m.VM), qmp.WithReserved(process.Reserved))
-	m.Guest = guest.NewManager(m.VM, guest.WithLogger(s.logger))
+	m.Guest = guest.NewManager(m.VM, guest.WithLogger(s.logger), guest.WithCacheDir(s.cache))
 	m.own("guest manager", m.Guest.Close)
 	m.Cleanup = cleanup.New(m.VM, cleanup.Sweeping("template", templates.Sweep))
 	m.Snapshot, err = snapshot.New(snapshot.Options{Keeper: keeper, VMs: m.VM, Freezer: m.Guest, Files: m.Guest, Sessions: m.Guest, Templates: templates, Logger: s.logger})
