@@ -36,6 +36,7 @@ type Maqet struct {
 	mu     sync.Mutex
 	closed bool
 	runs   sync.WaitGroup // calls of Run that Close waits for; Add only under mu while not closed
+	pools  map[*Pool]struct{}
 }
 
 type closer struct {
@@ -51,7 +52,7 @@ func New(opts ...Option) (*Maqet, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Maqet{}
+	m := &Maqet{pools: map[*Pool]struct{}{}}
 	m.ctx, m.cancel = context.WithCancel(context.Background()) // the library's life, ended by Close
 	if err := m.assemble(s); err != nil {
 		m.cancel()
@@ -181,7 +182,7 @@ func (m *Maqet) Close() error {
 		m.mu.Unlock()
 		m.cancel()
 		m.runs.Wait() // they clear away what they made
-		m.err = errors.Join(m.stopEphemeral(), m.release())
+		m.err = errors.Join(m.closePools(), m.stopEphemeral(), m.release())
 	})
 	return m.err
 }
