@@ -150,7 +150,7 @@ func exitOf(err error) int {
 		{exitTimeout, of(errors.ErrWaitTimeout, errors.ErrQMPTimeout, context.DeadlineExceeded)},
 		{exitNotFound, of(errors.ErrVMNotFound, errors.ErrSnapshotNotFound, errors.ErrTemplateNotFound, errors.ErrImageNotFound, errors.ErrConfigFileNotFound)},
 		{exitNotFound, isDeviceNotFound},
-		{exitExists, of(errors.ErrVMAlreadyExists, errors.ErrSnapshotExists, fs.ErrExist)},
+		{exitExists, of(errors.ErrVMAlreadyExists, errors.ErrSnapshotExists, errors.ErrTemplateExists, fs.ErrExist)},
 		{exitConfig, of(errors.ErrConfiguration)},
 		{exitState, of(errors.ErrIllegalTransition, errors.ErrVMNotRunning, errors.ErrVMAlreadyRunning, errors.ErrImageInUse, errors.ErrTemplateInUse,
 			errors.ErrDeviceBusy, errors.ErrDatabaseLock, errors.ErrSnapshotBlocked)},
