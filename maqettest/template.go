@@ -1,0 +1,4 @@
+package maqettest
+
+// Template is a guest that boots once.
+type Template struct{}
