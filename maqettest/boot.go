@@ -72,21 +72,20 @@ func giveUp(tb testing.TB, err error) {
 	tb.Fatalf("maqettest: %v", err)
 }
 
-// close clears the guest away; of a test that failed it first reports what is known.
+// close clears the guest of Boot away, and all others of its Maqet; of a test that failed it
+// first reports what is known of them.
 func (g *Guest) close() {
 	g.tb.Helper()
 	defer g.share.release()
-	if g.transcript != nil {
-		if err := g.transcript.Close(); err != nil {
-			g.tb.Errorf("maqettest: %v", err)
-		}
-	}
+	g.closeTranscript()
 	if g.tb.Failed() {
-		r := &report{tb: g.tb, m: g.Maqet}
-		if g.transcript != nil {
-			r.guest, r.transcript = g.ID(), g.file
+		list, err := g.Maqet.VM.List(context.Background(), vm.Filter{}) // the test's own has ended
+		if err != nil {
+			g.tb.Logf("maqettest: no report: %v", err)
 		}
-		r.write()
+		for _, inst := range list {
+			g.report(inst)
+		}
 	}
 	if err := g.home.close(); err != nil {
 		g.tb.Errorf("maqettest: clearing away: %v", err)

@@ -13,16 +13,6 @@ import (
 	"github.com/maqet/maqet/vm"
 )
 
-func TestShellQuote(t *testing.T) {
-	args := []string{"/usr/bin/qemu", "-device", `{"id": "a'b"}`, "-append", "console=ttyS0 $HOME `id` \\ \"x\"", "", "-S", "a\nb", "plain,x=y"}
-	text := shellQuote(args)
-	out, err := exec.Command("sh", "-c", `set -- `+text+"\n"+`for a; do printf '%s\0' "$a"; done`).Output()
-	require.NoError(t, err)
-	require.Equal(t, strings.Join(args, "\x00")+"\x00", string(out))
-	require.Contains(t, text, "/usr/bin/qemu \\\n  -device ", "an option on each line")
-	require.Contains(t, text, " plain,x=y", "what needs no quotes has none")
-}
-
 func TestWithoutQEMU(t *testing.T) {
 	ownTemp(t)
 	t.Setenv("MAQET_QEMU", "/nowhere/qemu-system-x86_64")

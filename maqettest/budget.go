@@ -2,6 +2,7 @@ package maqettest
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -148,13 +149,9 @@ func (b *budget) count(test string, change int) {
 // wait returns when the share is granted. If it has to wait it says once why. When ctx ends
 // first the wish is given up.
 func (s *share) wait(ctx context.Context, logf func(format string, args ...any), what string) error {
-	select {
-	case <-s.ready:
-		return nil
-	default:
+	if why := s.held(what); why != "" {
+		logf("maqettest: %s", why)
 	}
-	used, who := s.b.state()
-	logf("maqettest: %s waits for %v of memory: of the %v that %s allows, %v are used%s", what, s.size, s.b.total, envMemory, used, who)
 	select {
 	case <-s.ready:
 		return nil
@@ -164,15 +161,18 @@ func (s *share) wait(ctx context.Context, logf func(format string, args ...any),
 	}
 }
 
-// state says how much is used, and by whom.
-func (b *budget) state() (used vm.Size, who string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	names := slices.Sorted(maps.Keys(b.tests))
-	if len(names) > 0 {
-		who = " by guests of " + strings.Join(names, ", ")
+// held says why the share is not granted; empty: it is.
+func (s *share) held(what string) string {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	if s.granted {
+		return ""
 	}
-	return b.used, who
+	text := fmt.Sprintf("%s waits for %v of memory: of the %v that %s allows, %v are used", what, s.size, s.b.total, envMemory, s.b.used)
+	if names := slices.Sorted(maps.Keys(s.b.tests)); len(names) > 0 {
+		text += ", by guests of " + strings.Join(names, ", ")
+	}
+	return text
 }
 
 // topTest returns the name of the test at the top of which a test is a part.

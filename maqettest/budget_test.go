@@ -92,7 +92,7 @@ func TestBudgetGivesUp(t *testing.T) {
 	var log strings.Builder
 	err := large.wait(ctx, func(format string, args ...any) { fmt.Fprintf(&log, format, args...) }, "vm-b")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.Equal(t, "maqettest: vm-b waits for 6 of memory: of the 10 that MAQET_TEST_MEMORY allows, 6 are used by guests of A", log.String())
+	require.Equal(t, "maqettest: vm-b waits for 6 of memory: of the 10 that MAQET_TEST_MEMORY allows, 6 are used, by guests of A", log.String())
 	require.True(t, granted(small))
 	a.release()
 	require.False(t, granted(large))
@@ -275,5 +275,5 @@ func TestBudgetHoldsGuestsBack(t *testing.T) {
 	})
 	wg.Wait()
 	require.False(t, got.failed, got.log.String())
-	require.Regexp(t, `waits for 256M of memory: of the 300M that MAQET_TEST_MEMORY allows, 256M are used by guests of TestFirst\n`, got.log.String())
+	require.Regexp(t, `waits for 256M of memory: of the 300M that MAQET_TEST_MEMORY allows, 256M are used, by guests of TestFirst\n`, got.log.String())
 }

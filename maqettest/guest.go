@@ -114,5 +114,25 @@ func (g *Guest) listen(name string) error {
 	return err
 }
 
+func (g *Guest) closeTranscript() {
+	g.tb.Helper()
+	if g.transcript == nil {
+		return
+	}
+	if err := g.transcript.Close(); err != nil {
+		g.tb.Errorf("maqettest: %v", err)
+	}
+}
+
+// report shows what is known of a guest.
+func (g *Guest) report(inst vm.Instance) {
+	g.tb.Helper()
+	transcript := ""
+	if g.transcript != nil && inst.ID == g.ID() {
+		transcript = g.file
+	}
+	gather(g.Maqet, inst, transcript).show(g.tb)
+}
+
 // memoryOf is how much memory a guest of a configuration can use.
 func memoryOf(cfg vm.Config) vm.Size { return cmp.Or(cfg.Memory, vm.DefaultMemory) }

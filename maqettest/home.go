@@ -1,6 +1,8 @@
 package maqettest
 
 import (
+	"sync/atomic"
+
 	"github.com/maqet/maqet"
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/vm/memory"
@@ -11,6 +13,8 @@ type home struct {
 	dir   string
 	maqet *maqet.Maqet
 	files *dir
+
+	children atomic.Int32 // of its template, and of theirs: how many have been made
 }
 
 func newHome(opts []maqet.Option) (*home, error) {
