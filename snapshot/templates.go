@@ -293,7 +293,12 @@ func (t *Templates) sweep(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	defer func() { _ = lock.Unlock() }() // nothing is lost with it
-	rec, err := readTemplate(dir)
+	return t.bury(ctx, name)
+}
+
+// bury deletes a template whose process is gone, and returns its name. Its lock must be held.
+func (t *Templates) bury(ctx context.Context, name string) (string, error) {
+	rec, err := readTemplate(t.folder(name))
 	if err != nil || rec.alive() {
 		return "", nil // a folder of somebody else stays
 	}
