@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,8 +42,10 @@ func startChild(t *testing.T, role string, args ...string) *child {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], append([]string{"-test.run=^TestChild$"}, args...)...)
 	cmd.Env = append(os.Environ(), childEnv+"="+role)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // as a shell does, for Ctrl-C
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
+	cmd.Stderr = cmd.Stdout
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	lines := bufio.NewScanner(out)
@@ -64,6 +67,16 @@ func (c *child) hear(t *testing.T, what string, value any) {
 	require.Fail(t, "the child did not say "+what, strings.Join(log, "\n"))
 }
 
+// wait returns when the child has ended, with what else it has said. That its output ends shows
+// that nobody has inherited it.
+func (c *child) wait() (log string, err error) {
+	var b strings.Builder
+	for c.lines.Scan() {
+		b.WriteString(c.lines.Text() + "\n")
+	}
+	return b.String(), c.cmd.Wait()
+}
+
 // watched is a process that is looked at until it has ended.
 type watched int
 
@@ -79,7 +92,11 @@ func watch(t *testing.T, pid int) watched {
 func (w watched) requireEnd(t *testing.T, limit time.Duration, what string) {
 	t.Helper()
 	fds := []unix.PollFd{{Fd: int32(w), Events: unix.POLLIN}}
+	deadline := time.Now().Add(limit)
 	n, err := unix.Poll(fds, int(limit.Milliseconds()))
+	for err == unix.EINTR {
+		n, err = unix.Poll(fds, max(0, int(time.Until(deadline).Milliseconds())))
+	}
 	require.NoError(t, err)
 	require.Equal(t, 1, n, "%s still runs", what)
 }
@@ -110,42 +127,74 @@ func requireGone(t *testing.T, temp string) {
 }
 
 func TestChild(t *testing.T) {
-	switch os.Getenv(childEnv) {
-	case "boot":
-		g := Boot(t)
-		inst, err := g.Instance(t.Context())
-		require.NoError(t, err)
-		say(t, "INSTANCE", inst)
-		select {}
-	case "folders":
+	var g *Guest
+	role := os.Getenv(childEnv)
+	switch role {
+	case "":
+		return // it is another test that runs it
+	case "folder":
 		d, err := newDir()
 		require.NoError(t, err)
 		say(t, "FOLDER", d.path)
 		select {}
+	case "boot":
+		g = Boot(t)
+	default:
+		g = NewTemplate().Fork(t)
+	}
+	inst, err := g.Instance(t.Context())
+	require.NoError(t, err)
+	say(t, "INSTANCE", inst)
+	say(t, "FOLDER", g.home.dir)
+	if role == "panic" {
+		go panic("as -test.timeout does")
+	}
+	if role == "boot" || role == "fork" || role == "panic" {
+		select {}
 	}
 }
 
-// TestKilledTest: a test program that is killed takes its guest with it, its folder, and the
-// guardian of that.
-func TestKilledTest(t *testing.T) {
-	temp := ownTemp(t)
+// TestEndsOfPrograms: however a test program ends, it takes its guests with it, their folder, and
+// the guardian of that.
+func TestEndsOfPrograms(t *testing.T) {
 	needQEMU(t)
-	c := startChild(t, "boot")
-	var inst vm.Instance
-	c.hear(t, "INSTANCE", &inst)
-	qemu := watch(t, inst.Runtime.Process.PID)
-	dirs, err := filepath.Glob(filepath.Join(temp, dirPrefix+"*"))
-	require.NoError(t, err)
-	require.Len(t, dirs, 1)
-	pids := guardians(t, dirs[0])
-	require.Len(t, pids, 1)
-	guardian := watch(t, pids[0])
-
-	require.NoError(t, c.cmd.Process.Kill())
-	require.Error(t, c.cmd.Wait())
-	qemu.requireEnd(t, 30*time.Second, "QEMU")
-	guardian.requireEnd(t, 30*time.Second, "the guardian")
-	requireGone(t, temp)
+	for _, c := range []struct {
+		what, role string
+		end        func(c *child) error // of the program; nil: it ends by itself
+		ok         bool
+	}{
+		{what: "Boot, killed", role: "boot", end: func(c *child) error { return c.cmd.Process.Kill() }},
+		{what: "Fork, killed", role: "fork", end: func(c *child) error { return c.cmd.Process.Kill() }},
+		{what: "Fork, Ctrl-C", role: "fork", end: func(c *child) error { return unix.Kill(-c.cmd.Process.Pid, unix.SIGINT) }},
+		{what: "Fork, panics", role: "panic"},
+		{what: "Fork, without Main", role: "exit", ok: true},
+		{what: "Fork, with Main", role: "main", ok: true},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			temp := ownTemp(t)
+			child := startChild(t, c.role)
+			var inst vm.Instance
+			child.hear(t, "INSTANCE", &inst)
+			var dir string
+			child.hear(t, "FOLDER", &dir)
+			if c.end != nil {
+				pids := guardians(t, dir)
+				require.Len(t, pids, 1)
+				guardian, qemu := watch(t, pids[0]), watch(t, inst.Runtime.Process.PID)
+				require.NoError(t, c.end(child))
+				qemu.requireEnd(t, 30*time.Second, "QEMU")
+				guardian.requireEnd(t, 30*time.Second, "the guardian")
+			}
+			log, err := child.wait()
+			require.Equal(t, c.ok, err == nil, "%v\n%s", err, log)
+			if c.role == "main" {
+				require.NoDirExists(t, dir, "Main waits for it")
+			}
+			requireGone(t, temp)
+			require.Eventually(t, func() bool { return len(guardians(t, dir)) == 0 }, 30*time.Second, 10*time.Millisecond)
+			requireNoQEMU(t, dir)
+		})
+	}
 }
 
 // TestGuardianSparesOthers: a folder that is not the one any more is left alone, even if its
@@ -162,7 +211,7 @@ func TestGuardianSparesOthers(t *testing.T) {
 			return errors.Join(os.Mkdir(target, 0o700), os.WriteFile(filepath.Join(target, "precious"), nil, 0o600), os.Symlink(target, dir))
 		}},
 	} {
-		child := startChild(t, "folders")
+		child := startChild(t, "folder")
 		var dir string
 		child.hear(t, "FOLDER", &dir)
 		watched := watch(t, guardians(t, dir)[0])
@@ -187,7 +236,7 @@ func TestGuardianRemovesEverything(t *testing.T) {
 	outside := t.TempDir() // not in the one of ownTemp
 	temp := ownTemp(t)
 	require.NoError(t, os.WriteFile(filepath.Join(outside, "kept"), nil, 0o600))
-	child := startChild(t, "folders")
+	child := startChild(t, "folder")
 	var dir string
 	child.hear(t, "FOLDER", &dir)
 	for _, name := range []string{".hidden", "..odd", "...", "-rf", "a b", "*", "$(touch x)", "line\nbreak", ".x/.y"} {
@@ -200,6 +249,16 @@ func TestGuardianRemovesEverything(t *testing.T) {
 	require.NoError(t, child.cmd.Process.Kill())
 	requireGone(t, temp)
 	require.FileExists(t, filepath.Join(outside, "kept"))
+}
+
+// TestGuardianAfterTimeout: a test program that is out of time panics, and cleans nothing up.
+func TestGuardianAfterTimeout(t *testing.T) {
+	temp := ownTemp(t)
+	child := startChild(t, "folder", "-test.timeout=500ms")
+	log, err := child.wait()
+	require.Error(t, err)
+	require.Contains(t, log, "test timed out")
+	requireGone(t, temp)
 }
 
 // TestGuardianEnds with the folder that it watches over. Its session is its own.

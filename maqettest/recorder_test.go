@@ -13,7 +13,16 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	switch os.Getenv(childEnv) {
+	case "":
+		goleak.VerifyTestMain(m)
+	case "main":
+		os.Exit(Main(m))
+	default: // as a package without a TestMain
+		os.Exit(m.Run())
+	}
+}
 
 // recorder is a testing.TB that may fail or be skipped without failing the real one.
 type recorder struct {
