@@ -242,6 +242,22 @@ func (t *Templates) erase(ctx context.Context, id, dir string) error {
 	return os.RemoveAll(dir)
 }
 
+// disksOver returns the registered images that stand on those of a template.
+func (t *Templates) disksOver(ctx context.Context, id string) (over []storage.File, err error) {
+	disks, err := t.images.Files(ctx, storage.FileFilter{Owner: id})
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range disks {
+		files, err := t.images.Files(ctx, storage.FileFilter{Base: d.Path})
+		if err != nil {
+			return nil, err
+		}
+		over = append(over, files...)
+	}
+	return over, nil
+}
+
 // later is nil for images that are still in use: a sweep deletes them when they are not.
 func later(err error) error {
 	if errors.Is(err, errors.ErrImageInUse) {
