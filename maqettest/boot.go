@@ -25,6 +25,7 @@ type options struct {
 	start  []vm.StartOption
 	conds  []guest.Condition
 	maqet  []maqet.Option
+	inside insideOptions // of [InGuest]
 }
 
 // Config boots this configuration instead of the zero one, which is the default guest.
