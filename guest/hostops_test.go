@@ -169,8 +169,9 @@ func (hostOperations) Stat(path string) (wire.FileInfo, error) {
 	return wire.FileInfo{Size: info.Size(), Mode: info.Mode(), ModTime: info.ModTime(), Link: link}, nil
 }
 
-func (hostOperations) Reseed([]byte) error     { return nil }
-func (hostOperations) SetTime(time.Time) error { return nil }
+func (hostOperations) Reseed([]byte) error               { return nil }
+func (hostOperations) SetTime(time.Time) error           { return nil }
+func (hostOperations) Individualize(wire.Identity) error { return nil }
 
 func (hostOperations) Dial(ctx context.Context, address string, connected func() error, from *wire.In, to *wire.Out) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)

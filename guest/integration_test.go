@@ -26,7 +26,13 @@ import (
 
 // bootDefaultGuest starts the default guest on plain QEMU. Its QMP events and its
 // record are v's, so that this package can be tested below the backends.
-func bootDefaultGuest(t *testing.T) *fakeVM {
+func bootDefaultGuest(t *testing.T, devices ...string) *fakeVM {
+	t.Helper()
+	return defaultGuest(t, nil, devices...)
+}
+
+// defaultGuest starts a guest that boots, or one that continues from a saved state.
+func defaultGuest(t *testing.T, state *os.File, devices ...string) *fakeVM {
 	t.Helper()
 	qemu, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
@@ -38,6 +44,7 @@ func bootDefaultGuest(t *testing.T) *fakeVM {
 	}
 	v := newFakeVM(t)
 	dir := t.TempDir()
+	v.dir = dir
 	args := []string{
 		"-M", "q35", "-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg", "-cpu", "max", "-m", "512",
 		"-kernel", files.Kernel, "-initrd", files.Initrd, "-append", "console=ttyS0 " + strings.Join(files.Cmdline, " "),
@@ -54,10 +61,18 @@ func bootDefaultGuest(t *testing.T) *fakeVM {
 			"-device", "virtserialport,chardev="+channel+",name="+port)
 		v.channel(channel, dialUnix(path))
 	}
+	args = append(args, "-qmp", "unix:"+filepath.Join(dir, "qmp")+",server=on,wait=off")
+	args = append(args, devices...)
+	if state != nil {
+		args = append(args, "-incoming", "fd:3")
+	}
 	// QEMU dies with this thread, also when the test binary is killed.
 	runtime.LockOSThread()
 	cmd := exec.Command(qemu, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if state != nil {
+		cmd.ExtraFiles = []*os.File{state}
+	}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	require.NoError(t, cmd.Start())

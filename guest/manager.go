@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/guest/kernel"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -33,6 +34,7 @@ type Manager struct {
 	stop context.CancelFunc
 
 	checkLimit time.Duration // see the constant
+	cacheDir   string
 
 	mu     sync.Mutex
 	closed bool
@@ -51,6 +53,18 @@ func WithLogger(l *slog.Logger) Option {
 			m.log = l
 		}
 	}
+}
+
+// WithCacheDir says where the init program is kept, once it is compiled. Default:
+// kernel.DefaultCacheDir. Only [Manager.Individualize] needs it, in guests with another init.
+func WithCacheDir(dir string) Option { return func(m *Manager) { m.cacheDir = dir } }
+
+// cache is Booter.cache for the same folder.
+func (m *Manager) cache() (string, error) {
+	if m.cacheDir != "" {
+		return m.cacheDir, nil
+	}
+	return kernel.DefaultCacheDir()
 }
 
 // NewManager returns a manager for the guests of machines. It opens nothing yet.

@@ -236,6 +236,10 @@ func (w *sshWay) reseed(ctx context.Context) error {
 	return err
 }
 
+// individualize is not for this way: a connection by the network says nothing of a guest that
+// has no agent, and ends with the change of the card that it comes by.
+func (w *sshWay) individualize(context.Context, change) error { return errors.ErrAgentUnavailable }
+
 func (w *sshWay) setTime(ctx context.Context, t time.Time) error {
 	_, err := w.must(ctx, "date", `date -s "@$1" >/dev/null`, strconv.FormatInt(t.Unix(), 10))
 	return err

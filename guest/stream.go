@@ -102,6 +102,10 @@ func (w *streamWay) setTime(ctx context.Context, t time.Time) error {
 	return w.check(w.session.SetTime(ctx, t))
 }
 
+func (w *streamWay) individualize(ctx context.Context, c change) error {
+	return w.check(w.session.Individualize(ctx, c.Fresh()))
+}
+
 func (w *streamWay) reseed(ctx context.Context) error {
 	return w.check(w.session.Reseed(ctx, nil))
 }

@@ -37,6 +37,7 @@ type way interface {
 	dial(ctx context.Context, address string) (net.Conn, error)
 	reseed(ctx context.Context) error
 	setTime(ctx context.Context, t time.Time) error
+	individualize(ctx context.Context, c change) error
 	// done is closed when the way is of no more use.
 	done() <-chan struct{}
 	// close waits for the way's goroutines. why, which may be nil, is in the errors of the

@@ -101,6 +101,10 @@ type CardChange struct {
 	From    string // the MAC that the guest knows
 	MAC     string // the new one
 	Address string // the new IPv4 address and prefix length of a card on a segment; empty: as it is, or by DHCP
+	// Renew has the guest ask for a new lease: the card is on a network of the host, whose DHCP
+	// server knows a guest by its MAC. The one in QEMU's user network would give another
+	// address, which forwards do not lead to. maqet's own init has no DHCP client.
+	Renew bool
 }
 
 // Card is a network card as a live guest has it.

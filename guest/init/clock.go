@@ -13,6 +13,22 @@ func setClock(t time.Time) error {
 	return os.NewSyscallError("settimeofday", syscall.Settimeofday(&tv))
 }
 
+// setRTC sets the clock that a guest that boots begins with. It must not go back to when the
+// saved state was made.
+func setRTC(t time.Time) error {
+	const rtcSetTime = 0x4024700a // rtc(4)
+	fd, err := syscall.Open("/dev/rtc0", syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer syscall.Close(fd)
+	t = t.UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	tm := [9]int32{int32(second), int32(minute), int32(hour), int32(day), int32(month) - 1, int32(year) - 1900}
+	return ioctl(fd, rtcSetTime, unsafe.Pointer(&tm))
+}
+
 // setTimes sets an open file's times.
 func setTimes(f *os.File, t time.Time) error {
 	ts := [2]syscall.Timespec{}

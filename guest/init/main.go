@@ -10,6 +10,9 @@ import (
 
 func main() {
 	if os.Getpid() != 1 {
+		if len(os.Args) == 2 && os.Args[1] == individualizeArgument {
+			os.Exit(individualizeAlone(os.Stdin))
+		}
 		os.Stderr.WriteString("maqet-init: this is a virtual machine's first process; it does nothing elsewhere\n")
 		os.Exit(2)
 	}
@@ -86,7 +89,7 @@ func run() error {
 	go power.watchSignals()
 	guest := &services{
 		ctx:    context.Background(),
-		ops:    &operations{reaper: reaper},
+		ops:    &operations{reaper: reaper, nets: nets},
 		agent:  newAgent(reaper, power),
 		served: map[string]bool{},
 	}

@@ -57,7 +57,7 @@ func connect(t *testing.T) *wire.Session {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		wire.Serve(ctx, guest, unseeded{&operations{reaper: testReaper}})
+		wire.Serve(ctx, guest, unseeded{&operations{reaper: testReaper, nets: newNetworks("/sys", "")}})
 	}()
 	s, err := wire.Connect(within(t, 5*time.Second), host)
 	require.NoError(t, err)

@@ -44,18 +44,22 @@ func withSocket(f func(fd int) error) error {
 	return f(fd)
 }
 
-func linkUp(fd int, name string) error {
+// setLink brings an interface up or takes it down.
+func setLink(fd int, name string, up bool) error {
 	r := newIfreq(name)
 	if err := ioctl(fd, syscall.SIOCGIFFLAGS, unsafe.Pointer(r)); err != nil {
 		return err
 	}
-	flags := binary.NativeEndian.Uint16(r.data[:]) | syscall.IFF_UP
+	flags := binary.NativeEndian.Uint16(r.data[:]) &^ syscall.IFF_UP
+	if up {
+		flags |= syscall.IFF_UP
+	}
 	binary.NativeEndian.PutUint16(r.data[:], flags)
 	return ioctl(fd, syscall.SIOCSIFFLAGS, unsafe.Pointer(r))
 }
 
 // upLoopback brings lo up; the kernel gives it its addresses.
-func upLoopback() { withSocket(func(fd int) error { return linkUp(fd, "lo") }) }
+func upLoopback() { withSocket(func(fd int) error { return setLink(fd, "lo", true) }) }
 
 // setUp gives a card what the plan says, and brings it up.
 func setUp(name string, plan cardPlan) error {
@@ -73,7 +77,7 @@ func setUp(name string, plan cardPlan) error {
 				}
 			}
 		}
-		if err := linkUp(fd, name); err != nil {
+		if err := setLink(fd, name, true); err != nil {
 			return err
 		}
 		if plan.gateway.IsValid() {
@@ -100,7 +104,7 @@ type rtentry struct {
 	_                     [16]byte
 	metric                int16
 	_                     [6]byte
-	dev                   uintptr
+	dev                   *byte
 	mtu, window           uint64
 	irtt                  uint16
 	_                     [6]byte

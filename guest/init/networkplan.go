@@ -5,6 +5,9 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
+
+	"github.com/maqet/maqet/guest/wire"
 )
 
 // cardPlan is how to set a network card up. There is no DHCP client here: who starts the
@@ -24,7 +27,9 @@ var userPlan = cardPlan{
 
 // networks sets network cards up.
 type networks struct {
-	sys   string              // /sys
+	sys string // /sys
+
+	mu    sync.Mutex
 	plans map[string]cardPlan // by MAC
 }
 
@@ -87,6 +92,8 @@ func (n *networks) cards() []nic {
 // todo returns the cards that are down, with what each gets. A card that nothing is said of
 // is on QEMU's user network: its addresses go to one card.
 func (n *networks) todo() map[string]cardPlan {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	cards, user := n.cards(), false
 	for _, c := range cards {
 		_, known := n.plans[c.mac]
@@ -103,6 +110,23 @@ func (n *networks) todo() map[string]cardPlan {
 		}
 	}
 	return plans
+}
+
+// moved keeps the plans of cards that get another address.
+func (n *networks) moved(cards []wire.Card) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range cards {
+		plan, known := n.plans[macText(c.From)]
+		if !known {
+			continue
+		}
+		if c.Address.IsValid() {
+			plan.address = c.Address
+		}
+		delete(n.plans, macText(c.From))
+		n.plans[macText(c.MAC)] = plan
+	}
 }
 
 // configure sets up the cards that are down.

@@ -18,6 +18,7 @@ import (
 // operations does what hosts ask for over package wire.
 type operations struct {
 	reaper *reaper
+	nets   *networks
 	temps  atomic.Uint64 // numbers temporary files
 }
 

@@ -86,6 +86,15 @@ func (d *decoder) bytes() []byte {
 	return p
 }
 
+// copy fills to.
+func (d *decoder) copy(to []byte) {
+	if len(d.b) < len(to) {
+		d.fail()
+		return
+	}
+	d.b = d.b[copy(to, d.b):]
+}
+
 func (d *decoder) string() string { return string(d.bytes()) }
 
 func (d *decoder) strings() []string {

@@ -28,6 +28,7 @@ type fakeOps struct {
 	get    func(to *Out) error
 	seed   []byte
 	clock  time.Time
+	id     Identity
 }
 
 func (f *fakeOps) Start(s Sync) {
@@ -59,6 +60,14 @@ func (f *fakeOps) Reseed(seed []byte) error {
 
 func (f *fakeOps) SetTime(t time.Time) error {
 	f.clock = t
+	return nil
+}
+
+func (f *fakeOps) Individualize(id Identity) error {
+	f.id = id
+	if id.Hostname == "refused" {
+		return &RemoteError{Op: "individualize", Errno: syscall.EPERM, Msg: "set the host name"}
+	}
 	return nil
 }
 

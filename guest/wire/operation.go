@@ -22,12 +22,13 @@ const (
 	opReseed
 	opSetTime
 	opDial
+	opIndividualize
 )
 
 var operationNames = [...]string{
 	opPing: "ping", opExec: "exec", opReadFile: "read file", opWriteFile: "write file", opPutTree: "put tree",
 	opGetTree: "get tree", opStat: "stat", opReseed: "reseed", opSetTime: "set time",
-	opDial: "dial",
+	opDial: "dial", opIndividualize: "individualize",
 }
 
 func (o operation) String() string {

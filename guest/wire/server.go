@@ -29,6 +29,7 @@ type Operations interface {
 	Stat(path string) (FileInfo, error)
 	Reseed(seed []byte) error
 	SetTime(t time.Time) error
+	Individualize(id Identity) error
 	// Dial connects to a TCP address, "IP:PORT", calls connected, and passes bytes on until
 	// both sides have ended their direction.
 	Dial(ctx context.Context, address string, connected func() error, from *In, to *Out) error
@@ -181,6 +182,9 @@ func (s *server) perform(st *stream, op operation, d *decoder) (reply []byte, er
 	case opSetTime:
 		t := d.time()
 		run = func() error { return s.ops.SetTime(t) }
+	case opIndividualize:
+		id := decodeIdentity(d)
+		run = func() error { return s.ops.Individualize(id) }
 	case opDial:
 		address := d.string()
 		run = func() error {
