@@ -2,7 +2,6 @@ package guesttest
 
 import (
 	"context"
-	"debug/elf"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,40 +14,8 @@ import (
 	"github.com/maqet/maqet"
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/guest"
-	"github.com/maqet/maqet/guest/kernel"
 	"github.com/maqet/maqet/internal/ldso"
 )
-
-// machines are the processors of architectures by QEMU's names.
-var machines = map[string]elf.Machine{"x86_64": elf.EM_X86_64, "aarch64": elf.EM_AARCH64, "riscv64": elf.EM_RISCV}
-
-// checkArch refuses a program that the guest's processor can't run.
-func (p Program) checkArch(ctx context.Context, g *maqet.Machine) error {
-	inst, err := g.Instance(ctx)
-	if err != nil {
-		return err
-	}
-	f, err := ldso.Open(p.Path)
-	if err != nil {
-		return errors.Wrap(errors.ErrInvalidConfiguration, "run "+p.Path+" in VM", inst.Name, err)
-	}
-	if f == nil {
-		return nil // a script
-	}
-	defer f.Close()
-	arch := inst.Config.Arch
-	if arch == "" {
-		arch = kernel.HostArch()
-	}
-	if f.Machine != machines[arch] {
-		return &errors.Error{
-			Kind: errors.ErrInvalidConfiguration, Op: "run " + p.Path + " in VM", VM: inst.Name,
-			Msg:  fmt.Sprintf("it is a program for %s, and the guest is a %s", f.Machine, arch),
-			Hint: "build it for the guest (GOARCH), or choose the guest's Config.Arch",
-		}
-	}
-	return nil
-}
 
 // inputs are files and folders to copy to the same path in the guest.
 type inputs struct {
