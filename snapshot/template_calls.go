@@ -2,9 +2,11 @@ package snapshot
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -71,6 +73,15 @@ func (c *Coordinator) usersOf(ctx context.Context, id string) (users []string, e
 	}
 	for _, inst := range vms {
 		if inst.Fork != nil && inst.Fork.ID == id {
+			users = append(users, "VM "+inst.Name)
+		}
+	}
+	disks, err := c.templates.disksOver(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	for _, inst := range vms {
+		if slices.ContainsFunc(disks, func(f storage.File) bool { return f.Owner == inst.ID }) && !slices.Contains(users, "VM "+inst.Name) {
 			users = append(users, "VM "+inst.Name)
 		}
 	}

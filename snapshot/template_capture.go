@@ -80,7 +80,7 @@ func (op *operation) capture(ctx context.Context, name string, o captureOptions)
 	} else if !errors.Is(err, errors.ErrTemplateNotFound) {
 		return Template{}, err
 	}
-	if _, err := op.templates.sweep(ctx, name); err != nil { // an ephemeral one whose process is gone
+	if _, err := op.templates.bury(ctx, name); later(err) != nil { // an ephemeral one whose process is gone
 		return Template{}, err
 	}
 	c := &capturing{operation: op, t: op.templates}

@@ -60,20 +60,23 @@ func (c *capturing) disks(ctx context.Context) error {
 	})
 }
 
-// disk makes an image the template's: one that vanishes with its guest is moved, another one
-// stays, below an image of the template's and a new layer of the VM's.
+// disk makes an image the template's: one that maqet made is moved, one of the user's stays, below
+// an image of the template's. What does not vanish with the guest goes on in a new layer.
 func (c *capturing) disk(ctx context.Context, img vm.Image) (base, layer string, err error) {
 	base = filepath.Join(c.t.images.Root(), c.rec.ID, img.Name+".qcow2")
 	purpose := storage.For{Owner: c.rec.ID, Disk: img.Name}
-	if img.Ephemeral {
+	below, format := img.Path, img.Format
+	if img.Owned {
+		below, format = base, vm.FormatQcow2
 		_, err = c.t.images.Move(ctx, storage.MoveSpec{Path: img.Path, To: base, For: purpose})
+	} else {
+		_, err = c.t.images.Overlay(ctx, storage.OverlaySpec{Path: base, Base: below, BaseFormat: format, For: purpose})
+	}
+	if err != nil || img.Ephemeral {
 		return base, "", err
 	}
-	if _, err = c.t.images.Overlay(ctx, storage.OverlaySpec{Path: base, Base: img.Path, BaseFormat: img.Format, For: purpose}); err != nil {
-		return "", "", err
-	}
 	layer = newLayer(c.r)
-	_, err = c.t.images.Overlay(ctx, storage.OverlaySpec{Path: layer, Base: img.Path, BaseFormat: img.Format,
+	_, err = c.t.images.Overlay(ctx, storage.OverlaySpec{Path: layer, Base: below, BaseFormat: format,
 		For: storage.For{Owner: c.inst.ID, Disk: img.Name, Kind: storage.KindLayer}})
 	return base, layer, err
 }

@@ -242,6 +242,22 @@ func (t *Templates) erase(ctx context.Context, id, dir string) error {
 	return os.RemoveAll(dir)
 }
 
+// disksOver returns the registered images that stand on those of a template.
+func (t *Templates) disksOver(ctx context.Context, id string) (over []storage.File, err error) {
+	disks, err := t.images.Files(ctx, storage.FileFilter{Owner: id})
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range disks {
+		files, err := t.images.Files(ctx, storage.FileFilter{Base: d.Path})
+		if err != nil {
+			return nil, err
+		}
+		over = append(over, files...)
+	}
+	return over, nil
+}
+
 // later is nil for images that are still in use: a sweep deletes them when they are not.
 func later(err error) error {
 	if errors.Is(err, errors.ErrImageInUse) {
@@ -293,7 +309,12 @@ func (t *Templates) sweep(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	defer func() { _ = lock.Unlock() }() // nothing is lost with it
-	rec, err := readTemplate(dir)
+	return t.bury(ctx, name)
+}
+
+// bury deletes a template whose process is gone, and returns its name. Its lock must be held.
+func (t *Templates) bury(ctx context.Context, name string) (string, error) {
+	rec, err := readTemplate(t.folder(name))
 	if err != nil || rec.alive() {
 		return "", nil // a folder of somebody else stays
 	}
