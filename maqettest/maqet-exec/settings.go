@@ -10,6 +10,7 @@ import (
 
 	"github.com/maqet/maqet"
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/guest/kernel"
 	"github.com/maqet/maqet/maqettest/internal/guesttest"
 	"github.com/maqet/maqet/vm"
 )
@@ -98,6 +99,9 @@ func (s *settings) complete(args, environ, env, files []string) error {
 	}
 	if s.config.Arch, err = guesttest.Arch(path); err != nil {
 		return err
+	}
+	if s.config.Arch == "" {
+		s.config.Arch = kernel.HostArch() // a script
 	}
 	s.program = guesttest.Program{
 		Path: path, Args: args[1:], Dir: dir, Env: guesttest.Env(environ, env), Files: files, Plain: true,

@@ -114,7 +114,7 @@ func (s *settings) templateName(ctx context.Context) (settings, boot string, err
 	if err != nil {
 		return "", "", err
 	}
-	parts := []any{files}
+	parts := []any{files.Kernel, files.Initrd, files.Firmware, files.UEFI} // Cmdline follows from the settings
 	for _, path := range []string{files.Kernel, files.Initrd} {
 		info, err := os.Stat(path)
 		if err != nil {
