@@ -36,6 +36,7 @@ type Maqet struct {
 	mu     sync.Mutex
 	closed bool
 	runs   sync.WaitGroup // calls of Run that Close waits for; Add only under mu while not closed
+	pools  map[*Pool]struct{}
 }
 
 type closer struct {
@@ -51,7 +52,7 @@ func New(opts ...Option) (*Maqet, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Maqet{}
+	m := &Maqet{pools: map[*Pool]struct{}{}}
 	m.ctx, m.cancel = context.WithCancel(context.Background()) // the library's life, ended by Close
 	if err := m.assemble(s); err != nil {
 		m.cancel()
@@ -65,6 +66,16 @@ func (m *Maqet) assemble(s *settings) (err error) {
 	if err != nil {
 		return err
 	}
+	m.Storage, err = storage.NewManager(storage.Options{Root: filepath.Join(s.data, "images"), Registry: recs.files, Logger: s.logger})
+	if err != nil {
+		return err
+	}
+	templates, err := snapshot.NewTemplates(snapshot.TemplatesOptions{Dir: filepath.Join(s.data, "templates"), Images: m.Storage,
+		Identities: m.identities, Logger: s.logger})
+	if err != nil {
+		return err
+	}
+	m.own("templates", templates.Close) // once the backend's guests have ended
 	backends := s.backends
 	if backends[vm.DefaultBackend] == nil {
 		backend, err := process.New(process.Options{
@@ -76,16 +87,12 @@ func (m *Maqet) assemble(s *settings) (err error) {
 		backends[vm.DefaultBackend] = backend
 		m.own("backend", backend.Close)
 	}
-	m.Storage, err = storage.NewManager(storage.Options{Root: filepath.Join(s.data, "images"), Registry: recs.files, Logger: s.logger})
-	if err != nil {
-		return err
-	}
 	keeper, err := snapshot.NewKeeper(snapshot.KeeperOptions{Images: m.Storage, Records: recs.snapshots, Logger: s.logger})
 	if err != nil {
 		return err
 	}
 	m.VM, err = vm.NewManager(vm.Options{
-		Store: recs.vms, Images: m.Storage, Snapshots: keeper, Backends: backends, Dir: s.data, Logger: s.logger,
+		Store: recs.vms, Images: m.Storage, Snapshots: keeper, Templates: templates, Backends: backends, Dir: s.data, Logger: s.logger,
 		Booter: guest.NewBooter(guest.BooterOptions{CacheDir: s.cache, Logger: s.logger}),
 	})
 	if err != nil {
@@ -95,9 +102,18 @@ func (m *Maqet) assemble(s *settings) (err error) {
 	m.QMP = qmp.NewManager(m.VM, qmp.WithPolicy(s.policy), qmp.WithLogger(s.logger), qmp.WithRecorder(m.VM), qmp.WithReserved(process.Reserved))
 	m.Guest = guest.NewManager(m.VM, guest.WithLogger(s.logger), guest.WithCacheDir(s.cache))
 	m.own("guest manager", m.Guest.Close)
-	m.Cleanup = cleanup.New(m.VM)
-	m.Snapshot, err = snapshot.New(snapshot.Options{Keeper: keeper, VMs: m.VM, Freezer: m.Guest, Files: m.Guest, Sessions: m.Guest, Logger: s.logger})
+	m.Cleanup = cleanup.New(m.VM, cleanup.Sweeping("template", templates.Sweep))
+	m.Snapshot, err = snapshot.New(snapshot.Options{Keeper: keeper, VMs: m.VM, Freezer: m.Guest, Files: m.Guest, Sessions: m.Guest, Templates: templates, Logger: s.logger})
 	return err
+}
+
+// identities gives forks theirs. Templates come before the guest manager, which needs the VM
+// manager, which needs them; no guest is started before New is through.
+func (m *Maqet) identities() snapshot.Identities {
+	if m.Guest == nil {
+		return nil
+	}
+	return m.Guest
 }
 
 func (m *Maqet) own(what string, fn func() error) {
@@ -166,7 +182,7 @@ func (m *Maqet) Close() error {
 		m.mu.Unlock()
 		m.cancel()
 		m.runs.Wait() // they clear away what they made
-		m.err = errors.Join(m.stopEphemeral(), m.release())
+		m.err = errors.Join(m.closePools(), m.stopEphemeral(), m.release())
 	})
 	return m.err
 }

@@ -20,11 +20,33 @@ type VMs interface {
 
 // Coordinator stops and clears away VMs. It is safe for concurrent use.
 type Coordinator struct {
-	vms VMs
+	vms    VMs
+	sweeps []sweeper
+}
+
+// sweeper clears away what is no VM.
+type sweeper struct {
+	what string
+	fn   func(ctx context.Context) (removed []string, err error)
+}
+
+// Part adds to what a Coordinator clears away.
+type Part func(*Coordinator)
+
+// Sweeping has [Coordinator.Sweep] call fn once the VMs are swept. It returns the names of what
+// it has removed; what says in reports what that is, such as "template".
+func Sweeping(what string, fn func(ctx context.Context) (removed []string, err error)) Part {
+	return func(c *Coordinator) { c.sweeps = append(c.sweeps, sweeper{what, fn}) }
 }
 
 // New returns a Coordinator over vms.
-func New(vms VMs) *Coordinator { return &Coordinator{vms: vms} }
+func New(vms VMs, parts ...Part) *Coordinator {
+	c := &Coordinator{vms: vms}
+	for _, p := range parts {
+		p(c)
+	}
+	return c
+}
 
 // Option changes one call of [Coordinator.StopAll].
 type Option func(*options)
@@ -69,7 +91,7 @@ type Report struct {
 type Row struct {
 	ID, Name string
 	// Action is what was done, or tried if Err is set: "stopped" or "removed"; in a
-	// report of Sweep "removed", or what is recorded now: "failed: vanished".
+	// report of Sweep "removed", "removed template", or what is recorded now: "failed: vanished".
 	Action   string
 	Step     string // how it was stopped, as in vm.StopReport; empty in a report of Sweep
 	Duration time.Duration
@@ -153,6 +175,13 @@ func (c *Coordinator) Sweep(ctx context.Context) (Report, error) {
 		list, listErr := c.vms.List(ctx, vm.Filter{})
 		err = errors.Join(err, listErr)
 		report.Rows = rows(changed, list, listErr == nil)
+	}
+	for _, s := range c.sweeps {
+		removed, sweepErr := s.fn(ctx)
+		err = errors.Join(err, sweepErr)
+		for _, name := range removed {
+			report.Rows = append(report.Rows, Row{Name: name, Action: "removed " + s.what})
+		}
 	}
 	report.Duration = time.Since(begun)
 	return report, err

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -21,6 +22,9 @@ type VMs interface {
 	Start(ctx context.Context, ref string, opts ...vm.StartOption) (vm.Instance, error)
 	Stop(ctx context.Context, ref string, opts ...vm.StopOption) (vm.StopReport, error)
 	Wait(ctx context.Context, ref string, states ...vm.State) (vm.Instance, error)
+	List(ctx context.Context, f vm.Filter) ([]vm.Instance, error)
+	AddFork(ctx context.Context, cfg vm.Config, fork vm.Fork, plugged []qmp.Device, unplugged []string) (vm.Instance, error)
+	Remove(ctx context.Context, ref string, opts ...vm.RemoveOption) error
 }
 
 // Freezer freezes the file systems of a guest. guest.Manager implements it.
@@ -55,18 +59,21 @@ type Options struct {
 	Files   Files   // nil: which shares a guest has mounted is never known
 	// Sessions are renewed when a guest's memory is loaded. Nil: there are none in this process.
 	Sessions Sessions
-	Logger   *slog.Logger
+	// Templates are where templates are kept, and must be the vm.Manager's. Nil: none can be made.
+	Templates *Templates
+	Logger    *slog.Logger
 }
 
 // Coordinator makes, loads, lists and deletes snapshots of VMs, live or not. It is safe for
 // concurrent use, also together with Coordinators of other processes.
 type Coordinator struct {
-	keeper  *Keeper
-	vms     VMs
-	freezer Freezer
-	files   Files    // may be nil
-	guests  Sessions // may be nil
-	log     *slog.Logger
+	keeper    *Keeper
+	vms       VMs
+	freezer   Freezer
+	files     Files      // may be nil
+	guests    Sessions   // may be nil
+	templates *Templates // may be nil
+	log       *slog.Logger
 }
 
 // New puts a Coordinator together.
@@ -74,7 +81,7 @@ func New(o Options) (*Coordinator, error) {
 	if o.Keeper == nil || o.VMs == nil {
 		return nil, &errors.Error{Kind: errors.ErrInvalidConfiguration, Op: "create snapshot coordinator", Msg: "a keeper and VMs are required"}
 	}
-	c := &Coordinator{keeper: o.Keeper, vms: o.VMs, freezer: o.Freezer, files: o.Files, guests: o.Sessions, log: o.Logger}
+	c := &Coordinator{keeper: o.Keeper, vms: o.VMs, freezer: o.Freezer, files: o.Files, guests: o.Sessions, templates: o.Templates, log: o.Logger}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

@@ -23,15 +23,17 @@ import (
 
 // house is maqet without its facade and its database, in folders of its own.
 type house struct {
-	t      testing.TB
-	dir    string
-	store  *memory.Store
-	images *storage.Manager
-	keeper *snapshot.Keeper
-	vms    *vm.Manager
-	guests *guest.Manager
-	snaps  *snapshot.Coordinator
-	hook   *atomic.Pointer[func(ctx context.Context, step string)]
+	t          testing.TB
+	dir        string
+	store      *memory.Store
+	images     *storage.Manager
+	keeper     *snapshot.Keeper
+	vms        *vm.Manager
+	guests     *guest.Manager
+	snaps      *snapshot.Coordinator
+	templates  *snapshot.Templates
+	identities snapshot.Identities
+	hook       *atomic.Pointer[func(ctx context.Context, step string)]
 }
 
 func newHouse(t testing.TB) *house {
@@ -82,13 +84,17 @@ func (h *house) open() {
 			}
 		}})
 	require.NoError(t, err)
-	h.vms, err = vm.NewManager(vm.Options{Store: h.store, Images: h.images, Snapshots: h.keeper, Dir: dir,
+	h.templates, err = snapshot.NewTemplates(snapshot.TemplatesOptions{Dir: dir + "/templates", Images: h.images,
+		Identities: func() snapshot.Identities { return h.identities }})
+	require.NoError(t, err)
+	h.vms, err = vm.NewManager(vm.Options{Store: h.store, Images: h.images, Snapshots: h.keeper, Templates: h.templates, Dir: dir,
 		Backends: map[string]vm.Backend{vm.DefaultBackend: backend}, Booter: guest.NewBooter(guest.BooterOptions{})})
 	require.NoError(t, err)
 	h.guests = guest.NewManager(h.vms)
-	h.snaps, err = snapshot.New(snapshot.Options{Keeper: h.keeper, VMs: h.vms, Freezer: h.guests, Files: h.guests, Sessions: h.guests})
+	h.snaps, err = snapshot.New(snapshot.Options{Keeper: h.keeper, VMs: h.vms, Freezer: h.guests, Files: h.guests, Sessions: h.guests, Templates: h.templates})
+	h.identities = h.guests
 	require.NoError(t, err)
-	for _, fn := range []func() error{backend.Close, h.vms.Close, h.guests.Close} { // in reverse
+	for _, fn := range []func() error{h.templates.Close, backend.Close, h.vms.Close, h.guests.Close} { // in reverse
 		t.Cleanup(func() { require.NoError(t, fn()) })
 	}
 }

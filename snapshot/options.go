@@ -21,6 +21,7 @@ const (
 	onMerge // Commit, Stream and Drop
 	onBackup
 	onFolder // VerifyBackup and RestoreBackup
+	onCapture
 )
 
 type options struct {

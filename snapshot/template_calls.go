@@ -2,37 +2,94 @@ package snapshot
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 )
 
-var errNotYet = errors.New("not there yet")
-
-// Capture makes a template of a live VM.
-func (c *Coordinator) Capture(ctx context.Context, ref, template string, opts ...CaptureOption) (Template, error) {
-	return Template{}, errNotYet
+// Templates lists the templates that are there, ordered by name.
+func (c *Coordinator) Templates(context.Context) ([]Template, error) {
+	if c.templates == nil {
+		return nil, nil
+	}
+	list, err := c.templates.list()
+	out := make([]Template, len(list))
+	for i, rec := range list {
+		out[i] = rec.Template
+	}
+	return out, err
 }
 
-// Fork starts a copy of a template and returns when its guest's agent has answered.
-func (c *Coordinator) Fork(ctx context.Context, template string, opts ...ForkOption) (vm.Instance, error) {
-	return vm.Instance{}, errNotYet
+// Template returns a template by its name. errors.ErrTemplateNotFound.
+func (c *Coordinator) Template(_ context.Context, name string) (Template, error) {
+	if c.templates == nil {
+		return Template{}, noTemplates("find template " + name)
+	}
+	rec, err := c.templates.read(name)
+	if err != nil {
+		return Template{}, err
+	}
+	return rec.Template, nil
 }
 
-// Templates lists the templates, ordered by name.
-func (c *Coordinator) Templates(ctx context.Context) ([]Template, error) { return nil, errNotYet }
-
-// Template returns a template by name or ID.
-func (c *Coordinator) Template(ctx context.Context, name string) (Template, error) {
-	return Template{}, errNotYet
+// DeleteTemplate deletes a template with its memory and its disks. One that forks or other
+// templates stand on is errors.ErrTemplateInUse, which names them: remove those first.
+func (c *Coordinator) DeleteTemplate(ctx context.Context, name string) (err error) {
+	what := "delete template " + name
+	if c.templates == nil {
+		return noTemplates(what)
+	}
+	if err := checkTemplateName(name); err != nil {
+		return err
+	}
+	lock, err := c.templates.lock(ctx, name)
+	if err != nil {
+		return errors.Wrap(errors.ErrSnapshot, what, "", err)
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	rec, err := c.templates.read(name)
+	if err != nil {
+		return err
+	}
+	users, err := c.usersOf(ctx, rec.ID)
+	if err != nil {
+		return errors.Wrap(errors.ErrSnapshot, what, "", err)
+	}
+	if len(users) > 0 {
+		shown := strings.Join(users[:min(len(users), namesShown)], ", ")
+		return &errors.Error{Kind: errors.ErrTemplateInUse, Op: what, Msg: "it is used by " + shown, Hint: "remove those first"}
+	}
+	return errors.Wrap(errors.ErrSnapshot, what, "", c.templates.remove(ctx, rec))
 }
 
-// DeleteTemplate deletes a template. One that forks or other templates stand on is
-// errors.ErrTemplateInUse.
-func (c *Coordinator) DeleteTemplate(ctx context.Context, name string) error { return errNotYet }
-
-// ResetToTemplate ends the guest of a fork and has it continue from its template again, under
-// the same name, ID and addresses. What it wrote is gone.
-func (c *Coordinator) ResetToTemplate(ctx context.Context, ref string, opts ...vm.StartOption) (vm.Instance, error) {
-	return vm.Instance{}, errNotYet
+// usersOf names the VMs and the templates that stand on a template.
+func (c *Coordinator) usersOf(ctx context.Context, id string) (users []string, err error) {
+	vms, err := c.vms.List(ctx, vm.Filter{})
+	if err != nil {
+		return nil, err
+	}
+	for _, inst := range vms {
+		if inst.Fork != nil && inst.Fork.ID == id {
+			users = append(users, "VM "+inst.Name)
+		}
+	}
+	disks, err := c.templates.disksOver(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	for _, inst := range vms {
+		if slices.ContainsFunc(disks, func(f storage.File) bool { return f.Owner == inst.ID }) && !slices.Contains(users, "VM "+inst.Name) {
+			users = append(users, "VM "+inst.Name)
+		}
+	}
+	list, err := c.templates.list()
+	for _, rec := range list {
+		if rec.ParentID == id {
+			users = append(users, "template "+rec.Name)
+		}
+	}
+	return users, err
 }

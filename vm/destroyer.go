@@ -82,6 +82,8 @@ func (d *destroyer) stopLocked(ctx context.Context, inst Instance, o stopOptions
 		to, reason = lg.epitaph()
 	case o.failed != "":
 		to, reason = Failed, o.failed
+	case o.because != "":
+		reason = o.because
 	}
 	_, err = d.finalise(ctx, inst, ending{to, reason, lg.guest.Exit(), o.keepImages})
 	if err == nil {

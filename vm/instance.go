@@ -103,6 +103,10 @@ type Runtime struct {
 	Forwards map[string][]Forward `json:"forwards,omitempty"`
 	// Boot is what the guest was booted from.
 	Boot BootFiles `json:"boot,omitzero"`
+	// NVRAM is the file of the guest's UEFI variables, and Seed its image for cloud-init; empty:
+	// it has none.
+	NVRAM string `json:"nvram,omitempty"`
+	Seed  string `json:"seed,omitempty"`
 	// Cards are the network cards of Config.Networks.
 	Cards []Card `json:"cards,omitempty"`
 	// Captures are the files that get the packets of Config.Networks, by the card's name.

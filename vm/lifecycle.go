@@ -235,7 +235,10 @@ func (s *start) launch(ctx context.Context) (func(context.Context) error, error)
 	// Watched from here on: no event is missed, and an exit is noticed.
 	s.live = s.m.live.add(s.inst, guest, s.limits)
 	undo := func(ctx context.Context) error { return s.m.destroyer.kill(ctx, s.backend, s.live) }
-	next, err := s.m.states.amend(ctx, s.inst, func(i *Instance) { i.Runtime = guest.Runtime() })
+	next, err := s.m.states.amend(ctx, s.inst, func(i *Instance) {
+		i.Runtime = guest.Runtime()
+		i.Runtime.NVRAM, i.Runtime.Seed = s.spec.NVRAM, s.spec.Seed
+	})
 	if err != nil {
 		return undo, err
 	}

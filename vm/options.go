@@ -43,6 +43,7 @@ type stopOptions struct {
 	force      bool
 	timeout    time.Duration
 	failed     string
+	because    string
 	keepImages bool
 }
 
@@ -57,6 +58,10 @@ func StopTimeout(d time.Duration) StopOption { return func(o *stopOptions) { o.t
 // AsFailed records the VM as [Failed], for the stated reason, unless its guest has ended by
 // itself before.
 func AsFailed(reason string) StopOption { return func(o *stopOptions) { o.failed = reason } }
+
+// Because records the VM as [Stopped] for the stated reason, unless its guest has ended by
+// itself before. Default: [ReasonStopped], and by which step.
+func Because(reason string) StopOption { return func(o *stopOptions) { o.because = reason } }
 
 // KeepImages keeps the images of ephemeral disks, which go with the guest otherwise, and what
 // external snapshots have put over them: for one who starts the VM again at once.

@@ -58,6 +58,7 @@ const (
 	ReasonStopped       = "stopped"      // "stopped: STEP", by Stop
 	ReasonQEMUExited    = "qemu-exited"  // "qemu-exited: STATUS"
 	ReasonHelperEnded   = "helper-ended" // "helper-ended: NAME: STATUS", of a guest that goes on without
+	ReasonCaptured      = "captured"     // its guest was made a template
 	ReasonOwnerDied     = "owner-died"   // the process that started an ephemeral guest ended
 	ReasonLoadFailed    = "load-failed"  // "load-failed: SNAPSHOT": QEMU had loaded a part of it
 	ReasonHostRebooted  = "host-rebooted"

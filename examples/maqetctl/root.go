@@ -43,13 +43,13 @@ func (a *app) root() *cobra.Command {
 	} {
 		root.AddGroup(g)
 	}
-	a.add(root, groupLife, a.addCommand(), a.applyCommand(), a.startCommand(), a.runCommand(), a.stopCommand(), a.rmCommand())
+	a.add(root, groupLife, a.addCommand(), a.applyCommand(), a.startCommand(), a.runCommand(), a.forkCommand(), a.stopCommand(), a.rmCommand())
 	a.add(root, groupLook, a.lsCommand(), a.statusCommand(), a.infoCommand(), a.inspectCommand(), a.waitCommand(), a.watchCommand(),
 		a.eventsCommand(), a.logsCommand(), a.argvCommand())
 	a.add(root, groupGuest, a.execCommand(), a.sshCommand(), a.cpCommand(), a.consoleCommand())
 	a.add(root, groupMachine, a.pauseCommand(), a.resumeCommand(), a.resetCommand(), a.keysCommand(), a.typeCommand(),
 		a.screenshotCommand(), a.deviceCommand(), a.linkCommand(), a.qmpCommand())
-	a.add(root, groupKeep, a.snapshotCommand(), a.backupCommand())
+	a.add(root, groupKeep, a.snapshotCommand(), a.backupCommand(), a.templateCommand())
 	a.add(root, groupHost, a.storageCommand(), a.cleanupCommand(), a.doctorCommand())
 	return root
 }

@@ -38,12 +38,17 @@ func (a *app) storageOrphansCommand() *cobra.Command {
 	}
 }
 
+// vmIDs are the IDs that images can belong to: of VMs, and of templates.
 func vmIDs(ctx context.Context, m *maqet.Maqet) (ids []string, err error) {
 	list, err := m.VM.List(ctx, vm.Filter{})
 	for _, inst := range list {
 		ids = append(ids, inst.ID)
 	}
-	return ids, err
+	templates, templatesErr := m.Snapshot.Templates(ctx)
+	for _, t := range templates {
+		ids = append(ids, t.ID)
+	}
+	return ids, errors.Join(err, templatesErr)
 }
 
 func (a *app) storageVerifyCommand() *cobra.Command {

@@ -157,6 +157,7 @@ func (b *Backend) reconstruct(inst vm.Instance, id vm.Process, args []string) vm
 	if !inst.Config.Console.Disabled {
 		rt.Console = f.console
 	}
+	rt.Cards, rt.Boot = cardRecords(inst.Config, inst.Unplugged, inst.ID), bootOf(args, inst.Name)
 	rt.Accel = valueOf(args, "-accel")
 	rt.Machine, _, _ = strings.Cut(valueOf(args, "-machine"), ",")
 	return rt

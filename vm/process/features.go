@@ -26,7 +26,7 @@ import (
 const probeTimeout = 15 * time.Second
 
 // probeSchema changes with the meaning of what is remembered.
-const probeSchema = 3
+const probeSchema = 4
 
 // features is what a QEMU binary says it can do.
 type features struct {
@@ -34,10 +34,13 @@ type features struct {
 	Arch     string // what it emulates, by QEMU's name
 	Machines []string
 	Aliases  map[string]string // "q35" -> "pc-q35-7.2"
-	KVM      bool              // built with KVM; not that the host has it
-	Sandbox  bool              // has -sandbox
-	AIO      []string          // what the option "aio" of block nodes takes
-	Devices  []string          // what -device takes, sorted
+	RAM      map[string]string // what each machine calls its RAM: "pc-q35-7.2" -> "pc.ram"
+	// Executable is the file that ran: where the binary is a script, that which it runs.
+	Executable string
+	KVM        bool     // built with KVM; not that the host has it
+	Sandbox    bool     // has -sandbox
+	AIO        []string // what the option "aio" of block nodes takes
+	Devices    []string // what -device takes, sorted
 }
 
 // probed is what is remembered of a binary, with what tells that it is still the same.
@@ -159,6 +162,7 @@ func (p *prober) ask(ctx context.Context, binary string) (features, error) {
 		return features{}, errors.Join(errors.Wrap(errors.ErrQEMUNotFound, "run "+binary, "", err), ours.Close())
 	}
 	f, err := query(limited, ours)
+	f.Executable = executableOf(cmd.Process.Pid, binary)
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait() // killed
 	switch {
@@ -178,8 +182,11 @@ func query(ctx context.Context, conn net.Conn) (features, error) {
 	if err := client.Connect(ctx, conn); err != nil {
 		return features{}, err
 	}
-	f := features{Version: client.Greeting().Version.String(), Aliases: map[string]string{}}
-	var machines []struct{ Name, Alias string }
+	f := features{Version: client.Greeting().Version.String(), Aliases: map[string]string{}, RAM: map[string]string{}}
+	var machines []struct {
+		Name, Alias string
+		RAM         string `json:"default-ram-id"`
+	}
 	var target struct{ Arch string }
 	var kvm struct{ Present bool }
 	var options []struct{ Option string }
@@ -203,6 +210,9 @@ func query(ctx context.Context, conn net.Conn) (features, error) {
 		f.Machines = append(f.Machines, m.Name)
 		if m.Alias != "" {
 			f.Aliases[m.Alias] = m.Name
+		}
+		if m.RAM != "" {
+			f.RAM[m.Name] = m.RAM
 		}
 	}
 	f.Arch, f.KVM = target.Arch, kvm.Present

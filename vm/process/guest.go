@@ -37,7 +37,10 @@ type guest struct {
 	conns   map[*channel]struct{} // those that are open, the control channel's among them
 }
 
-var _ vm.Guest = (*guest)(nil)
+var (
+	_ vm.Guest    = (*guest)(nil)
+	_ vm.Capturer = (*guest)(nil)
+)
 
 func newGuest(b *Backend, name string, rt vm.Runtime, p *process) *guest {
 	g := &guest{b: b, name: name, runtime: rt, proc: p, conns: map[*channel]struct{}{}}
@@ -67,6 +70,7 @@ func (g *guest) Runtime() vm.Runtime {
 	rt := g.runtime
 	rt.Args, rt.Disks, rt.Sockets = slices.Clone(rt.Args), slices.Clone(rt.Disks), maps.Clone(rt.Sockets)
 	rt.Helpers, rt.Captures, rt.Terminals = slices.Clone(rt.Helpers), maps.Clone(rt.Captures), maps.Clone(rt.Terminals)
+	rt.Cards, rt.Boot.Cmdline = slices.Clone(rt.Cards), slices.Clone(rt.Boot.Cmdline)
 	rt.Forwards = maps.Clone(rt.Forwards)
 	for name, list := range rt.Forwards {
 		rt.Forwards[name] = slices.Clone(list)

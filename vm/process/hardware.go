@@ -25,8 +25,8 @@ func (b *builder) hardware() {
 	if cfg.PVPanic {
 		b.pvpanic()
 	}
-	if cfg.GenerationID != "" {
-		b.generationID(cfg.GenerationID)
+	if id := b.wantedGenerationID(); id != "" {
+		b.generationID(id)
 	}
 	if cfg.Tablet && !b.unplugged(vm.DeviceTablet) {
 		b.tablet()

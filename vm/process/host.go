@@ -21,6 +21,9 @@ type hostFacts struct {
 	arch    string
 	machine string // the versioned name: an alias means another machine in another QEMU
 	accel   string
+	version string // QEMU's
+	build   string // what tells its file from others; see buildOf
+	ram     string // what the machine calls its RAM; empty: not known
 	sandbox bool
 	// virtiofsd is looked for only where a share may need it.
 	virtiofsd virtiofsd
@@ -65,6 +68,7 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 		return h, err
 	}
 	h.sandbox, h.aio, h.devices = f.Sandbox, f.AIO, f.Devices
+	h.version, h.build = f.Version, buildOf(f.Executable)
 	if cfg.Vsock != nil {
 		h.vsock = checkVsock()
 	}
@@ -86,6 +90,7 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 		problems = append(problems, errors.Problem{Field: "machine", Value: wanted, Message: err.Error(),
 			Fix: "use one that " + h.binary + " -machine help lists"})
 	}
+	h.ram = f.RAM[h.machine]
 	if slices.ContainsFunc(cfg.Shares, func(s vm.Share) bool { return s.Type != vm.Share9p }) {
 		h.virtiofsd = b.virtiofsd.find(ctx)
 	}

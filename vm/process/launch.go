@@ -38,6 +38,9 @@ func (b *Backend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest, err
 	if err != nil {
 		return nil, err
 	}
+	if err := plan.fitsIncoming(); err != nil {
+		return nil, err
+	}
 	g, err := b.launch(ctx, plan)
 	if err != nil {
 		return nil, err
@@ -64,7 +67,7 @@ func (b *Backend) launch(ctx context.Context, plan *builder) (*guest, error) {
 	rt := vm.Runtime{
 		Process: p.identity(), Backend: Name, Accel: host.accel, Machine: host.machine,
 		Args: plan.commandLine(), Dir: f.dir, Stderr: f.stderr, Sockets: map[string]string{}, Disks: spec.Images,
-		Captures: plan.captures,
+		Captures: plan.captures, Boot: spec.Boot, Cards: cardRecords(spec.Config, spec.Unplugged, spec.ID),
 	}
 	for _, ch := range plan.channels() {
 		rt.Sockets[ch] = socketPath(f.dir, ch)

@@ -153,11 +153,14 @@ func (b *builder) cable(c card) props {
 }
 
 // mac returns the card's MAC.
-func (b *builder) mac(c card) string {
+func (b *builder) mac(c card) string { return c.mac(b.spec.ID) }
+
+// mac returns the card's MAC in the VM with this ID.
+func (c card) mac(id string) string {
 	if c.MAC != "" {
 		return strings.ToLower(c.MAC)
 	}
-	return macOf(b.spec.ID, c.index)
+	return macOf(id, c.index)
 }
 
 // macOf derives a MAC in QEMU's range from the VM's ID and the card's position: the

@@ -32,10 +32,8 @@ func (b *builder) addresses() string {
 				continue
 			}
 			entry = strings.Join(userAddresses(subnet), ",")
-		case vm.NetworkSegment:
-			entry = cmp.Or(c.Address, segmentAddress(c.segment(), b.mac(c)))
 		default:
-			entry = c.Address
+			entry = c.address(b.spec.ID)
 		}
 		entries = append(entries, b.mac(c)+","+cmp.Or(entry, "-"))
 	}
@@ -43,6 +41,24 @@ func (b *builder) addresses() string {
 		return ""
 	}
 	return addressParameter + strings.Join(entries, ";")
+}
+
+// address returns the address that the card has in the VM with this ID; empty on user
+// networks, where all guests have the same, and where nobody has said any.
+func (c card) address(id string) string {
+	if c.TypeOf() == vm.NetworkSegment {
+		return cmp.Or(c.Address, segmentAddress(c.segment(), c.mac(id)))
+	}
+	return c.Address
+}
+
+// cardRecords says what the network cards of the VM with this ID are.
+func cardRecords(cfg vm.Config, unplugged []string, id string) []vm.Card {
+	var list []vm.Card
+	for _, c := range cardsOf(cfg, unplugged) {
+		list = append(list, vm.Card{Name: c.name, MAC: c.mac(id), Address: c.address(id)})
+	}
+	return list
 }
 
 // userAddresses returns the guest's address, the gateway's and the name server's in the

@@ -115,14 +115,19 @@ func (b *builder) onBus(name string) string {
 	return name + "-pci"
 }
 
+// By what names maqet's own init learns its host name and its shares; see guest/init.
+const (
+	hostNameParameter = "maqet.hostname="
+	shareParameter    = "maqet.share="
+)
+
 // hostNameArg tells maqet's own init the guest's host name.
 func (b *builder) hostNameArg(cmdline []string) []string {
-	const key = "maqet.hostname="
 	name := vm.HostName(b.spec.Config.Name)
-	if !b.spec.Boot.Default || name == "" || slices.ContainsFunc(cmdline, func(a string) bool { return strings.HasPrefix(a, key) }) {
+	if !b.spec.Boot.Default || name == "" || slices.ContainsFunc(cmdline, func(a string) bool { return strings.HasPrefix(a, hostNameParameter) }) {
 		return nil
 	}
-	return []string{key + name}
+	return []string{hostNameParameter + name}
 }
 
 // shareArgs tell maqet's own init what to mount, see guest/init: the type, "ro" or "rw",
@@ -137,7 +142,7 @@ func (b *builder) shareArgs() []string {
 		if s.Writable {
 			mode = "rw"
 		}
-		args = append(args, strings.Join([]string{"maqet.share=" + b.shareType(s), mode, percent(s.NameAt(i)), percent(s.MountAt(i))}, ","))
+		args = append(args, strings.Join([]string{shareParameter + b.shareType(s), mode, percent(s.NameAt(i)), percent(s.MountAt(i))}, ","))
 	}
 	return args
 }

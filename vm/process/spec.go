@@ -100,11 +100,7 @@ func (b *builder) machine() {
 	cfg := b.spec.Config
 	memory := cmp.Or(cfg.Memory, vm.DefaultMemory)
 	machine := []string{"", b.host.machine}
-	if cfg.Template || b.needsSharedMemory() {
-		machine = append(machine, "memory-backend", "mem")
-		b.json("object", "mem", "memory", props{
-			"qom-type": "memory-backend-memfd", "id": "mem", "size": int64(memory), "share": true})
-	}
+	machine = append(machine, b.ram(memory)...)
 	machine = append(machine, b.flash()...)
 	if b.host.arch == "aarch64" && b.host.virt() {
 		machine = append(machine, "gic-version", gicVersion(b.host))
@@ -119,6 +115,9 @@ func (b *builder) machine() {
 	// event is missed; no window.
 	for _, option := range []string{"nodefaults", "no-user-config", "S"} {
 		b.add(flag(option))
+	}
+	if b.spec.Incoming != nil {
+		b.add(plain("incoming", "defer", "")) // until QMP says where from
 	}
 	b.add(plain("display", "none", "display"))
 	if b.host.sandbox {
