@@ -95,7 +95,7 @@ func (op *operation) capture(ctx context.Context, name string, o captureOptions)
 	ctx, cancel := op.keeper.outlive(ctx)
 	defer cancel()
 	if err := c.settle(ctx); err != nil {
-		return Template{}, errors.Join(err, c.t.erase(ctx, c.rec.ID, c.dir))
+		return Template{}, errors.Join(err, later(c.t.erase(ctx, c.rec.ID, c.dir)))
 	}
 	return c.rec.Template, nil
 }
