@@ -87,7 +87,7 @@ func userCard(mac string) []string {
 func TestIntegrationIndividualize(t *testing.T) {
 	template := bootDefaultGuest(t, userCard(oldMAC)...)
 	m := template.manager(t)
-	require.NoError(t, m.Ping(soon(t), "box"))
+	require.NoError(t, m.Wait(soon(t), "box", guest.CommandSucceeds("sh", "-c", "ip addr show dev eth0 | grep -q fe80::5054:ff:fe00:1/")))
 	// Until its next reseed, which is some seconds away now, the random generator draws from
 	// this alone.
 	require.NoError(t, m.Reseed(soon(t), "box"))
@@ -116,6 +116,7 @@ func TestIntegrationIndividualize(t *testing.T) {
 		checkNetwork(t, m)
 		checkRefusals(t, m)
 	})
+	t.Run("new address", func(t *testing.T) { checkNewAddress(t, resumed(t, state, userCard(newMAC)...).manager(t)) })
 	t.Run("by the agent", func(t *testing.T) {
 		var drawn []string
 		for range 2 {
@@ -177,6 +178,22 @@ func checkNetwork(t *testing.T, m *guest.Manager) {
 	require.NoError(t, err)
 	require.Equal(t, "reached\n", string(res.Stdout))
 	require.NoError(t, <-accepted)
+}
+
+// checkNewAddress gives the card another IPv4 address as well: the one of IPv6 that follows from
+// its MAC changes with it, and the way out stays.
+func checkNewAddress(t *testing.T, m *guest.Manager) {
+	require.NoError(t, m.Individualize(soon(t), "box", vm.Identity{
+		Cards: []vm.CardChange{{From: oldMAC, MAC: newMAC, Address: "10.0.2.77/24"}}}))
+	res, err := m.Exec(soon(t), "box", guest.Command{Args: []string{"sh", "-c", "ip addr show dev eth0; ip route"}})
+	require.NoError(t, err)
+	said := string(res.Stdout)
+	for _, want := range []string{"link/ether " + newMAC, "inet 10.0.2.77/24 ", "inet6 fe80::5054:ff:fe00:2/64 ", "default via 10.0.2.2 dev eth0"} {
+		require.Contains(t, said, want)
+	}
+	require.NotContains(t, said, "10.0.2.15")
+	require.NotContains(t, said, "fe80::5054:ff:fe00:1/")
+	checkNetwork(t, m)
 }
 
 // checkRefusals: a part that fails is named, and keeps nothing from the rest.
