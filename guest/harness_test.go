@@ -42,6 +42,7 @@ type fakeVM struct {
 	exited   chan struct{}
 	exit     sync.Once
 	dials    atomic.Int32
+	pid      int
 	dir      string // of a real guest's sockets
 
 	mu     sync.Mutex

@@ -17,6 +17,7 @@ type options struct {
 	conds  []guest.Condition
 	setup  []SetupFunc
 	maqet  []maqet.Option
+	inside insideOptions // of [InGuest]
 }
 
 func newOptions(opts []Option) (o options) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/artifact"
+	"github.com/maqet/maqet/internal/ldso"
 )
 
 // layout is part of the cache key: it changes when the same Builder gives another
@@ -131,7 +132,21 @@ func (b Builder) addFiles(ctx context.Context, t *tree, inputs *artifact.Inputs)
 	return nil
 }
 
-func addHostFile(t *tree, libs *linker, inputs *artifact.Inputs, guest, host string, d fs.DirEntry) error {
+// newLinker brings libraries of the host into the archive. It does not look at LD_LIBRARY_PATH:
+// the guest does not have it.
+func newLinker(t *tree, inputs *artifact.Inputs) *ldso.Linker {
+	return &ldso.Linker{Add: func(guest, host string, mode uint32) (bool, error) {
+		if t.has(guest) {
+			return false, nil
+		}
+		if err := inputs.Add(host); err != nil {
+			return false, err
+		}
+		return true, t.host(guest, host, mode)
+	}}
+}
+
+func addHostFile(t *tree, libs *ldso.Linker, inputs *artifact.Inputs, guest, host string, d fs.DirEntry) error {
 	if err := inputs.Add(host); err != nil {
 		return err
 	}
@@ -144,7 +159,7 @@ func addHostFile(t *tree, libs *linker, inputs *artifact.Inputs, guest, host str
 		if err := t.host(guest, host, unixMode(info.Mode())); err != nil {
 			return err
 		}
-		return libs.need(guest, host)
+		return libs.Need(guest, host)
 	case fs.ModeDir:
 		return t.folder(guest, unixMode(info.Mode()))
 	case fs.ModeSymlink:

@@ -10,6 +10,7 @@ import (
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/artifact"
+	"github.com/maqet/maqet/internal/ldso"
 )
 
 // busyboxPaths are where distributions have it.
@@ -106,5 +107,5 @@ func isStatic(path string) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	return interpreter(f) == "" && (f.Type == elf.ET_EXEC || f.Type == elf.ET_DYN), nil
+	return ldso.Interpreter(f) == "" && (f.Type == elf.ET_EXEC || f.Type == elf.ET_DYN), nil
 }

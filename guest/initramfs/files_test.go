@@ -103,17 +103,3 @@ func TestLibraryThatIsMissing(t *testing.T) {
 	require.ErrorContains(t, err, "libq.so.6")
 	require.ErrorContains(t, err, tool)
 }
-
-func TestExpandOrigin(t *testing.T) {
-	require.Equal(t, "/opt/x/../lib", expandOrigin("$ORIGIN/../lib", "/opt/x"))
-	require.Equal(t, "/opt/x/lib", expandOrigin("${ORIGIN}/lib", "/opt/x"))
-}
-
-func TestReadLdConf(t *testing.T) {
-	dir := t.TempDir()
-	put(t, filepath.Join(dir, "conf.d/a.conf"), []byte("/a # comment\n\n"))
-	put(t, filepath.Join(dir, "conf.d/b.conf"), []byte("include ../ld.conf\n/b\n"))
-	conf := put(t, filepath.Join(dir, "ld.conf"), []byte("# first\ninclude conf.d/a.conf\n/c\n"))
-	require.Equal(t, []string{"/a", "/c"}, readLdConf(conf, 0))
-	require.NotEmpty(t, readLdConf(put(t, filepath.Join(dir, "loop"), []byte("/x\ninclude loop\n")), 0), "a loop ends")
-}

@@ -1,6 +1,8 @@
 //go:build linux
 
-package initramfs
+// Package ldso finds what dynamic programs need to run somewhere else, as ld.so(8) finds it
+// here.
+package ldso
 
 import (
 	"bytes"
@@ -11,40 +13,44 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
-
-	"github.com/maqet/maqet/internal/artifact"
 )
 
-// linker brings the interpreter and the libraries of dynamic programs along, found as
-// ld.so(8) finds them: DT_RPATH or DT_RUNPATH, the folders of /etc/ld.so.conf, the
-// standard folders. LD_LIBRARY_PATH is not looked at: the guest does not have it.
-type linker struct {
-	tree    *tree
-	inputs  *artifact.Inputs
+// Linker brings the dynamic linkers and the libraries of programs along. It looks in
+// DT_RPATH, in Paths, in DT_RUNPATH, in the folders of /etc/ld.so.conf and in the standard
+// folders. It is for one goroutine.
+type Linker struct {
+	// Add brings a file of the host to a path of the guest. It returns false if another is
+	// there already, which is left alone.
+	Add func(guest, host string, mode uint32) (added bool, err error)
+	// Paths are the folders of LD_LIBRARY_PATH, if the guest has that, too.
+	Paths []string
+
 	folders []string        // of the host, in order
 	done    map[string]bool // guest paths that were looked at
 }
 
-func newLinker(t *tree, inputs *artifact.Inputs) *linker {
-	return &linker{tree: t, inputs: inputs, done: map[string]bool{}}
-}
+// Cache is the dynamic linker's list of libraries; with it the guest's linker finds them
+// where this host's does.
+const Cache = "/etc/ld.so.cache"
 
-const ldCache = "/etc/ld.so.cache"
-
-// need adds what the file at host, which is in the tree as guest, needs to run. A
-// file that is no dynamic program needs nothing.
-func (l *linker) need(guest, host string) error {
+// Need adds what the file at host, which the guest has at guest, needs to run. A file that is
+// no dynamic program needs nothing.
+func (l *Linker) Need(guest, host string) error {
 	if l.done[guest] {
 		return nil
 	}
+	if l.done == nil {
+		l.done = map[string]bool{}
+	}
 	l.done[guest] = true
-	f, err := openELF(host)
+	f, err := Open(host)
 	if f == nil || err != nil {
 		return err
 	}
 	defer f.Close()
-	if interp := interpreter(f); interp != "" {
+	if interp := Interpreter(f); interp != "" {
 		if err := l.addInterpreter(host, interp); err != nil {
 			return err
 		}
@@ -53,7 +59,7 @@ func (l *linker) need(guest, host string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", host, err)
 	}
-	paths, err := runPaths(f)
+	paths, err := l.runPaths(f)
 	if err != nil {
 		return fmt.Errorf("%s: %w", host, err)
 	}
@@ -69,39 +75,30 @@ func (l *linker) need(guest, host string) error {
 	return nil
 }
 
-func (l *linker) addInterpreter(program, interp string) error {
+func (l *Linker) addInterpreter(program, interp string) error {
 	if _, err := os.Stat(interp); err != nil {
 		return fmt.Errorf("%s needs the dynamic linker %s, which this host does not have: link it statically", program, interp)
 	}
 	if err := l.addLibrary(interp, interp); err != nil {
 		return err
 	}
-	// With its cache the guest's linker finds libraries where this host's does.
-	if _, err := os.Stat(ldCache); err != nil || l.tree.has(ldCache) {
+	if _, err := os.Stat(Cache); err != nil {
 		return nil // a host without the cache has only the standard folders
 	}
-	if err := l.inputs.Add(ldCache); err != nil {
-		return err
-	}
-	return l.tree.host(ldCache, ldCache, 0o644)
+	_, err := l.Add(Cache, Cache, 0o644)
+	return err
 }
 
-func (l *linker) addLibrary(guest, host string) error {
-	if l.tree.has(guest) {
-		return nil
-	}
-	if err := l.inputs.Add(host); err != nil {
+func (l *Linker) addLibrary(guest, host string) error {
+	if added, err := l.Add(guest, host, 0o755); err != nil || !added {
 		return err
 	}
-	if err := l.tree.host(guest, host, 0o755); err != nil {
-		return err
-	}
-	return l.need(guest, host)
+	return l.Need(guest, host)
 }
 
 // find returns where a library is on the host and where the guest's linker will look
 // for it: the same place, unless that is relative to the program ($ORIGIN).
-func (l *linker) find(user *elf.File, name string, paths []string, guest, host string) (string, string, error) {
+func (l *Linker) find(user *elf.File, name string, paths []string, guest, host string) (string, string, error) {
 	if strings.ContainsRune(name, '/') {
 		return name, name, nil
 	}
@@ -133,23 +130,28 @@ func expandOrigin(dir, origin string) string {
 	return strings.NewReplacer("${ORIGIN}", origin, "$ORIGIN", origin).Replace(dir)
 }
 
-// runPaths returns the folders that the file itself names.
-func runPaths(f *elf.File) ([]string, error) {
-	for _, tag := range []elf.DynTag{elf.DT_RUNPATH, elf.DT_RPATH} {
-		values, err := f.DynString(tag)
-		if err != nil {
-			return nil, err
-		}
-		if len(values) > 0 {
-			return strings.Split(strings.Join(values, ":"), ":"), nil
-		}
+// runPaths returns the folders that the file itself names, and Paths where they come among
+// them: DT_RPATH, which counts only without DT_RUNPATH, is before LD_LIBRARY_PATH.
+func (l *Linker) runPaths(f *elf.File) ([]string, error) {
+	run, err := folders(f, elf.DT_RUNPATH)
+	if err != nil || run != nil {
+		return slices.Concat(l.Paths, run), err
 	}
-	return nil, nil
+	run, err = folders(f, elf.DT_RPATH)
+	return slices.Concat(run, l.Paths), err
+}
+
+func folders(f *elf.File, tag elf.DynTag) ([]string, error) {
+	values, err := f.DynString(tag)
+	if err != nil || len(values) == 0 {
+		return nil, err
+	}
+	return strings.Split(strings.Join(values, ":"), ":"), nil
 }
 
 // fits reports whether host is a library for the machine of user.
 func fits(user *elf.File, host string) bool {
-	f, err := openELF(host)
+	f, err := Open(host)
 	if f == nil || err != nil {
 		return false
 	}
@@ -157,8 +159,8 @@ func fits(user *elf.File, host string) bool {
 	return f.Machine == user.Machine && f.Class == user.Class
 }
 
-// openELF opens an ELF file; nil when it is something else.
-func openELF(host string) (*elf.File, error) {
+// Open opens an ELF file; nil when it is something else.
+func Open(host string) (*elf.File, error) {
 	f, err := os.Open(host)
 	if err != nil {
 		return nil, err
@@ -177,8 +179,8 @@ func openELF(host string) (*elf.File, error) {
 	return e, nil
 }
 
-// interpreter returns the dynamic linker that a program names, "" for none.
-func interpreter(f *elf.File) string {
+// Interpreter returns the dynamic linker that a program names, "" for none.
+func Interpreter(f *elf.File) string {
 	for _, p := range f.Progs {
 		if p.Type != elf.PT_INTERP || p.Filesz > 4096 {
 			continue
