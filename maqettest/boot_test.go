@@ -1,30 +1,17 @@
 package maqettest
 
 import (
-	"bufio"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/vm"
 )
-
-func TestShellQuote(t *testing.T) {
-	args := []string{"/usr/bin/qemu", "-device", `{"id": "a'b"}`, "-append", "console=ttyS0 $HOME `id` \\ \"x\"", "", "-S", "a\nb", "plain,x=y"}
-	text := shellQuote(args)
-	out, err := exec.Command("sh", "-c", `set -- `+text+"\n"+`for a; do printf '%s\0' "$a"; done`).Output()
-	require.NoError(t, err)
-	require.Equal(t, strings.Join(args, "\x00")+"\x00", string(out))
-	require.Contains(t, text, "/usr/bin/qemu \\\n  -device ", "an option on each line")
-	require.Contains(t, text, " plain,x=y", "what needs no quotes has none")
-}
 
 func TestWithoutQEMU(t *testing.T) {
 	ownTemp(t)
@@ -119,65 +106,10 @@ func TestParallel(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := Boot(t, Config(vm.Config{Name: "same"}))
-			require.NoError(t, g.WriteFile(t.Context(), "/tmp/who", []byte(name), 0o600))
+			g.WriteFile("/tmp/who", []byte(name), 0o600)
 			require.Equal(t, name, string(g.Run("cat", "/tmp/who").Stdout))
 		})
 	}
-}
-
-// childEnv has TestChild play a test that is killed.
-const childEnv = "MAQETTEST_CHILD"
-
-func TestChild(t *testing.T) {
-	if os.Getenv(childEnv) == "" {
-		return // it is TestKilledTestIsSwept that runs it
-	}
-	g := Boot(t)
-	inst, err := g.Instance(t.Context())
-	require.NoError(t, err)
-	data, err := json.Marshal(inst)
-	require.NoError(t, err)
-	_, _ = os.Stdout.WriteString("\nINSTANCE " + string(data) + "\n")
-	select {}
-}
-
-// TestKilledTestIsSwept: a test binary that is killed takes its guest with it, and the
-// next Boot removes its folder.
-func TestKilledTestIsSwept(t *testing.T) {
-	temp := ownTemp(t)
-	needQEMU(t)
-	child := exec.Command(os.Args[0], "-test.run=^TestChild$")
-	child.Env = append(os.Environ(), childEnv+"=1")
-	out, err := child.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, child.Start())
-	var inst vm.Instance
-	lines := bufio.NewScanner(out)
-	lines.Buffer(nil, 1<<20)
-	for inst.ID == "" && lines.Scan() {
-		if text, ok := strings.CutPrefix(lines.Text(), "INSTANCE "); ok {
-			require.NoError(t, json.Unmarshal([]byte(text), &inst))
-		}
-	}
-	require.NotEmpty(t, inst.ID, "the child did not boot")
-	pidfd, err := unix.PidfdOpen(inst.Runtime.Process.PID, 0)
-	require.NoError(t, err)
-	defer unix.Close(pidfd)
-
-	require.NoError(t, child.Process.Kill())
-	require.Error(t, child.Wait())
-	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds, int(time.Second.Milliseconds()))
-	require.NoError(t, err)
-	require.Equal(t, 1, n, "QEMU is gone within a second")
-	left, err := filepath.Glob(filepath.Join(temp, "maqet-*"))
-	require.NoError(t, err)
-	require.Len(t, left, 1, "the folder is left")
-
-	record(t, func(r *recorder) { Boot(r, Config(vm.Config{Name: "no/name"})) })
-	left, err = filepath.Glob(filepath.Join(temp, "maqet-*"))
-	require.NoError(t, err)
-	require.Empty(t, left)
 }
 
 // needQEMU skips a test that can't run here, as Boot would.

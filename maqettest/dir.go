@@ -4,8 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"testing"
 
+	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/flock"
 )
 
@@ -17,32 +17,42 @@ const (
 	ownerFile = "owner.lock"
 )
 
-// newDir makes the folder of one guest. Its lock is held as long as the test runs, and
-// ends with the process however that ends: folders whose lock is free were left by a
-// test that was killed, and are removed here.
-func newDir(tb testing.TB) string {
-	tb.Helper()
+// dir is a folder that goes with the process at the latest. A guardian sees to that; folders
+// that it left, because it was killed as well, are removed by the next newDir: those whose lock,
+// which ends with the process, is free.
+type dir struct {
+	path  string
+	lock  *flock.Lock
+	guard *guardian
+}
+
+func newDir() (*dir, error) {
 	sweepDirs()
 	fresh, err := os.MkdirTemp("", newPrefix)
 	if err != nil {
-		tb.Fatalf("maqettest: %v", err)
+		return nil, err
 	}
-	dir := filepath.Join(filepath.Dir(fresh), dirPrefix+strings.TrimPrefix(filepath.Base(fresh), newPrefix))
-	lock, err := flock.Try(filepath.Join(fresh, ownerFile))
+	d := &dir{path: filepath.Join(filepath.Dir(fresh), dirPrefix+strings.TrimPrefix(filepath.Base(fresh), newPrefix))}
+	d.lock, err = flock.Try(filepath.Join(fresh, ownerFile))
 	if err == nil {
-		err = os.Rename(fresh, dir) // only now may a sweep see it
+		err = os.Rename(fresh, d.path) // only now may a sweep see it
+	}
+	if err == nil {
+		d.path, err = filepath.Abs(d.path)
 	}
 	if err != nil {
-		_ = os.RemoveAll(fresh)
-		tb.Fatalf("maqettest: %v", err)
+		return nil, errors.Join(err, os.RemoveAll(fresh), d.lock.Unlock())
 	}
-	tb.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			tb.Errorf("maqettest: removing the guest's folder: %v", err)
-		}
-		_ = lock.Unlock()
-	})
-	return dir
+	// Without a guardian, where there is no shell, the next sweep has to do.
+	d.guard, _ = guard(d.path)
+	return d, nil
+}
+
+// remove removes the folder with what is in it.
+func (d *dir) remove() error {
+	err := os.RemoveAll(d.path)
+	d.guard.end()
+	return errors.Join(err, d.lock.Unlock())
 }
 
 // sweepDirs removes folders of tests that are gone. It does what it can: a folder of

@@ -13,11 +13,21 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	switch os.Getenv(childEnv) {
+	case "":
+		goleak.VerifyTestMain(m)
+	case "main":
+		os.Exit(Main(m))
+	default: // as a package without a TestMain
+		os.Exit(m.Run())
+	}
+}
 
 // recorder is a testing.TB that may fail or be skipped without failing the real one.
 type recorder struct {
 	testing.TB // of the real test; only what a recorder does not have a word in
+	name       string
 	artifacts  string
 	ctx        context.Context
 	cancel     context.CancelFunc
@@ -30,7 +40,13 @@ type recorder struct {
 // record runs fn as a test of its own, with its cleanups, and returns what became of it.
 func record(t *testing.T, fn func(r *recorder)) *recorder {
 	t.Helper()
-	r := &recorder{TB: t, artifacts: t.TempDir()}
+	return recordAs(t, t.Name(), fn)
+}
+
+// recordAs is record for a test of another name.
+func recordAs(t *testing.T, name string, fn func(r *recorder)) *recorder {
+	t.Helper()
+	r := &recorder{TB: t, name: name, artifacts: t.TempDir()}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -53,6 +69,7 @@ func (r *recorder) finish() {
 }
 
 func (r *recorder) Helper()                  {}
+func (r *recorder) Name() string             { return r.name }
 func (r *recorder) Cleanup(fn func())        { r.cleanups = append(r.cleanups, fn) }
 func (r *recorder) Context() context.Context { return r.ctx }
 func (r *recorder) ArtifactDir() string      { return r.artifacts }

@@ -3,9 +3,9 @@ package maqettest
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -15,119 +15,97 @@ import (
 	"github.com/maqet/maqet/internal/tail"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
+	"github.com/maqet/maqet/vm/process"
 )
 
 // logTail is how much of the console and of QEMU's stderr goes to the test's log.
 const logTail = 4096
 
-// report shows what is known of the guests of a test that failed.
-type report struct {
-	tb testing.TB
-	m  *maqet.Maqet
-
-	guest, transcript string // the ID of the guest that has a transcript, and its file
+// evidence is what is known of a guest when its test has failed.
+type evidence struct {
+	vm    string
+	log   []string // for the test's log
+	files map[string][]byte
 }
 
-// write logs the ends of the logs, and saves everything below the artifact folder. It
-// does what it can: what fails is logged.
-func (r *report) write() {
-	r.tb.Helper()
-	list, err := r.m.VM.List(context.Background(), vm.Filter{})
+// gather looks at a guest. transcript is the file with what was said over QMP, empty if there is
+// none. It does what it can: what fails is in the log.
+func gather(m *maqet.Maqet, inst vm.Instance, transcript string) *evidence {
+	e := &evidence{vm: inst.Name, files: map[string][]byte{}}
+	e.tail(inst.Name+"'s console", inst.Runtime.Console)
+	e.tail(inst.Name+"'s QEMU", inst.Runtime.Stderr)
+	config, err := json.MarshalIndent(inst.Config, "", "  ")
 	if err != nil {
-		r.tb.Logf("maqettest: no report: %v", err)
-		return
+		e.note("configuration not saved: %v", err)
 	}
-	for _, inst := range list {
-		r.log(inst.Name+"'s console", inst.Runtime.Console)
-		r.log(inst.Name+"'s QEMU", inst.Runtime.Stderr)
-		r.save(inst)
+	e.files["config.json"] = append(config, '\n')
+	if len(inst.Runtime.Args) > 0 {
+		e.files["qemu-args.txt"] = []byte(process.Quote(inst.Runtime.Args) + "\n")
+		script, err := reproduction(inst)
+		if err != nil {
+			e.note("no command line to reproduce the guest: %v", err)
+		} else {
+			e.files["reproduce.sh"] = []byte(script)
+		}
 	}
+	for name, path := range map[string]string{"console.log": inst.Runtime.Console, "qemu.log": inst.Runtime.Stderr, "qmp.log": transcript} {
+		if data, err := os.ReadFile(path); err == nil {
+			e.files[name] = data
+		}
+	}
+	e.screenshot(m, inst)
+	return e
 }
 
-func (r *report) log(title, path string) {
-	r.tb.Helper()
+func (e *evidence) note(format string, args ...any) {
+	e.log = append(e.log, fmt.Sprintf(format, args...))
+}
+
+func (e *evidence) tail(title, path string) {
 	if path == "" {
 		return
 	}
 	text, err := tail.Last(path, logTail)
-	if err != nil || len(text) == 0 {
-		return
-	}
-	r.tb.Logf("maqettest: the end of %s:\n%s", title, strings.TrimRight(string(text), "\r\n"))
-}
-
-// save writes the files of one guest to a folder of its name: a test may have several.
-func (r *report) save(inst vm.Instance) {
-	r.tb.Helper()
-	dir := filepath.Join(r.tb.ArtifactDir(), inst.Name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		r.tb.Logf("maqettest: artifacts not saved: %v", err)
-		return
-	}
-	config, err := json.MarshalIndent(inst.Config, "", "  ")
-	if err != nil {
-		r.tb.Logf("maqettest: configuration not saved: %v", err)
-	}
-	files := map[string][]byte{"config.json": append(config, '\n')}
-	if len(inst.Runtime.Args) > 0 {
-		files["qemu-args.txt"] = []byte(shellQuote(inst.Runtime.Args) + "\n")
-	}
-	sources := map[string]string{"console.log": inst.Runtime.Console, "qemu.log": inst.Runtime.Stderr}
-	if inst.ID == r.guest {
-		sources["qmp.log"] = r.transcript
-	}
-	for name, path := range sources {
-		if data, err := os.ReadFile(path); err == nil {
-			files[name] = data
-		}
-	}
-	if png := r.screenshot(inst); png != nil {
-		files["screen.png"] = png
-	}
-	for name, data := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-			r.tb.Logf("maqettest: artifact not saved: %v", err)
-		}
+	if err == nil && len(text) > 0 {
+		e.note("the end of %s:\n%s", title, strings.TrimRight(string(text), "\r\n"))
 	}
 }
 
 // screenTime bounds a look at the screen of a guest that may be in any state.
 const screenTime = 5 * time.Second
 
-// screenshot returns what the guest shows, nil when it has no screen, or no life.
-func (r *report) screenshot(inst vm.Instance) []byte {
-	r.tb.Helper()
+// screenshot keeps what the guest shows, if it has a screen, and lives.
+func (e *evidence) screenshot(m *maqet.Maqet, inst vm.Instance) {
 	if inst.State != vm.Running && inst.State != vm.Paused {
-		return nil
+		return
 	}
 	// The test's own context has ended when its cleanup runs.
 	ctx, cancel := context.WithTimeout(context.Background(), screenTime)
 	defer cancel()
-	png, err := r.m.QMP.ScreenshotPNG(ctx, inst.ID, qmp.ScreenshotOptions{})
-	if err != nil && !errors.Is(err, errors.ErrQMPUnsupported) {
-		r.tb.Logf("maqettest: no screenshot: %v", err)
+	png, err := m.QMP.ScreenshotPNG(ctx, inst.ID, qmp.ScreenshotOptions{})
+	switch {
+	case err == nil:
+		e.files["screen.png"] = png
+	case !errors.Is(err, errors.ErrQMPUnsupported):
+		e.note("no screenshot: %v", err)
 	}
-	return png
 }
 
-// plainWord matches what means itself to a POSIX shell (POSIX.1-2017, XCU 2.2).
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
-
-// shellQuote returns a command line that a person can paste into a shell. Each option
-// is on a line of its own.
-func shellQuote(args []string) string {
-	var b strings.Builder
-	for i, arg := range args {
-		switch {
-		case i > 0 && strings.HasPrefix(arg, "-"):
-			b.WriteString(" \\\n  ")
-		case i > 0:
-			b.WriteByte(' ')
-		}
-		if !plainWord.MatchString(arg) {
-			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
-		}
-		b.WriteString(arg)
+// show writes everything to the test's log, and to a folder with the guest's name below its
+// artifacts: a test may have several.
+func (e *evidence) show(tb testing.TB) {
+	tb.Helper()
+	for _, text := range e.log {
+		tb.Logf("maqettest: %s", text)
 	}
-	return b.String()
+	dir := filepath.Join(tb.ArtifactDir(), e.vm)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		tb.Logf("maqettest: artifacts not saved: %v", err)
+		return
+	}
+	for name, data := range e.files {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			tb.Logf("maqettest: artifact not saved: %v", err)
+		}
+	}
 }

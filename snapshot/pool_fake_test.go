@@ -28,11 +28,13 @@ type fakeForks struct {
 	live     map[string]context.CancelCauseFunc
 	peak     int // lived at once
 	removed  []string
-	asked    []string // names of templates given to Fork
-	called   []time.Time
+	calls    int    // of Fork
+	template string // its ID
 }
 
-func newFakeForks() *fakeForks { return &fakeForks{live: map[string]context.CancelCauseFunc{}} }
+func newFakeForks() *fakeForks {
+	return &fakeForks{template: "id-of-base", live: map[string]context.CancelCauseFunc{}}
+}
 
 func (f *fakeForks) Template(_ context.Context, name string) (snapshot.Template, error) {
 	if name != "base" {
@@ -41,9 +43,9 @@ func (f *fakeForks) Template(_ context.Context, name string) (snapshot.Template,
 	return snapshot.Template{Name: name, ID: "id-of-base", Memory: 256 * vm.MiB, Shared: true}, nil
 }
 
-func (f *fakeForks) Fork(ctx context.Context, template string, _ ...snapshot.ForkOption) (vm.Instance, error) {
+func (f *fakeForks) Fork(ctx context.Context, _ string, _ ...snapshot.ForkOption) (vm.Instance, error) {
 	f.mu.Lock()
-	f.asked, f.called = append(f.asked, template), append(f.called, time.Now())
+	f.calls++
 	f.making++
 	f.most = max(f.most, f.making)
 	f.mu.Unlock()
@@ -64,7 +66,7 @@ func (f *fakeForks) Fork(ctx context.Context, template string, _ ...snapshot.For
 	id := "fork-" + strconv.Itoa(f.made)
 	f.live[id] = nil
 	f.peak = max(f.peak, len(f.live))
-	return vm.Instance{ID: id, Name: id}, nil
+	return vm.Instance{ID: id, Name: id, Fork: &vm.Fork{Template: "base", ID: f.template}}, nil
 }
 
 func (f *fakeForks) Guard(ctx context.Context, ref string) (context.Context, context.CancelFunc, error) {
@@ -105,7 +107,7 @@ func (f *fakeForks) broken(err error) {
 func (f *fakeForks) seen() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.called)
+	return f.calls
 }
 
 func (f *fakeForks) alive() int {

@@ -109,6 +109,21 @@ func TestPoolTemplateGone(t *testing.T) {
 	}
 }
 
+// TestPoolOtherTemplate: a pool hands out forks of the template that it was made for, and of none
+// that has its name later.
+func TestPoolOtherTemplate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		forks := newFakeForks()
+		p := forks.pool(t, snapshot.PoolOptions{Size: 1})
+		settled(p)
+		forks.template = "id-of-another"
+		getNow(t, p)
+		_, err := p.Get(t.Context())
+		require.ErrorIs(t, err, errors.ErrTemplateNotFound)
+		require.Equal(t, []string{"fork-2"}, forks.removed)
+	})
+}
+
 // TestPoolOptions: what makes no sense is refused before anything is made, and the defaults do.
 func TestPoolOptions(t *testing.T) {
 	for name, o := range map[string]snapshot.PoolOptions{

@@ -57,9 +57,14 @@ func (p *Pool) keep() {
 
 // make returns a fork that is ready. When it fails nothing is left of it.
 func (p *Pool) make() (*pooled, error) {
-	inst, err := p.forks.Fork(p.ctx, p.template.ID, p.o.Fork...)
+	inst, err := p.forks.Fork(p.ctx, p.template.Name, p.o.Fork...)
 	if err != nil {
 		return nil, err
+	}
+	if inst.Fork == nil || inst.Fork.ID != p.template.ID {
+		p.remove(inst)
+		return nil, &errors.Error{Kind: errors.ErrTemplateNotFound, Op: p.op(),
+			Msg: "the template was deleted, and another one has its name", Hint: "make a new pool"}
 	}
 	life, end, err := p.forks.Guard(p.ctx, inst.ID)
 	if err != nil {

@@ -245,14 +245,18 @@ func (c *capturing) abandon(ctx context.Context) error {
 	ctx, cancel := c.keeper.outlive(ctx)
 	defer cancel()
 	err := c.t.erase(ctx, c.rec.ID, c.dir)
-	if !c.halted {
-		return err
-	}
 	guest, liveErr := c.vms.Live(ctx, c.inst.ID)
 	if liveErr != nil {
 		return err // it has ended: what was said before tells
 	}
-	return errors.Join(err, qapi.Cont(ctx, guest.QMP()))
+	if c.rec.Shared {
+		s := stream{conn: guest.QMP()}
+		err = errors.Join(err, s.ignoreShared(ctx, false))
+	}
+	if c.halted {
+		err = errors.Join(err, qapi.Cont(ctx, guest.QMP()))
+	}
+	return err
 }
 
 func (c *capturing) close() error {

@@ -19,6 +19,7 @@ type origin struct {
 	rec    *templateRecord
 	state  *os.File
 	memory *os.File // nil: it is in the state
+	own    bool     // memory is a copy, which the guest's QEMU shares: see stream.ignoreShared
 }
 
 // Open implements vm.Templates.
@@ -31,7 +32,7 @@ func (t *Templates) Open(ctx context.Context, inst vm.Instance) (vm.Origin, erro
 	if err != nil {
 		return nil, err
 	}
-	o := &origin{t: t, rec: rec}
+	o := &origin{t: t, rec: rec, own: rec.Shared && inst.Config.Template}
 	if o.state, err = rec.checked(t.folder(rec.Name)); err == nil && rec.Shared {
 		o.memory, err = t.openMemory(ctx, rec, inst.Config.Template)
 	}
@@ -99,7 +100,11 @@ func (o *origin) Resume(ctx context.Context, guest vm.Guest) error {
 		return errors.Wrap(errors.ErrSnapshot, op, "", err)
 	}
 	defer closeStream()
-	return errors.Wrap(errors.ErrSnapshot, op, "", s.load(ctx, o.state))
+	err = s.load(ctx, o.state)
+	if err == nil && o.own {
+		err = s.ignoreShared(ctx, false)
+	}
+	return errors.Wrap(errors.ErrSnapshot, op, "", err)
 }
 
 // Settle implements vm.Origin.

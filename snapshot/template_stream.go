@@ -41,15 +41,20 @@ func openStream(ctx context.Context, conn qmp.Conn, shared bool) (s *stream, clo
 		s.events.Close()
 		release()
 	}
-	err = qapi.MigrateSetCapabilities(ctx, conn, []qapi.MigrationCapabilityStatus{
-		{Capability: qapi.MigrationCapabilityEvents, State: true},
-		{Capability: qapi.MigrationCapabilityXIgnoreShared, State: shared},
-	})
-	if err != nil {
+	if err = s.ignoreShared(ctx, shared); err != nil {
 		closeStream()
 		return nil, nil, err
 	}
 	return s, closeStream, nil
+}
+
+// ignoreShared has QEMU leave shared memory out of what it saves, or not. It must be off again
+// in a guest that goes on: snapshots would be made without the memory as well.
+func (s *stream) ignoreShared(ctx context.Context, on bool) error {
+	return qapi.MigrateSetCapabilities(ctx, s.conn, []qapi.MigrationCapabilityStatus{
+		{Capability: qapi.MigrationCapabilityEvents, State: true},
+		{Capability: qapi.MigrationCapabilityXIgnoreShared, State: on},
+	})
 }
 
 // save writes the state of a machine that stands still to w.

@@ -134,6 +134,12 @@ func TestTemplateTree(t *testing.T) {
 	h.capture("base", "bare")
 	setUp := h.fork("bare", snapshot.ForkForCapture(), snapshot.ForkName("set-up"))
 	h.sh("set-up", "echo database >> /tmp/memory; printf 'template\\ndatabase\\n' | dd of=/dev/vda conv=fsync 2>/dev/null")
+	// Its memory is in its snapshots, too, although it is not in what a capture saves.
+	_, err := h.snaps.Create(soon(t), "set-up", "before")
+	require.NoError(t, err)
+	h.sh("set-up", "echo broken > /tmp/memory")
+	require.NoError(t, h.snaps.Load(soon(t), "set-up", "before"))
+	require.Equal(t, "template\ndatabase", h.sh("set-up", "cat /tmp/memory"))
 	child := h.capture("set-up", "database")
 	require.True(t, child.Shared)
 	require.Equal(t, "bare", child.Parent)

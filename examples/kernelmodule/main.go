@@ -67,11 +67,11 @@ func run(ctx context.Context, out io.Writer, opts ...maqet.Option) (err error) {
 	}
 	defer func() { err = errors.Join(err, m.Close()) }() // whatever happens, nothing is left
 	begun := time.Now()
-	g, err := m.Run(ctx, vm.Config{Boot: vm.Boot{Kernel: k.Path}})
+	g, err := m.Run(ctx, vm.Config{Boot: vm.Boot{Kernel: k.Path}, Template: true})
 	if err != nil {
 		return err
 	}
-	if _, err := g.Exec(ctx, "true"); err != nil {
+	if _, err := g.Capture(ctx, "booted"); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "booted in %v\n", time.Since(begun).Round(time.Millisecond))
@@ -86,7 +86,7 @@ func run(ctx context.Context, out io.Writer, opts ...maqet.Option) (err error) {
 // run does one trial in a fork, and prints what came of it.
 func (t trial) run(ctx context.Context, out io.Writer, m *maqet.Maqet, pkg modules) (err error) {
 	begun := time.Now()
-	g, err := tmpFork(ctx, m)
+	g, err := m.Fork(ctx, "booted")
 	if err != nil {
 		return err
 	}

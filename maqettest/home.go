@@ -1,0 +1,34 @@
+package maqettest
+
+import (
+	"sync/atomic"
+
+	"github.com/maqet/maqet"
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/vm/memory"
+)
+
+// home is where guests live: a Maqet with a folder and a store of its own.
+type home struct {
+	dir   string
+	maqet *maqet.Maqet
+	files *dir
+
+	children atomic.Int32 // of its template, and of theirs: how many have been made
+}
+
+func newHome(opts []maqet.Option) (*home, error) {
+	files, err := newDir()
+	if err != nil {
+		return nil, err
+	}
+	own := []maqet.Option{maqet.WithDir(files.path), maqet.WithStore(memory.New())}
+	m, err := maqet.New(append(own, opts...)...)
+	if err != nil {
+		return nil, errors.Join(err, files.remove())
+	}
+	return &home{dir: files.path, maqet: m, files: files}, nil
+}
+
+// close ends the guests and removes everything.
+func (h *home) close() error { return errors.Join(h.maqet.Close(), h.files.remove()) }
