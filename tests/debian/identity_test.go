@@ -40,7 +40,7 @@ func TestExplore(t *testing.T) {
 	m, g := guestOf(t, cfg)
 	individualize(t, m, g)
 	for range 3 {
-	require.NoError(t, m.Guest.Individualize(t.Context(), g.ID(), vm.Identity{}))
+		require.NoError(t, m.Guest.Individualize(t.Context(), g.ID(), vm.Identity{}))
 		begun := time.Now()
 		require.NoError(t, m.Guest.Individualize(t.Context(), g.ID(), vm.Identity{}))
 		t.Logf("empty took %v", time.Since(begun).Round(time.Millisecond))
