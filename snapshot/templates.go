@@ -24,6 +24,8 @@ type TemplateImages interface {
 	Root() string
 	// Move gives an image another name and owner.
 	Move(ctx context.Context, spec storage.MoveSpec) (storage.File, error)
+	// Give gives an image another owner.
+	Give(ctx context.Context, path string, to storage.For) error
 	// Overlay makes an overlay; see vm.Images.
 	Overlay(ctx context.Context, spec storage.OverlaySpec) (storage.Image, error)
 	// Files returns the registered files that f selects.

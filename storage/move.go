@@ -91,3 +91,26 @@ func (m *Manager) settleMove(ctx context.Context, root *os.Root, from, old strin
 	prune(root, filepath.Dir(from))
 	return m.files.DropFile(ctx, old)
 }
+
+// Give gives a registered image another owner and disk; it stays where it is. Also one that is in
+// use can be given. One that is not registered is [ErrUnregistered].
+func (m *Manager) Give(ctx context.Context, path string, to For) error {
+	return storageError("give image "+quote(path)+" to "+quote(to.Owner), m.give(ctx, path, to))
+}
+
+func (m *Manager) give(ctx context.Context, path string, to For) error {
+	rel, err := m.local(path)
+	if err != nil {
+		return err
+	}
+	known, err := m.files.Files(ctx, FileFilter{Path: filepath.Join(m.root, rel)})
+	if err != nil {
+		return err
+	}
+	if len(known) == 0 {
+		return ErrUnregistered
+	}
+	file := known[0]
+	file.Owner, file.Disk, file.Kind = to.Owner, to.Disk, to.as(file.Kind).Kind
+	return m.files.PutFile(ctx, file)
+}

@@ -57,3 +57,21 @@ func TestMove(t *testing.T) {
 	require.ErrorIs(t, err, errors.ErrStorage, "it stays below the root folder")
 	require.FileExists(t, to)
 }
+
+// TestGive changes whose an image is, also while it is in use.
+func TestGive(t *testing.T) {
+	m, root := manage(t)
+	ctx := t.Context()
+	path, over := filepath.Join(root, "vm", "disk.qcow2"), filepath.Join(root, "vm", "over.qcow2")
+	_, err := m.Create(ctx, storage.CreateSpec{Path: path, Format: storage.FormatQcow2, Size: 8 * mib, For: storage.For{Owner: "vm", Disk: "disk"}})
+	require.NoError(t, err)
+	_, err = m.Overlay(ctx, storage.OverlaySpec{Path: over, Base: path, BaseFormat: storage.FormatQcow2, For: storage.For{Owner: "vm"}})
+	require.NoError(t, err)
+	require.NoError(t, m.Give(ctx, path, storage.For{Owner: "template", Disk: "disk"}))
+	files, err := m.Files(ctx, storage.FileFilter{Owner: "template"})
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	require.Equal(t, []any{path, "disk", storage.KindDisk}, []any{files[0].Path, files[0].Disk, files[0].Kind})
+	require.ErrorIs(t, m.Give(ctx, filepath.Join(root, "vm", "none"), storage.For{}), storage.ErrUnregistered)
+	require.ErrorIs(t, m.Give(ctx, filepath.Join(t.TempDir(), "out"), storage.For{}), errors.ErrStorage)
+}
