@@ -65,7 +65,6 @@ type capturing struct {
 	maker  *flock.Lock
 	memory *os.File // of the guest, if it is in a file
 	halted bool     // the guest was stopped for the capture
-	given  []givenImage
 }
 
 func (op *operation) capture(ctx context.Context, name string, o captureOptions) (_ Template, err error) {
@@ -97,7 +96,7 @@ func (op *operation) capture(ctx context.Context, name string, o captureOptions)
 	ctx, cancel := op.keeper.outlive(ctx)
 	defer cancel()
 	if err := c.settle(ctx); err != nil {
-		return Template{}, errors.Join(err, c.t.erase(ctx, c.rec.ID, c.dir))
+		return Template{}, errors.Join(err, later(c.t.erase(ctx, c.rec.ID, c.dir)))
 	}
 	return c.rec.Template, nil
 }

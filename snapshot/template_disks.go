@@ -10,43 +10,72 @@ import (
 	"github.com/maqet/maqet/vm"
 )
 
-// disks makes the images that the guest wrote the template's bases. What vanishes with the guest
-// is moved. What does not stays where it is, and the VM goes on in a layer above it; a crash
-// before that is recorded leaves the VM as it was.
+// disks makes the images that the guest wrote the template's bases: one that maqet made gets its
+// name, one of the user's stays, below an image of the template's. What does not vanish with the
+// guest goes on in a new layer. A crash before that is recorded leaves the VM's disks as they were.
 func (c *capturing) disks(ctx context.Context) error {
-	cover := &Record{VM: c.inst.ID, Name: undoPrefix + c.rec.ID, ID: c.rec.ID, Kind: External, Created: time.Now().UTC(), Config: c.inst.Config}
 	images := c.r.Images()
-	for i := range c.rec.Config.Disks {
-		if img := images[i]; img.Path != "" && !img.ReadOnly && !img.Ephemeral {
-			cover.Disks = append(cover.Disks, RecordDisk{Name: img.Name, Path: img.Path, Format: img.Format, Layer: newLayer(c.r)})
-		}
-	}
-	if err := c.keeper.begin(ctx, cover, Capturing, nil); err != nil {
-		return err
-	}
-	err := c.cover(ctx, cover)
-	if err = errors.Join(err, c.keeper.recoverCapturing(ctx, c.r, cover)); err != nil {
-		return err
-	}
+	layers := &Record{VM: c.inst.ID, Name: undoPrefix + c.rec.ID, ID: c.rec.ID, Kind: External, Created: time.Now().UTC(), Config: c.inst.Config}
+	var old []string // names by which images were the VM's
 	for i := range c.rec.Config.Disks {
 		img := images[i]
 		if img.Path == "" || img.ReadOnly {
 			continue
+		}
+		if img.Owned {
+			old = append(old, img.Path)
 		}
 		c.keeper.step(ctx, "capture: disk "+img.Name)
 		base, err := c.base(ctx, img)
 		if err != nil {
 			return errors.Wrap(errors.ErrStorage, "disk "+img.Name, "", err)
 		}
+		if !img.Ephemeral {
+			below := RecordDisk{Name: img.Name, Path: base, Format: vm.FormatQcow2, Layer: newLayer(c.r)}
+			if !img.Owned {
+				below.Path, below.Format = img.Path, img.Format
+			}
+			layers.Disks = append(layers.Disks, below)
+		}
 		d := &c.rec.Config.Disks[i]
 		d.Name, d.Path, d.Base, d.Format, d.Size, d.Keep = img.Name, "", base, vm.FormatQcow2, 0, nil
+	}
+	if err := c.cover(ctx, layers); err != nil {
+		return err
+	}
+	// Only now: until then the VM's disks were these.
+	for _, path := range old {
+		c.keeper.step(ctx, "capture: hand over "+filepath.Base(path))
+		if err := c.t.images.Delete(ctx, path); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// cover puts a layer above each image that stays the VM's.
-func (c *capturing) cover(ctx context.Context, cover *Record) error {
-	for _, d := range cover.Disks {
+// base makes the template's image of a disk, and returns its path.
+func (c *capturing) base(ctx context.Context, img vm.Image) (path string, err error) {
+	path = filepath.Join(c.t.images.Root(), c.rec.ID, img.Name+".qcow2")
+	purpose := storage.For{Owner: c.rec.ID, Disk: img.Name}
+	if img.Owned {
+		_, err = c.t.images.Link(ctx, storage.LinkSpec{Path: img.Path, To: path, For: purpose})
+	} else {
+		_, err = c.t.images.Overlay(ctx, storage.OverlaySpec{Path: path, Base: img.Path, BaseFormat: img.Format, For: purpose})
+	}
+	return path, err
+}
+
+// cover makes the layers, and has the VM stand on them.
+func (c *capturing) cover(ctx context.Context, layers *Record) error {
+	if err := c.keeper.begin(ctx, layers, Capturing, nil); err != nil {
+		return err
+	}
+	err := c.standOn(ctx, layers)
+	return errors.Join(err, c.keeper.recoverCapturing(ctx, c.r, layers))
+}
+
+func (c *capturing) standOn(ctx context.Context, layers *Record) error {
+	for _, d := range layers.Disks {
 		c.keeper.step(ctx, "capture: layer "+d.Name)
 		_, err := c.t.images.Overlay(ctx, storage.OverlaySpec{Path: d.Layer, Base: d.Path, BaseFormat: d.Format,
 			For: storage.For{Owner: c.inst.ID, Disk: d.Name, Kind: storage.KindLayer}})
@@ -58,13 +87,13 @@ func (c *capturing) cover(ctx context.Context, cover *Record) error {
 	originals := c.r.Originals()
 	return c.r.Update(ctx, func(i *vm.Instance) {
 		i.ImagesKept, i.Unclean, i.Snapshot = false, false, ""
-		for _, d := range cover.Disks {
+		for _, d := range layers.Disks {
 			setImage(i, originals, d.Name, d.Layer, vm.FormatQcow2)
 		}
 	})
 }
 
-// recoverCapturing deletes the layers of a capture that the VM does not stand on.
+// recoverCapturing forgets a capture, with the layers that the VM does not stand on.
 func (k *Keeper) recoverCapturing(ctx context.Context, r *vm.Reservation, rec *Record) error {
 	standing := map[string]bool{}
 	for _, l := range r.Instance().Layers {
@@ -79,37 +108,4 @@ func (k *Keeper) recoverCapturing(ctx context.Context, r *vm.Reservation, rec *R
 		}
 	}
 	return k.drop(ctx, rec)
-}
-
-// base makes an image the template's, or one above it if it is the user's, and returns its path.
-func (c *capturing) base(ctx context.Context, img vm.Image) (path string, err error) {
-	path = filepath.Join(c.t.images.Root(), c.rec.ID, img.Name+".qcow2")
-	purpose := storage.For{Owner: c.rec.ID, Disk: img.Name}
-	switch {
-	case img.Owned && img.Ephemeral:
-		_, err = c.t.images.Move(ctx, storage.MoveSpec{Path: img.Path, To: path, For: purpose})
-	case img.Owned:
-		c.given = append(c.given, givenImage{img.Path, purpose})
-		path = img.Path
-	default:
-		_, err = c.t.images.Overlay(ctx, storage.OverlaySpec{Path: path, Base: img.Path, BaseFormat: img.Format, For: purpose})
-	}
-	return path, err
-}
-
-// givenImage is an image of the VM's that is to be the template's.
-type givenImage struct {
-	path string
-	to   storage.For
-}
-
-// give makes the images below the VM's layers the template's: they go with that, and not with the VM.
-func (c *capturing) give(ctx context.Context) error {
-	for _, g := range c.given {
-		c.keeper.step(ctx, "capture: give "+g.to.Disk)
-		if err := c.t.images.Give(ctx, g.path, g.to); err != nil {
-			return err
-		}
-	}
-	return nil
 }

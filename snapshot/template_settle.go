@@ -117,9 +117,6 @@ func (c *capturing) publish(ctx context.Context) error {
 	if err := os.Remove(filepath.Join(c.dir, makerLock)); err != nil {
 		return err
 	}
-	if err := c.give(ctx); err != nil {
-		return err
-	}
 	if err := os.Rename(c.dir, c.t.folder(c.rec.Name)); err != nil {
 		return errors.Join(err, c.t.forget(c.rec.ID))
 	}

@@ -34,7 +34,7 @@ func TestCaptureKilled(t *testing.T) {
 		t.Run(string(lifetime), func(t *testing.T) {
 			t.Parallel()
 			steps := captureKilled(t, task{Do: "capture", Lifetime: lifetime})
-			require.Len(t, steps, 13, "%q", steps)
+			require.Len(t, steps, 14, "%q", steps)
 			for i, step := range steps {
 				if os.Getenv("MAQET_LONG") != "1" && (i%2 == 0) != (lifetime == vm.Ephemeral) {
 					continue // the other one's
