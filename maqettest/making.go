@@ -101,7 +101,7 @@ func (m *making) start(ctx context.Context) (err error) {
 		return err
 	}
 	cfg := m.opts.config.Clone()
-	cfg.Name, cfg.Template = cmp.Or(cfg.Name, "template"), true
+	cfg.Name, cfg.Template, cfg.Lifetime = cmp.Or(cfg.Name, "template"), true, vm.Ephemeral
 	inst, err := m.home.maqet.VM.Add(ctx, cfg)
 	if err != nil {
 		return err
