@@ -102,12 +102,17 @@ func TestForks(t *testing.T) {
 	tmpl := NewTemplate(Config(vm.Config{Name: "web", Disks: []vm.Disk{{Size: 16 * vm.MiB, Serial: "data"}}}),
 		Setup(shell("echo from the template > /dev/vda && sync")))
 	t.Run("disks", func(t *testing.T) {
-		for range 2 {
+		var before int
+		for i := range 3 {
 			r := record(t, func(r *recorder) {
 				out := string(tmpl.Fork(r).Run("sh", "-c", "head -n 1 /dev/vda; echo from a fork > /dev/vda; sync").Stdout)
 				require.Equal(t, "from the template", strings.TrimSpace(out))
 			})
 			require.False(t, r.failed, r.log.String())
+			if i == 0 {
+				before = openFiles(t)
+			}
+			require.LessOrEqual(t, openFiles(t), before)
 		}
 	})
 	t.Run("reboot", func(t *testing.T) {
@@ -117,6 +122,13 @@ func TestForks(t *testing.T) {
 		require.Equal(t, "mine", strings.TrimSpace(string(g.Run("head", "-n", "1", "/dev/vda").Stdout)))
 	})
 	t.Run("failure", func(t *testing.T) { testForkFails(t, tmpl) })
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(list)
 }
 
 func testForkFails(t *testing.T, tmpl *Template) {
@@ -152,9 +164,10 @@ func TestTemplateFails(t *testing.T) {
 	var setups atomic.Int32
 	why := errors.New("no fixtures today")
 	base := NewTemplate(Config(vm.Config{Name: "base"}))
-	broken := base.With(shell("echo tried > /dev/console"), func(context.Context, *maqet.Machine) error {
+	broken := base.With(shell("echo tried > /dev/console"), func(ctx context.Context, g *maqet.Machine) error {
 		setups.Add(1)
-		return why
+		_, err := g.QMP(ctx, "query-name", nil)
+		return errors.Join(why, err)
 	})
 	below := broken.With(func(context.Context, *maqet.Machine) error { setups.Add(1); return nil })
 	for _, tmpl := range []*Template{broken, broken, below} {
@@ -166,6 +179,7 @@ func TestTemplateFails(t *testing.T) {
 		require.Contains(t, r.log.String(), "no fixtures today")
 		require.Contains(t, r.log.String(), "base-1's console")
 		require.Contains(t, artifact(t, r, "base-1", "console.log"), "tried")
+		require.Contains(t, artifact(t, r, "base-1", "qmp.log"), `-> {"execute":"query-name"}`)
 	}
 	require.EqualValues(t, 1, setups.Load())
 	r := record(t, func(r *recorder) { base.Fork(r).Run("true") })
