@@ -78,7 +78,6 @@ func defaultGuest(t *testing.T, state *os.File, devices ...string) *fakeVM {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	require.NoError(t, cmd.Start())
-	v.pid = cmd.Process.Pid
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
