@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // bare is a QEMU that is run without maqet: executed, and nothing else.
@@ -35,14 +37,39 @@ func inherited(args []string) int {
 	return n
 }
 
-// startBare executes args, with a listening socket for each descriptor that they
-// expect, from 3 upward. The clock runs from just before the exec.
+// inheritedMemory matches the memory of a guest that can be a template, or continues from one: a
+// file that QEMU inherits, before the sockets.
+var inheritedMemory = regexp.MustCompile(`"mem-path":"/proc/self/fd/3".*"size":(\d+)`)
+
+// memory returns an empty file for the memory of the guest, nil if it has none of its own.
+func memory(b *testing.B, args []string) *os.File {
+	b.Helper()
+	for _, a := range args {
+		if m := inheritedMemory.FindStringSubmatch(a); m != nil {
+			size, err := strconv.ParseInt(m[1], 10, 64)
+			require.NoError(b, err)
+			fd, err := unix.MemfdCreate("bare", unix.MFD_CLOEXEC)
+			require.NoError(b, err)
+			f := os.NewFile(uintptr(fd), "bare")
+			require.NoError(b, f.Truncate(size))
+			return f
+		}
+	}
+	return nil
+}
+
+// startBare executes args, with an empty memory where they expect one, and a listening socket
+// for each descriptor, from 3 upward. The clock runs from just before the exec.
 func startBare(b *testing.B, args []string) *bare {
 	b.Helper()
 	dir, err := os.MkdirTemp("", "bare-")
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = os.RemoveAll(dir) })
 	q := &bare{b: b, cmd: exec.Command(args[0], args[1:]...)}
+	if f := memory(b, args); f != nil {
+		defer f.Close()
+		q.cmd.ExtraFiles = append(q.cmd.ExtraFiles, f)
+	}
 	for i := range inherited(args) {
 		path := filepath.Join(dir, strconv.Itoa(i))
 		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})

@@ -28,23 +28,31 @@ func runs(b *testing.B) int {
 	return n
 }
 
-// compare runs both sides in turns, so that a busy moment of the machine falls on both,
-// and reports their medians and the ratio of the first to the second.
+// compare runs both sides in turns, and reports their medians and the ratio of the first to the
+// second.
 func compare(b *testing.B, ours, other side) {
 	b.Helper()
-	sides := []side{ours, other}
+	took := inTurns(b, runs(b), ours, other)
+	b.ReportMetric(ms(took[0])/ms(took[1]), "ratio")
+}
+
+// inTurns runs each side n times, in turns, so that a busy moment of the machine falls on all,
+// and reports and returns their medians.
+func inTurns(b *testing.B, n int, sides ...side) (medians []time.Duration) {
+	b.Helper()
 	took := make([][]time.Duration, len(sides))
-	for range runs(b) {
+	for range n {
 		for i, s := range sides {
 			took[i] = append(took[i], s.run(b))
 		}
 	}
 	for i, s := range sides {
-		b.ReportMetric(ms(median(took[i])), s.name+"-ms")
+		medians = append(medians, median(took[i]))
+		b.ReportMetric(ms(medians[i]), s.name+"-ms")
+		b.Logf("%s %v", s.name, sorted(took[i]))
 	}
-	b.ReportMetric(ms(median(took[0]))/ms(median(took[1])), "ratio")
 	b.ReportMetric(0, "ns/op") // the time of the whole benchmark says nothing
-	b.Logf("%s %v\n%s %v", sides[0].name, sorted(took[0]), sides[1].name, sorted(took[1]))
+	return medians
 }
 
 func sorted(d []time.Duration) []time.Duration {

@@ -42,7 +42,8 @@ type fakeVM struct {
 	exited   chan struct{}
 	exit     sync.Once
 	dials    atomic.Int32
-	dir      string // of a real guest's sockets
+	ops      hostOperations // of withInit
+	dir      string         // of a real guest's sockets
 
 	mu     sync.Mutex
 	cause  error // why Guard ends
@@ -192,7 +193,7 @@ func withInit(t testing.TB, v *fakeVM) *fakeVM {
 	t.Cleanup(func() { cancel(); servers.Wait() })
 	v.channel(vm.ChannelStream0, func(context.Context) (net.Conn, error) {
 		host, peer := socketpair(t)
-		servers.Go(func() { _ = wire.Serve(ctx, peer, hostOperations{}) })
+		servers.Go(func() { _ = wire.Serve(ctx, peer, v.ops) })
 		return host, nil
 	})
 	return v

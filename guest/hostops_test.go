@@ -16,7 +16,9 @@ import (
 )
 
 // hostOperations does on this host, in the plainest way, what the init does in a guest.
-type hostOperations struct{}
+type hostOperations struct {
+	individualize func(wire.Identity) error
+}
 
 func (hostOperations) Start(wire.Sync) {}
 
@@ -169,9 +171,11 @@ func (hostOperations) Stat(path string) (wire.FileInfo, error) {
 	return wire.FileInfo{Size: info.Size(), Mode: info.Mode(), ModTime: info.ModTime(), Link: link}, nil
 }
 
-func (hostOperations) Reseed([]byte) error               { return nil }
-func (hostOperations) SetTime(time.Time) error           { return nil }
-func (hostOperations) Individualize(wire.Identity) error { return nil }
+func (hostOperations) Reseed([]byte) error     { return nil }
+func (hostOperations) SetTime(time.Time) error { return nil }
+
+// Individualize does only what a test says: this host stays who it is.
+func (o hostOperations) Individualize(id wire.Identity) error { return o.individualize(id) }
 
 func (hostOperations) Dial(ctx context.Context, address string, connected func() error, from *wire.In, to *wire.Out) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)

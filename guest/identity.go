@@ -95,6 +95,7 @@ func cardOf(c vm.CardChange) (out wire.Card, err error) {
 		}
 		copy(to[:], mac)
 	}
+	out.Shared = c.Address != "" || c.Renew
 	if c.Address == "" {
 		return out, nil
 	}

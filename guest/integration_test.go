@@ -53,9 +53,11 @@ func defaultGuest(t *testing.T, state *os.File, devices ...string) *fakeVM {
 		"-serial", "chardev:con",
 	}
 	v.channel(vm.ChannelConsole, dialUnix(dir+"/console"))
-	for channel, port := range map[string]string{
-		vm.ChannelStream0: "org.maqet.stream.0", vm.ChannelStream1: "org.maqet.stream.1", vm.ChannelAgent: "org.qemu.guest_agent.0",
+	// In an order, so that a saved state fits.
+	for _, names := range [][2]string{
+		{vm.ChannelStream0, "org.maqet.stream.0"}, {vm.ChannelStream1, "org.maqet.stream.1"}, {vm.ChannelAgent, "org.qemu.guest_agent.0"},
 	} {
+		channel, port := names[0], names[1]
 		path := filepath.Join(dir, channel)
 		args = append(args, "-chardev", "socket,id="+channel+",path="+path+",server=on,wait=off",
 			"-device", "virtserialport,chardev="+channel+",name="+port)

@@ -90,7 +90,11 @@ func (m *making) start(ctx context.Context) (err error) {
 	if m.from != nil {
 		m.home = m.from.home
 		name := m.from.captured.Name + "-" + strconv.Itoa(int(m.home.children.Add(1)))
-		m.machine, err = m.home.maqet.Fork(ctx, m.from.captured.Name, snapshot.ForkName(name), snapshot.ForkForCapture())
+		opts := []snapshot.ForkOption{snapshot.ForkName(name), snapshot.ForkForCapture()}
+		if m.from.captured.Config.Agent.Disabled {
+			opts = append(opts, snapshot.Alike()) // nobody in it could change who it is
+		}
+		m.machine, err = m.home.maqet.Fork(ctx, m.from.captured.Name, opts...)
 		return err
 	}
 	if m.home, err = newHome(m.opts.maqet); err != nil {

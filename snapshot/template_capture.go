@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -95,7 +96,7 @@ func (op *operation) capture(ctx context.Context, name string, o captureOptions)
 	ctx, cancel := op.keeper.outlive(ctx)
 	defer cancel()
 	if err := c.settle(ctx); err != nil {
-		return Template{}, errors.Join(err, c.t.erase(ctx, c.rec.ID, c.dir))
+		return Template{}, errors.Join(err, later(c.t.erase(ctx, c.rec.ID, c.dir)))
 	}
 	return c.rec.Template, nil
 }
@@ -153,6 +154,9 @@ func (c *capturing) describe(name string, o captureOptions) *templateRecord {
 		rec.Parent, rec.ParentID = inst.Fork.Template, inst.Fork.ID
 	}
 	rec.Config.Machine, rec.Config.Accel = inst.Runtime.Machine, inst.Runtime.Accel
+	if boot := &rec.Config.Boot; inst.Config.DefaultInitrd() { // by default not for disks with a base, such as a fork's
+		boot.Kernel, boot.Initrd = cmp.Or(boot.Kernel, "auto"), "auto"
+	}
 	return rec
 }
 

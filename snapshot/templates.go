@@ -24,8 +24,8 @@ import (
 type TemplateImages interface {
 	// Root is the folder of the images.
 	Root() string
-	// Move gives an image another name and owner.
-	Move(ctx context.Context, spec storage.MoveSpec) (storage.File, error)
+	// Link gives an image a second name and owner.
+	Link(ctx context.Context, spec storage.LinkSpec) (storage.File, error)
 	// Overlay makes an overlay; see vm.Images.
 	Overlay(ctx context.Context, spec storage.OverlaySpec) (storage.Image, error)
 	// Files returns the registered files that f selects.

@@ -9,7 +9,14 @@ import (
 // encoder appends the fields of a control message.
 type encoder struct{ b []byte }
 
-func (e *encoder) byte(v byte)      { e.b = append(e.b, v) }
+func (e *encoder) byte(v byte) { e.b = append(e.b, v) }
+func (e *encoder) bool(v bool) {
+	if v {
+		e.byte(1)
+	} else {
+		e.byte(0)
+	}
+}
 func (e *encoder) uint(v uint64)    { e.b = binary.AppendUvarint(e.b, v) }
 func (e *encoder) int(v int64)      { e.b = binary.AppendVarint(e.b, v) }
 func (e *encoder) time(t time.Time) { e.int(t.Unix()); e.uint(uint64(t.Nanosecond())) }

@@ -21,6 +21,7 @@ type Identity struct {
 type Card struct {
 	From, MAC [6]byte      // the one that the guest knows, and the new one
 	Address   netip.Prefix // the new IPv4 address in place of the old one; invalid: none
+	Shared    bool         // others on its network may have the old MAC: nothing of it is to stay
 }
 
 // maxCards bounds what a message can have a decoder make room for.
@@ -48,6 +49,7 @@ func (i Identity) Encode() []byte {
 		}
 		e.bytes(address)
 		e.byte(byte(bits))
+		e.bool(c.Shared)
 	}
 	return e.b
 }
@@ -71,6 +73,7 @@ func decodeIdentity(d *decoder) Identity {
 		d.copy(c.From[:])
 		d.copy(c.MAC[:])
 		ip, bits := d.bytes(), d.byte()
+		c.Shared = d.byte() != 0
 		if addr, ok := netip.AddrFromSlice(ip); ok {
 			c.Address = netip.PrefixFrom(addr, int(bits))
 		} else if len(ip) > 0 {

@@ -158,6 +158,7 @@ func (b *Backend) reconstruct(inst vm.Instance, id vm.Process, args []string) vm
 		rt.Console = f.console
 	}
 	rt.Cards, rt.Boot = cardRecords(inst.Config, inst.Unplugged, inst.ID), bootOf(args, inst.Name)
+	rt.NVRAM, rt.Seed = nodeFile(args, nodeNVRAM), nodeFile(args, seedID+"-file")
 	rt.Accel = valueOf(args, "-accel")
 	rt.Machine, _, _ = strings.Cut(valueOf(args, "-machine"), ",")
 	return rt

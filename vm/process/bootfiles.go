@@ -20,31 +20,44 @@ func bootOf(args []string, name string) vm.BootFiles {
 		})
 	}
 	machine := parsePairs(valueOf(args, "-machine"))
-	if machine["pflash0"] == nodeCode {
-		boot.UEFI = uefiOf(args)
-		boot.UEFI.SMM = machine["smm"] == "on"
+	if code, ok := nodeOf(args, nodeCode); ok && machine["pflash0"] == nodeCode {
+		boot.UEFI = &vm.UEFI{Code: code.path(), CodeFormat: code.Driver, SMM: machine["smm"] == "on"}
+		if nvram, ok := nodeOf(args, nodeNVRAM); ok {
+			boot.UEFI.NVRAMFormat = nvram.Driver
+		}
 	}
 	return boot
 }
 
-// uefiOf finds the firmware that flash added.
-func uefiOf(args []string) *vm.UEFI {
-	uefi := &vm.UEFI{}
+// namedNode is a block node of QEMU's command line, with what it is known by here.
+type namedNode struct {
+	Driver   string
+	Name     string `json:"node-name"`
+	Filename string
+	File     json.RawMessage // a node of its own, or the name of one
+}
+
+func (n namedNode) path() string {
+	var file struct{ Filename string }
+	if n.Filename == "" && json.Unmarshal(n.File, &file) == nil {
+		return file.Filename
+	}
+	return n.Filename
+}
+
+// nodeOf finds a block node.
+func nodeOf(args []string, name string) (namedNode, bool) {
 	for i, arg := range args[:max(len(args)-1, 0)] {
-		var node struct {
-			Driver string
-			Name   string `json:"node-name"`
-			File   struct{ Filename string }
-		}
-		if arg != "-blockdev" || json.Unmarshal([]byte(args[i+1]), &node) != nil {
-			continue
-		}
-		switch node.Name {
-		case nodeCode:
-			uefi.Code, uefi.CodeFormat = node.File.Filename, node.Driver
-		case nodeNVRAM:
-			uefi.NVRAMFormat = node.Driver
+		var node namedNode
+		if arg == "-blockdev" && json.Unmarshal([]byte(args[i+1]), &node) == nil && node.Name == name {
+			return node, true
 		}
 	}
-	return uefi
+	return namedNode{}, false
+}
+
+// nodeFile returns the path of a block node's file; empty: there is no such node.
+func nodeFile(args []string, name string) string {
+	node, _ := nodeOf(args, name)
+	return node.path()
 }

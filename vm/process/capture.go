@@ -77,6 +77,5 @@ func (g *guest) Fingerprint(ctx context.Context, inst vm.Instance) (vm.Fingerpri
 		return vm.Fingerprint{}, errors.Wrap(errors.ErrBackend, "ask which machine the guest is", g.name, err)
 	}
 	rt := g.Runtime()
-	build := buildOf(fmt.Sprintf("/proc/%d/exe", rt.Process.PID))
-	return fingerprintOf(rt.Args, inst.Plugged, inst.Unplugged, version.QEMU.String(), build), nil
+	return fingerprintOf(rt.Args, inst.Plugged, inst.Unplugged, version.QEMU.String(), buildOf(procExe(rt.Process.PID))), nil
 }

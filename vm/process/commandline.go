@@ -19,6 +19,7 @@ type Capabilities struct {
 	Machine string // the versioned machine type. Empty: Config.Machine, else the default.
 	Accel   string // "kvm" or "tcg". Empty: Config.Accel, tcg for auto.
 	Sandbox bool   // QEMU has -sandbox
+	RAM     string // what Machine calls its RAM (QMP query-machines, default-ram-id). Empty: "mem". Only a Template's shows.
 
 	// ID is the VM's. Empty: a UUID of zeros; the VM's own is in -uuid, in MAC addresses and
 	// in paths.
@@ -44,7 +45,7 @@ func CommandLine(cfg vm.Config, caps Capabilities) ([]string, error) {
 		return nil, err
 	}
 	// What is known to be missing is a problem; here nothing is.
-	host := hostFacts{arch: cmp.Or(caps.Arch, cfg.Arch, hostArchs[runtime.GOARCH]), sandbox: caps.Sandbox,
+	host := hostFacts{arch: cmp.Or(caps.Arch, cfg.Arch, hostArchs[runtime.GOARCH]), sandbox: caps.Sandbox, ram: caps.RAM,
 		aio: []string{vm.AIOURing}, swtpm: "swtpm", virtiofsd: virtiofsd{path: "virtiofsd", readOnly: true}}
 	host.binary = cmp.Or(caps.Binary, cfg.Binary, "qemu-system-"+host.arch)
 	host.machine = cmp.Or(caps.Machine, cfg.Machine, defaultMachines[host.arch])

@@ -44,6 +44,18 @@
 // the PID. Without a record, because the owner died before it could write one, the UUID
 // in the command lines of this user's processes tells.
 //
+// # Templates and forks
+//
+// A guest that can be a template has its RAM in a file in memory that this process makes and
+// QEMU inherits (memory.go); a fork maps its template's privately, so that what it changes is
+// its own and all else is shared, and waits for the state of the devices. Both call their RAM
+// what the machine itself calls it: saved states know it by that name, so that one which has
+// the memory with it fits guests of either kind.
+//
+// A state fits the machine that was saved and no other, and QEMU would notice only some of
+// what differs. So a machine has a fingerprint (fingerprint.go): its command line without
+// what each guest has of its own, and the build of QEMU.
+//
 // # Time-outs
 //
 // [Backend.Timeouts] gives four times as long where there is no KVM.

@@ -35,12 +35,13 @@ type features struct {
 	Machines []string
 	Aliases  map[string]string // "q35" -> "pc-q35-7.2"
 	RAM      map[string]string // what each machine calls its RAM: "pc-q35-7.2" -> "pc.ram"
-	// Executable is the file that ran: where the binary is a script, that which it runs.
-	Executable string
-	KVM        bool     // built with KVM; not that the host has it
-	Sandbox    bool     // has -sandbox
-	AIO        []string // what the option "aio" of block nodes takes
-	Devices    []string // what -device takes, sorted
+	// Executable is the file that ran: where the binary is a script, that which it runs. Build
+	// tells it from others; see buildOf.
+	Executable, Build string
+	KVM               bool     // built with KVM; not that the host has it
+	Sandbox           bool     // has -sandbox
+	AIO               []string // what the option "aio" of block nodes takes
+	Devices           []string // what -device takes, sorted
 }
 
 // probed is what is remembered of a binary, with what tells that it is still the same.
@@ -53,7 +54,8 @@ type probed struct {
 }
 
 func (p probed) of(path string, info os.FileInfo) bool {
-	return p.Schema == probeSchema && p.Path == path && p.Size == info.Size() && p.Modified.Equal(info.ModTime())
+	return p.Schema == probeSchema && p.Path == path && p.Size == info.Size() && p.Modified.Equal(info.ModTime()) &&
+		p.Features.Build == buildOf(p.Features.Executable)
 }
 
 // prober asks binaries once, and remembers the answers in memory and in files. It is
@@ -162,7 +164,7 @@ func (p *prober) ask(ctx context.Context, binary string) (features, error) {
 		return features{}, errors.Join(errors.Wrap(errors.ErrQEMUNotFound, "run "+binary, "", err), ours.Close())
 	}
 	f, err := query(limited, ours)
-	f.Executable = executableOf(cmd.Process.Pid, binary)
+	f.Executable, f.Build = executableOf(cmd.Process.Pid, binary), buildOf(procExe(cmd.Process.Pid))
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait() // killed
 	switch {

@@ -114,3 +114,36 @@ func TestProbeOfSomethingElse(t *testing.T) {
 	_, err = p.features(t.Context(), "/nowhere")
 	require.ErrorIs(t, err, errors.ErrQEMUNotFound)
 }
+
+// TestScriptThatRunsAnother: a QEMU behind a script is asked again when it was replaced, though
+// the script is the same.
+func TestScriptThatRunsAnother(t *testing.T) {
+	needQEMU(t)
+	dir := t.TempDir()
+	program, err := exec.LookPath("qemu-system-x86_64")
+	require.NoError(t, err)
+	prefix := filepath.Dir(filepath.Dir(program)) // from where QEMU finds its modules
+	require.NoError(t, os.Symlink(filepath.Join(prefix, "lib"), filepath.Join(dir, "lib")))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "bin"), 0o700))
+	copied := filepath.Join(dir, "bin", "real")
+	require.NoError(t, exec.Command("cp", "-L", program, copied).Run())
+	script := filepath.Join(dir, "qemu")
+	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\nexec '"+copied+"' \"$@\"\n"), 0o700))
+
+	cache := t.TempDir()
+	p, asked := counting(cache)
+	first, err := p.features(t.Context(), script)
+	require.NoError(t, err)
+	require.Equal(t, copied, first.Executable)
+	require.Equal(t, buildOf(copied), first.Build)
+	require.Equal(t, "pc.ram", first.RAM[first.Aliases["q35"]])
+	require.Equal(t, "microvm.ram", first.RAM["microvm"])
+
+	require.NoError(t, os.Chtimes(copied, time.Time{}, time.Unix(1, 0)))
+	for _, p := range []*prober{p, newProber(cache, func(cmd *exec.Cmd) error { asked.Add(1); return cmd.Start() })} {
+		again, err := p.features(t.Context(), script)
+		require.NoError(t, err)
+		require.NotEqual(t, first.Build, again.Build)
+	}
+	require.EqualValues(t, 2, asked.Load(), "once for each build; the second is in the file")
+}

@@ -187,9 +187,12 @@ func buildOf(path string) string {
 	return fmt.Sprintf("(%d bytes of %s)", info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano))
 }
 
+// procExe leads to the file that a process runs, also when it has been replaced since (proc(5)).
+func procExe(pid int) string { return fmt.Sprintf("/proc/%d/exe", pid) }
+
 // executableOf returns the path of what a process runs; fallback where that can't be seen.
 func executableOf(pid int, fallback string) string {
-	path, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	path, err := os.Readlink(procExe(pid))
 	if err != nil {
 		return fallback
 	}

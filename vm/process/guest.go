@@ -52,7 +52,7 @@ func newGuest(b *Backend, name string, rt vm.Runtime, p *process) *guest {
 // binaryOf names the build that a process runs, also when its file has been replaced since;
 // empty when it can't be seen.
 func binaryOf(pid int) string {
-	info, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
+	info, err := os.Stat(procExe(pid))
 	if err != nil {
 		return ""
 	}

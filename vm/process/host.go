@@ -68,7 +68,7 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 		return h, err
 	}
 	h.sandbox, h.aio, h.devices = f.Sandbox, f.AIO, f.Devices
-	h.version, h.build = f.Version, buildOf(f.Executable)
+	h.version, h.build = f.Version, f.Build
 	if cfg.Vsock != nil {
 		h.vsock = checkVsock()
 	}

@@ -75,8 +75,15 @@ func (h *house) agent(g *guest) *agentGuest {
 	return a
 }
 
-// call runs a command of the agent (QEMU Guest Agent Protocol Reference).
+// call runs a command of the agent, which has to succeed.
 func (a *agentGuest) call(command string, args, into any) {
+	a.t.Helper()
+	require.Nil(a.t, a.try(command, args, into), command)
+}
+
+// try runs a command of the agent (QEMU Guest Agent Protocol Reference), and returns what went
+// wrong in the guest.
+func (a *agentGuest) try(command string, args, into any) (failure any) {
 	a.t.Helper()
 	line, err := json.Marshal(map[string]any{"execute": command, "arguments": args})
 	require.NoError(a.t, err)
@@ -89,7 +96,7 @@ func (a *agentGuest) call(command string, args, into any) {
 		Error  any
 	}{Return: into}
 	require.NoError(a.t, json.Unmarshal(text, &answer))
-	require.Nil(a.t, answer.Error, command)
+	return answer.Error
 }
 
 // write makes a file in the guest, which is all in its memory.
@@ -116,15 +123,12 @@ func (a *agentGuest) read(path string) string {
 }
 
 // migrate lets QEMU save its state to, or load it from, one end of a connection; other works
-// on the other end meanwhile.
-func migrate(t testing.TB, g *guest, command string, other func(*os.File)) {
+// on the other end meanwhile. shared leaves out memory that is in a file that others have, too.
+func migrate(t testing.TB, g *guest, command string, shared bool, other func(*os.File)) {
 	t.Helper()
 	events := g.control.Subscribe("MIGRATION")
 	defer events.Close()
-	var caps []map[string]any
-	for _, name := range []string{"x-ignore-shared", "events"} {
-		caps = append(caps, map[string]any{"capability": name, "state": true})
-	}
+	caps := []map[string]any{{"capability": "events", "state": true}, {"capability": "x-ignore-shared", "state": shared}}
 	ask[struct{}](t, g, "migrate-set-capabilities", map[string]any{"capabilities": caps})
 	ours, theirs, err := connectedPair()
 	require.NoError(t, err)
@@ -159,7 +163,7 @@ func (h *house) capture(a *agentGuest, spec vm.LaunchSpec) saved {
 	s.Memory, err = a.Memory()
 	require.NoError(h.t, err)
 	ask[struct{}](h.t, a, "stop", nil)
-	migrate(h.t, a.guest, "migrate", func(f *os.File) {
+	migrate(h.t, a.guest, "migrate", s.Memory != nil, func(f *os.File) {
 		s.state, err = io.ReadAll(f)
 		require.NoError(h.t, err)
 	})
@@ -202,7 +206,7 @@ func (h *house) fork(s saved) *agentGuest {
 func (h *house) load(g *guest, s saved) {
 	h.t.Helper()
 	require.Equal(h.t, "inmigrate", ask[runState](h.t, g, "query-status", nil).Status)
-	migrate(h.t, g, "migrate-incoming", func(f *os.File) {
+	migrate(h.t, g, "migrate-incoming", s.Memory != nil, func(f *os.File) {
 		_, err := f.Write(s.state)
 		require.NoError(h.t, err)
 		require.NoError(h.t, unix.Shutdown(int(f.Fd()), unix.SHUT_WR))

@@ -21,12 +21,19 @@ import (
 )
 
 // fixtures is how many values each test finds.
-const fixtures = 300
+const fixtures = 500
 
-// config is a guest with a disk for the data, and a spare one.
-var config = maqettest.Config(vm.Config{Disks: []vm.Disk{{Name: "data", Size: 24 * vm.MiB}, {Name: "spare", Size: 24 * vm.MiB}}})
+// prepared is what each test works in: a guest with a disk for the data, and a spare one, in which
+// the service runs.
+var prepared = []maqettest.Option{
+	maqettest.Config(vm.Config{Disks: []vm.Disk{{Name: "data", Size: 8 * vm.MiB}, {Name: "spare", Size: 8 * vm.MiB}}}),
+	maqettest.Setup(prepare),
+}
 
-// prepare sets the guest up for all tests: a file system with values, and the service.
+// base boots once, for all tests.
+var base = maqettest.NewTemplate(prepared...)
+
+// prepare sets a guest up: a file system with values in it, and the service, which answers then.
 func prepare(ctx context.Context, g *maqet.Machine) error {
 	if err := g.CopyTo(ctx, program, "/bin/kv"); err != nil {
 		return err
@@ -43,11 +50,8 @@ func prepare(ctx context.Context, g *maqet.Machine) error {
 	return g.WaitFor(ctx, guest.HTTPOK(8080, "/keys?prefix=none"))
 }
 
-// start starts the service in the background, and stop ends it.
-const (
-	start = "start-stop-daemon -S -b -m -p /run/kv.pid -x /bin/kv -- serve /data/kv :8080"
-	stop  = "kill -%s $(cat /run/kv.pid); while kill -0 $(cat /run/kv.pid) 2>/dev/null; do usleep 10000; done"
-)
+// start starts the service in the background.
+const start = "start-stop-daemon -S -b -m -p /run/kv.pid -x /bin/kv -- serve /data/kv :8080"
 
 // envBoot is the environment variable that has each test boot and prepare a guest, to compare.
 const envBoot = "FORKTESTS_BOOT"
@@ -61,8 +65,12 @@ type service struct {
 
 func newService(t *testing.T) *service {
 	t.Helper()
-	g := maqettest.Boot(t, config)
-	require.NoError(t, prepare(t.Context(), g.Machine))
+	var g *maqettest.Guest
+	if os.Getenv(envBoot) == "" {
+		g = base.Fork(t)
+	} else {
+		g = maqettest.Boot(t, prepared...)
+	}
 	return &service{g, t, http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: g.Dial}}}
 }
 
@@ -109,16 +117,17 @@ func (s *service) lacks(key string) {
 	require.Equal(s.t, http.StatusNotFound, status, answer)
 }
 
-// sh runs a line of shell in the guest, which must succeed, and returns what it printed.
+// sh runs a line of shell in the guest, which must succeed, and returns what it
+// printed, in one line.
 func (s *service) sh(format string, args ...any) string {
 	s.t.Helper()
-	return string(s.Run("sh", "-c", fmt.Sprintf(format, args...)).Stdout)
+	return strings.TrimSpace(string(s.Run("sh", "-c", fmt.Sprintf(format, args...)).Stdout))
 }
 
 // await waits until the service answers.
 func (s *service) await() {
 	s.t.Helper()
-	require.NoError(s.t, s.WaitFor(s.t.Context(), guest.HTTPOK(8080, "/keys?prefix=none")))
+	s.WaitFor(guest.HTTPOK(8080, "/keys?prefix=none"))
 }
 
 // program is the path of the service, compiled for the guest.
@@ -140,5 +149,5 @@ func compiled(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "kv is not compiled:", err)
 		return 1
 	}
-	return m.Run()
+	return maqettest.Main(m)
 }

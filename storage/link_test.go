@@ -11,9 +11,9 @@ import (
 	"github.com/maqet/maqet/storage"
 )
 
-// TestMove gives an image another name and owner; what it holds stays, and so does what was
+// TestLink gives an image a second name and owner; what it holds stays, and so does what was
 // in the way.
-func TestMove(t *testing.T) {
+func TestLink(t *testing.T) {
 	m, root := manage(t)
 	ctx := t.Context()
 	from, to := filepath.Join(root, "vm", "disk.qcow2"), filepath.Join(root, "template", "disk.qcow2")
@@ -24,15 +24,15 @@ func TestMove(t *testing.T) {
 	over := filepath.Join(root, "over.qcow2")
 	_, err = m.Overlay(ctx, storage.OverlaySpec{Path: over, Base: from, BaseFormat: storage.FormatQcow2})
 	require.NoError(t, err)
-	spec := storage.MoveSpec{Path: from, To: to, For: storage.For{Owner: "template", Disk: "disk"}}
-	_, err = m.Move(ctx, spec)
+	spec := storage.LinkSpec{Path: from, To: to, For: storage.For{Owner: "template", Disk: "disk"}}
+	_, err = m.Link(ctx, spec)
 	require.ErrorIs(t, err, errors.ErrImageInUse, "an overlay would lose its base")
 	require.FileExists(t, from)
 	require.NoError(t, m.Delete(ctx, over))
 
 	require.NoError(t, os.MkdirAll(filepath.Dir(to), 0o700))
 	require.NoError(t, os.WriteFile(to, []byte("somebody's"), 0o600))
-	_, err = m.Move(ctx, spec)
+	_, err = m.Link(ctx, spec)
 	require.ErrorIs(t, err, os.ErrExist)
 	data, err := os.ReadFile(to)
 	require.NoError(t, err)
@@ -40,10 +40,11 @@ func TestMove(t *testing.T) {
 	require.FileExists(t, from)
 	require.NoError(t, os.Remove(to))
 
-	file, err := m.Move(ctx, spec)
+	file, err := m.Link(ctx, spec)
 	require.NoError(t, err)
 	require.Equal(t, storage.KindDisk, file.Kind)
-	require.NoFileExists(t, from)
+	require.FileExists(t, from)
+	require.NoError(t, m.Delete(ctx, from))
 	requireSound(t, to)
 	require.NotContains(t, qemuIO(t, "-f", "qcow2", "-c", "read -P 7 1M 1M", to), "fail")
 	files, err := m.Files(ctx, storage.FileFilter{})
@@ -51,9 +52,9 @@ func TestMove(t *testing.T) {
 	require.Len(t, files, 1)
 	require.Equal(t, []any{to, "template", "disk", false}, []any{files[0].Path, files[0].Owner, files[0].Disk, files[0].Unfinished})
 
-	_, err = m.Move(ctx, storage.MoveSpec{Path: from, To: over})
+	_, err = m.Link(ctx, storage.LinkSpec{Path: from, To: over})
 	require.ErrorIs(t, err, storage.ErrUnregistered)
-	_, err = m.Move(ctx, storage.MoveSpec{Path: to, To: filepath.Join(t.TempDir(), "out")})
+	_, err = m.Link(ctx, storage.LinkSpec{Path: to, To: filepath.Join(t.TempDir(), "out")})
 	require.ErrorIs(t, err, errors.ErrStorage, "it stays below the root folder")
 	require.FileExists(t, to)
 }

@@ -1,0 +1,49 @@
+package debian_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/maqet/maqet"
+	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/vm"
+)
+
+// individualize makes a guest with systemd and qemu-ga somebody of its own.
+func individualize(t *testing.T, m *maqet.Maqet, g *maqet.Machine) {
+	ctx := t.Context()
+	old := run(t, g, "cat", "/sys/class/net/eth0/address")
+	id := vm.Identity{Hostname: "fork-1", MachineID: strings.Repeat("5a", 16),
+		Cards: []vm.CardChange{{From: old, MAC: "52:54:00:aa:bb:cc"}}}
+	require.NoError(t, m.Guest.SetTime(ctx, g.ID(), time.Now().Add(-time.Hour)))
+	begun := time.Now()
+	require.NoError(t, m.Guest.Individualize(ctx, g.ID(), id))
+	t.Logf("took %v", time.Since(begun).Round(time.Millisecond))
+	require.Equal(t, time.Now().UTC().Format("2006-01-02 15"), run(t, g, "date", "-u", "+%F %H"))
+	require.Equal(t, "fork-1", run(t, g, "hostname"))
+	require.Equal(t, "fork-1", run(t, g, "cat", "/etc/hostname"))
+	require.Equal(t, id.MachineID, run(t, g, "cat", "/etc/machine-id"))
+	require.Equal(t, "52:54:00:aa:bb:cc", run(t, g, "cat", "/sys/class/net/eth0/address"))
+	require.Empty(t, run(t, g, "sh", "-c", "ls -d /dev/shm/maqet.* /run/maqet.* /tmp/maqet.* /var/tmp/maqet.* 2>/dev/null || true"))
+
+	err := m.Guest.Individualize(ctx, g.ID(), vm.Identity{Cards: []vm.CardChange{{From: "52:54:00:00:00:77", MAC: old}}})
+	require.ErrorIs(t, err, errors.ErrGuest)
+	require.ErrorContains(t, err, "52:54:00:00:00:77")
+}
+
+func TestExplore(t *testing.T) {
+	cfg := config(t)
+	cfg.Name = "debian-explore"
+	m, g := guestOf(t, cfg)
+	sh := func(s string) { t.Logf("%s: %s", s, run(t, g, "sh", "-c", s+" 2>&1; true")) }
+	sh("ip addr; ip route; networkctl; ls /etc/network /etc/netplan /run/systemd/network; cat /etc/network/interfaces /run/systemd/network/*; ps ax | grep -i dhc; mount | grep -E 'shm|/run|/tmp'; cat /etc/hosts")
+	individualize(t, m, g)
+	for range 3 {
+		time.Sleep(4 * time.Second)
+		sh("ip addr; ip route; networkctl; ps ax | grep -i dhc; journalctl -n 12 --no-pager")
+	}
+	sh("hwclock -u; date -u; hostnamectl; uname -r")
+}
