@@ -63,10 +63,11 @@ func (p *Pool) Status() snapshot.PoolStatus { return p.pool.Status() }
 
 // Close ends and removes the forks that were not handed out; see [snapshot.Pool.Close].
 func (p *Pool) Close() error {
-	p.m.mu.Lock()
+	err := p.pool.Close()
+	p.m.mu.Lock() // not before: until then Maqet.Close has to wait for it
+	defer p.m.mu.Unlock()
 	delete(p.m.pools, p)
-	p.m.mu.Unlock()
-	return p.pool.Close()
+	return err
 }
 
 func (m *Maqet) closePools() error {
