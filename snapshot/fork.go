@@ -73,6 +73,14 @@ func (rec *templateRecord) forkConfig(o forkOptions) vm.Config {
 	if cfg.GenerationID != "" {
 		cfg.GenerationID = "auto"
 	}
+	for i := range cfg.Serials {
+		if cfg.Serials[i].Socket != "" {
+			cfg.Serials[i].Socket = vm.SerialSocketAuto
+		}
+	}
+	if cfg.Vsock != nil {
+		cfg.Vsock.CID = 0
+	}
 	for i := range cfg.Networks {
 		n := &cfg.Networks[i]
 		n.MAC = rec.macOfFork(i)

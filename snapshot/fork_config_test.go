@@ -32,3 +32,17 @@ func TestForksHaveMACsOfTheirOwn(t *testing.T) {
 	cfg.Networks[2].Address = "10.1.2.3/24"
 	require.False(t, leases(cfg, "net2"), "it has a fixed one")
 }
+
+// TestForksTakeNothingOfTheHost that only one of them could have.
+func TestForksTakeNothingOfTheHost(t *testing.T) {
+	rec := &templateRecord{Template: Template{Config: vm.Config{Name: "base", Vsock: &vm.Vsock{CID: 77},
+		Serials:  []vm.Serial{{Socket: "/run/one"}, {Name: "lost"}},
+		Networks: []vm.Network{{Forwards: []vm.Forward{{Port: 8080, Guest: 80}}}}}}}
+	cfg := rec.forkConfig(forkOptions{})
+	require.Zero(t, cfg.Vsock.CID)
+	require.Equal(t, []vm.Serial{{Socket: vm.SerialSocketAuto}, {Name: "lost"}}, cfg.Serials)
+	require.Zero(t, cfg.Networks[0].Forwards[0].Port)
+	require.EqualValues(t, 77, rec.Config.Vsock.CID)
+	cfg = rec.forkConfig(forkOptions{change: []func(*vm.Config){func(c *vm.Config) { c.Vsock.CID = 78 }}})
+	require.EqualValues(t, 78, cfg.Vsock.CID)
+}

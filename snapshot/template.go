@@ -79,7 +79,8 @@ func Alike() ForkOption { return func(o *forkOptions) { o.alike = true } }
 
 // ForkConfig changes the fork's configuration, which is the template's less what each fork has
 // of its own. What would make it another machine is refused: errors.ErrTemplateMismatch. Ports
-// of the host in Networks are 0, "a free one", unless they are set here.
+// of the host in Networks are 0, "a free one", sockets of Serials are vm.SerialSocketAuto, and the
+// CID of a Vsock is 0, "its own", unless they are set here.
 func ForkConfig(change func(*vm.Config)) ForkOption {
 	return func(o *forkOptions) { o.change = append(o.change, change) }
 }
