@@ -76,7 +76,8 @@ func (t *Templates) findMemory(rec *templateRecord) (*os.File, error) {
 		// For writing, too: QEMU before 8.2 opens it so, and maps it privately.
 		return os.OpenFile(filepath.Join(t.folder(rec.Name), ramFile), os.O_RDWR|unix.O_NOFOLLOW, 0)
 	}
-	return os.OpenFile(fmt.Sprintf("/proc/%d/fd/%d", rec.Owner.PID, rec.RAMFD), os.O_RDWR, 0)
+	// It can be something else by now, which must not be waited for; the caller looks.
+	return os.OpenFile(fmt.Sprintf("/proc/%d/fd/%d", rec.Owner.PID, rec.RAMFD), os.O_RDWR|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 }
 
 // Parts implements vm.Origin.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -25,6 +26,9 @@ const (
 	nvramFile    = "nvram"    // UEFI variables
 	seedFile     = "seed.iso" // for cloud-init
 )
+
+// recapture is what to do about a template that can't be used any more.
+const recapture = "delete it, and capture it again"
 
 // templateVersion changes with the meaning of what is written.
 const templateVersion = 1
@@ -54,7 +58,8 @@ func (m *templateRecord) alive() bool {
 }
 
 // readTemplate reads the manifest in a template's folder. With one that is not of this version,
-// or damaged, which is errors.ErrTemplateMismatch, comes what it says nonetheless.
+// damaged, or a copy of another template's, which is errors.ErrTemplateMismatch, comes what it says
+// nonetheless, of a copy without the ID, whose images are the other's.
 func readTemplate(dir string) (*templateRecord, error) {
 	data, err := os.ReadFile(filepath.Join(dir, templateFile))
 	if err != nil {
@@ -62,11 +67,17 @@ func readTemplate(dir string) (*templateRecord, error) {
 	}
 	m := &templateRecord{}
 	if err := json.Unmarshal(data, m); err != nil {
-		return m, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read " + filepath.Join(dir, templateFile), Err: err, Hint: "capture it again"}
+		return m, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read " + filepath.Join(dir, templateFile), Err: err, Hint: recapture}
+	}
+	if name := filepath.Base(dir); m.Name != name {
+		was := m.Name
+		m.Name, m.ID = name, ""
+		return m, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read template " + name,
+			Msg: "its manifest is of the template " + strconv.Quote(was), Hint: "fork that one, and delete this copy"}
 	}
 	if m.Version != templateVersion {
 		return m, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read template " + m.Name,
-			Msg: "another version of maqet has made it", Hint: "capture it again"}
+			Msg: "another version of maqet has made it", Hint: recapture}
 	}
 	return m, nil
 }
@@ -105,7 +116,7 @@ func (m *templateRecord) checked(dir string) (*os.File, error) {
 
 // spoilt says that a file of the template is not what was saved.
 func (m *templateRecord) spoilt(err error) error {
-	return &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "open template " + m.Name, Err: err, Hint: "delete it, and capture it again"}
+	return &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "open template " + m.Name, Err: err, Hint: recapture}
 }
 
 func sumOf(r io.Reader) (string, error) {
