@@ -47,7 +47,7 @@ there=
 for a in /sys/class/net/*/address; do
 	[ "$(cat "$a")" = "$1" ] || continue
 	i=${a%/address} i=${i##*/}
-	try networkctl renew "$i" || try nmcli device connect "$i" || try ifdown --force "$i" && try ifup "$i" ||
+	try networkctl renew "$i" || try nmcli device connect "$i" || { try ifdown --force "$i" && try ifup "$i"; } ||
 		try dhcpcd -n "$i" || [ -z "$there" ] || { echo "no new lease for $i: $there failed" >&2; exit 1; }
 done`
 
