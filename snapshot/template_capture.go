@@ -84,6 +84,9 @@ func (op *operation) capture(ctx context.Context, name string, o captureOptions)
 	if _, err := op.templates.bury(ctx, name); later(err) != nil { // an ephemeral one whose process is gone
 		return Template{}, err
 	}
+	if err := op.templates.vacant(name); err != nil {
+		return Template{}, err
+	}
 	c := &capturing{operation: op, t: op.templates}
 	if err := c.plan(ctx, name, o); err != nil {
 		return Template{}, err
@@ -96,7 +99,7 @@ func (op *operation) capture(ctx context.Context, name string, o captureOptions)
 	ctx, cancel := op.keeper.outlive(ctx)
 	defer cancel()
 	if err := c.settle(ctx); err != nil {
-		return Template{}, errors.Join(err, later(c.t.erase(ctx, c.rec.ID, c.dir)))
+		return Template{}, errors.Join(err, c.t.forget(c.rec.ID), later(c.t.erase(ctx, c.rec.ID, c.dir)))
 	}
 	return c.rec.Template, nil
 }
@@ -167,8 +170,11 @@ func (s *search) template(ctx context.Context) error {
 		return err
 	}
 	for _, d := range s.inst.Plugged {
-		if d.Disk != nil && !d.Disk.ReadOnly {
+		switch {
+		case d.Disk != nil && !d.Disk.ReadOnly:
 			s.add(d.ID, "was plugged while the VM ran, and is written in place", "remove it, or have it in the configuration")
+		case d.NIC != nil && len(d.NIC.Forwards) > 0 || d.Serial != nil && d.Serial.Socket != "":
+			s.add(d.ID, "was plugged while the VM ran, with a port or socket of the host that one fork only could have", "remove it, or have it in the configuration")
 		}
 	}
 	if s.inst.Config.TPM != nil {
@@ -190,13 +196,21 @@ func (s *search) template(ctx context.Context) error {
 	return err
 }
 
-// snapshotsBelow finds external snapshots, which have images of which the template would need some.
+// snapshotsBelow finds external snapshots, which have images of which the template would need some,
+// and snapshots inside of images that are kept, which the VM would lose with the image.
 func (s *search) snapshotsBelow(ctx context.Context) error {
 	records, err := s.keeper.records.Snapshots(ctx, s.inst.ID)
+	kept := map[string]bool{}
+	for _, img := range s.written() {
+		kept[img.Name] = !img.Ephemeral
+	}
 	for _, rec := range records {
 		for _, d := range rec.Disks {
-			if rec.Kind == External {
+			switch {
+			case rec.Kind == External:
 				s.add(d.Name, "has external snapshots", "commit, stream or drop them first")
+			case kept[d.Name]:
+				s.add(d.Name, "has snapshots in its image, which the VM would lose", "delete them first")
 			}
 		}
 	}
@@ -249,6 +263,9 @@ func (c *capturing) save(ctx context.Context) (err error) {
 		return err
 	}
 	if err := c.extras(); err != nil { // which go with the guest
+		return err
+	}
+	if err := c.writeMemory(ctx); err != nil {
 		return err
 	}
 	c.keeper.step(ctx, "capture: end the guest")

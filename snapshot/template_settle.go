@@ -33,23 +33,21 @@ func errNotFenced(fenced bool) error {
 	return errors.New("somebody else has started the VM again")
 }
 
-// keepMemory keeps the guest's memory: as it is, unchangeable, as long as this process lives, or
-// in a file.
-func (c *capturing) keepMemory(ctx context.Context) error {
-	if c.memory == nil {
-		return nil
-	}
+// keepMemory keeps the memory of an ephemeral template as it is, unchangeable, as long as this
+// process lives. No QEMU must have it any more.
+func (c *capturing) keepMemory(context.Context) (err error) {
 	if c.rec.Lifetime == vm.Persistent {
-		return c.writeMemory(ctx)
+		return nil // it was written
 	}
-	if err := seal(c.memory); err != nil {
-		return err
+	if c.memory != nil {
+		if err := seal(c.memory); err != nil {
+			return err
+		}
+		if c.rec.RAM, err = identify(c.memory); err != nil {
+			return err
+		}
+		c.rec.RAMFD = int(c.memory.Fd())
 	}
-	var err error
-	if c.rec.RAM, err = identify(c.memory); err != nil {
-		return err
-	}
-	c.rec.RAMFD = int(c.memory.Fd())
 	if err := c.t.keep(c.rec.ID, c.memory); err != nil {
 		return err
 	}
@@ -57,7 +55,13 @@ func (c *capturing) keepMemory(ctx context.Context) error {
 	return nil
 }
 
+// writeMemory copies the memory of a guest that stands still into a file of a persistent
+// template: a disk that is full must not cost the guest.
 func (c *capturing) writeMemory(ctx context.Context) (err error) {
+	if c.memory == nil || c.rec.Lifetime != vm.Persistent {
+		return nil
+	}
+	c.keeper.step(ctx, "capture: write memory")
 	from, err := identify(c.memory)
 	if err != nil {
 		return err

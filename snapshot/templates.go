@@ -62,7 +62,7 @@ type Templates struct {
 	self       vm.Process
 
 	mu       sync.Mutex
-	memories map[string]*os.File // of the ephemeral templates of this process, by ID
+	memories map[string]*os.File // of the ephemeral templates captured through it, by ID; nil: it is in the state
 	closed   bool
 }
 
@@ -146,6 +146,18 @@ func (t *Templates) readToDelete(name string) (*templateRecord, error) {
 	return rec, nil
 }
 
+// vacant refuses a name by which there is something else than a template in the folder.
+func (t *Templates) vacant(name string) error {
+	_, err := os.Lstat(t.folder(name))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return &errors.Error{Kind: errors.ErrTemplateExists, Msg: t.folder(name) + " is there, and has no template", Hint: "move it away, or choose another name"}
+}
+
 func (t *Templates) names() string {
 	list, err := t.list()
 	if err != nil || len(list) == 0 {
@@ -185,7 +197,8 @@ func (t *Templates) list() ([]*templateRecord, error) {
 	return out, nil
 }
 
-// keep remembers the memory of an ephemeral template, which goes with this process.
+// keep remembers an ephemeral template, which goes with this process, and its memory, if that is
+// in a file.
 func (t *Templates) keep(id string, memory *os.File) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -208,6 +221,14 @@ func (t *Templates) forget(id string) error {
 	return f.Close()
 }
 
+// made reports whether an ephemeral template was captured through t.
+func (t *Templates) made(id string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, ok := t.memories[id]
+	return ok
+}
+
 // Close deletes the ephemeral templates that were captured through it. Guests that stand on
 // them must have ended. It is idempotent.
 func (t *Templates) Close() error {
@@ -224,14 +245,16 @@ func (t *Templates) Close() error {
 	errs := []error{err}
 	slices.SortFunc(list, func(a, b *templateRecord) int { return b.Created.Compare(a.Created) }) // children first
 	for _, rec := range list {
-		if rec.Lifetime == vm.Ephemeral && rec.Owner == t.self {
+		if t.made(rec.ID) {
 			errs = append(errs, later(t.remove(ctx, rec)))
 		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for id, f := range t.memories {
-		errs = append(errs, f.Close())
+	for id, f := range t.memories { // of those that somebody else has deleted
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
 		delete(t.memories, id)
 	}
 	return errors.Join(errs...)
