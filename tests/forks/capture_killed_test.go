@@ -112,14 +112,12 @@ func (p *place) deleteLayers(second bool) {
 	ctx := p.t.Context()
 	files, err := p.m.Storage.Files(ctx, storage.FileFilter{})
 	require.NoError(p.t, err)
+	files = slices.DeleteFunc(files, func(f storage.File) bool {
+		over, err := p.m.Storage.Files(ctx, storage.FileFilter{Base: f.Path})
+		require.NoError(p.t, err)
+		return f.Kind != storage.KindLayer || f.Disk != brought || len(over) > 0 // the second template's, as long as it is
+	})
 	for _, f := range files {
-		if f.Kind != storage.KindLayer || f.Disk != brought {
-			continue
-		}
-		if over, err := p.m.Storage.Files(ctx, storage.FileFilter{Base: f.Path}); err != nil || len(over) > 0 {
-			require.NoError(p.t, err)
-			continue // the second template's
-		}
 		if second {
 			err := p.m.Snapshot.DeleteTemplate(ctx, "second")
 			require.ErrorIs(p.t, err, errors.ErrTemplateInUse)
