@@ -8,7 +8,7 @@ import (
 	"github.com/maqet/maqet/vm"
 )
 
-// Option changes what [Boot] and [NewTemplate] boot.
+// Option changes what [Boot], [NewTemplate] and [InGuest] boot.
 type Option func(*options)
 
 type options struct {
@@ -17,7 +17,7 @@ type options struct {
 	conds  []guest.Condition
 	setup  []SetupFunc
 	maqet  []maqet.Option
-	inside insideOptions // of [InGuest]
+	inside insideOptions // of InGuest
 }
 
 func newOptions(opts []Option) (o options) {
