@@ -14,9 +14,9 @@ import (
 // Inside reports whether this process runs in a guest, by [InGuest] or the command maqet-exec.
 func Inside() bool { return os.Getenv(guesttest.EnvInside) == "1" }
 
-// InGuest runs the rest of the calling test in a guest. It boots one as [Boot] does, copies
-// the test's own program into it, and runs it there for this test alone; in that run InGuest
-// returns at once. On the host it does not return: the test ends with the result that it had
+// InGuest runs the rest of the calling test in a guest. It boots one as [Boot] does, or forks
+// it with [ForkOf], copies the test's own program into it, and runs it there for this test
+// alone; in that run InGuest returns at once. On the host it does not return: the test ends with the result that it had
 // in the guest, and with its output, so that what follows InGuest only ever runs in the
 // guest. What is before runs in both, as do TestMain and, for a subtest, its parents up to
 // t.Run.
@@ -47,13 +47,10 @@ func InGuest(t *testing.T, opts ...Option) {
 	if Inside() {
 		return
 	}
-	var o options
-	for _, opt := range opts {
-		opt(&o)
-	}
+	o := newOptions(opts)
 	program := insideProgram(t, o.inside)
 	counters := coverInside(t, &program)
-	g := Boot(t, opts...)
+	g := guestFor(t, o, opts)
 	program.Args = append(program.Args, "-test.timeout="+insideTime(t).String())
 	report := &insideReport{name: t.Name(), out: t.Output()}
 	program.Stdout, program.Stderr = report, report
@@ -66,6 +63,15 @@ func InGuest(t *testing.T, opts ...Option) {
 		t.Fatalf("maqettest: coverage of the guest: %v", err)
 	}
 	endAs(t, report.result, exit)
+}
+
+// guestFor boots the guest, or forks it.
+func guestFor(t *testing.T, o options, opts []Option) *Guest {
+	t.Helper()
+	if o.inside.template != nil {
+		return o.inside.template.Fork(t)
+	}
+	return Boot(t, opts...)
 }
 
 // endAs ends the test as it ended in the guest.

@@ -25,8 +25,12 @@ func main() { os.Exit(start(os.Args[1:], os.Environ())) }
 
 func start(args, environ []string) int {
 	s, err := parse(args, environ, os.Stderr)
+	if errors.Is(err, errUsage) {
+		return exitUsage
+	}
 	if err != nil {
-		return exitUsage // parse has said why
+		fmt.Fprintln(os.Stderr, "maqet-exec:", err)
+		return exitFailed
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)

@@ -42,7 +42,10 @@ func (l *list) Set(value string) error {
 	return nil
 }
 
-// parse reads the command line and the environment. It has told the user of an error.
+// errUsage says that the command line is wrong, which the user has been told.
+var errUsage = errors.New("usage")
+
+// parse reads the command line and the environment.
 func parse(args, environ []string, stderr io.Writer) (*settings, error) {
 	s := &settings{log: stderr, config: vm.Config{Memory: defaultMemory}}
 	var env, files list
@@ -63,20 +66,18 @@ func parse(args, environ []string, stderr io.Writer) (*settings, error) {
 	flags.BoolVar(&s.verbose, "v", false, "say what is done, on standard error")
 	given := append(strings.Fields(lookup(environ, envFlags)), args...)
 	if err := flags.Parse(given); err != nil {
-		return nil, err
+		return nil, errUsage
 	}
-	err := s.complete(flags.Args(), environ, env, files)
-	if err != nil {
-		_, _ = fmt.Fprintln(stderr, "maqet-exec:", err)
+	if flags.NArg() == 0 {
+		_, _ = fmt.Fprintln(stderr, "maqet-exec: no program is given")
+		flags.Usage()
+		return nil, errUsage
 	}
-	return s, err
+	return s, s.complete(flags.Args(), environ, env, files)
 }
 
 // complete fills in what the flags leave open.
 func (s *settings) complete(args, environ, env, files []string) error {
-	if len(args) == 0 {
-		return errors.New("no program is given; go test -exec does that")
-	}
 	path, err := filepath.Abs(args[0])
 	if err != nil {
 		return err

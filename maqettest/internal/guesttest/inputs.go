@@ -194,7 +194,7 @@ func copyFile(from, to string, info fs.FileInfo) (err error) {
 // metaFiles is the list of the files that describe the code of packages other than the tested
 // one, as "go test -coverpkg" leaves it in the folder of the counters
 // (internal/coverage.MetaFilesFileName).
-const metaFiles = "metafiles"
+const metaFiles = "metafiles.txt"
 
 // metaFilesIn returns the files that such a list in dir names, if there is one.
 func metaFilesIn(dir string) ([]string, error) {
