@@ -45,6 +45,14 @@ type templateRecord struct {
 	// descriptor RAMFD.
 	RAM   fileID `json:"ram,omitzero"`
 	RAMFD int    `json:"ram_fd,omitempty"`
+	// Images are those that its disks stand on.
+	Images []templateImage `json:"images,omitempty"`
+}
+
+// templateImage is an image that nobody may write any more.
+type templateImage struct {
+	Path string `json:"path"`
+	fileID
 }
 
 // alive reports whether the template is there for anybody: an ephemeral one goes with its
@@ -60,7 +68,7 @@ func readTemplate(dir string) (*templateRecord, error) {
 	}
 	m := &templateRecord{}
 	if err := json.Unmarshal(data, m); err != nil {
-		return nil, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read " + filepath.Join(dir, templateFile), Err: err, Hint: "capture it again"}
+		return nil, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read " + filepath.Join(dir, templateFile), Err: err, Hint: "remove that folder, and capture it again"}
 	}
 	if m.Version != templateVersion {
 		return nil, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read template " + m.Name,
@@ -90,7 +98,7 @@ func (m *templateRecord) checked(dir string) (*os.File, error) {
 	}
 	sum, err := sumOf(f)
 	if err == nil && sum != m.StateSum {
-		err = errors.New("its content was changed")
+		err = errors.New("the saved state was changed")
 	}
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
@@ -104,6 +112,21 @@ func (m *templateRecord) checked(dir string) (*os.File, error) {
 // spoilt says that a file of the template is not what was saved.
 func (m *templateRecord) spoilt(err error) error {
 	return &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "open template " + m.Name, Err: err, Hint: "delete it, and capture it again"}
+}
+
+// unchanged makes sure that the images are what they were: a fork whose disks differ from what its
+// memory knows of them would destroy them.
+func (m *templateRecord) unchanged() error {
+	for _, img := range m.Images {
+		id, err := identifyPath(img.Path)
+		if err == nil && id != img.fileID {
+			err = errors.New("the image " + img.Path + " was changed")
+		}
+		if err != nil {
+			return m.spoilt(err)
+		}
+	}
+	return nil
 }
 
 func sumOf(r io.Reader) (string, error) {
