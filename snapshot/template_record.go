@@ -53,6 +53,8 @@ func (m *templateRecord) alive() bool {
 	return m.Lifetime == vm.Persistent || proc.Alive(proc.ID(m.Owner))
 }
 
+// readTemplate reads the manifest in a template's folder. With one that is not of this version,
+// or damaged, which is errors.ErrTemplateMismatch, comes what it says nonetheless.
 func readTemplate(dir string) (*templateRecord, error) {
 	data, err := os.ReadFile(filepath.Join(dir, templateFile))
 	if err != nil {
@@ -60,10 +62,10 @@ func readTemplate(dir string) (*templateRecord, error) {
 	}
 	m := &templateRecord{}
 	if err := json.Unmarshal(data, m); err != nil {
-		return nil, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read " + filepath.Join(dir, templateFile), Err: err, Hint: "capture it again"}
+		return m, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read " + filepath.Join(dir, templateFile), Err: err, Hint: "capture it again"}
 	}
 	if m.Version != templateVersion {
-		return nil, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read template " + m.Name,
+		return m, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read template " + m.Name,
 			Msg: "another version of maqet has made it", Hint: "capture it again"}
 	}
 	return m, nil

@@ -48,7 +48,11 @@ type Exit struct {
 // flags have it write, also when it failed. When ctx ends the program is killed, and what it
 // wrote stays in the guest.
 func (p Program) Run(ctx context.Context, g *maqet.Machine) (Exit, error) {
-	if err := p.checkArch(ctx, g); err != nil {
+	inst, err := g.Instance(ctx)
+	if err == nil {
+		err = checkArch(p.Path, inst)
+	}
+	if err != nil {
 		return Exit{}, err
 	}
 	out := p.outputs()
