@@ -18,6 +18,9 @@ func reconcile(inst vm.Instance, records []Record, h *holdings) []Snapshot {
 	list := make([]Snapshot, 0, len(records))
 	for i := range records {
 		rec := &records[i]
+		if rec.Pending == Capturing {
+			continue
+		}
 		s := rec.snapshot(inst)
 		if rec.Kind == External {
 			rec.inLayers(&s, h)

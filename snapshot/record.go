@@ -19,6 +19,8 @@ const (
 	Deleting   Pending = "deleting"
 	Committing Pending = "committing"
 	Streaming  Pending = "streaming"
+	// Capturing is no snapshot's: it is that of the layers which the VM of a template goes on in.
+	Capturing Pending = "capturing"
 )
 
 // Record is what is recorded of a snapshot.

@@ -20,9 +20,12 @@ func (k *Keeper) Recover(ctx context.Context, r *vm.Reservation) error {
 		}
 		k.log.InfoContext(ctx, "interrupted snapshot operation is mended", "vm", r.Instance().Name,
 			"snapshot", rec.Name, "operation", rec.Pending)
-		if rec.Kind == External {
+		switch {
+		case rec.Pending == Capturing:
+			err = k.recoverCapturing(ctx, r, &rec)
+		case rec.Kind == External:
 			err = k.recoverExternal(ctx, r, &rec)
-		} else {
+		default:
 			err = k.recoverInternal(ctx, r, &rec)
 		}
 		if err != nil {

@@ -67,31 +67,40 @@ func (c *Coordinator) DeleteTemplate(ctx context.Context, name string) (err erro
 	return errors.Wrap(errors.ErrSnapshot, what, "", c.templates.remove(ctx, rec))
 }
 
-// usersOf names the VMs and the templates that stand on a template.
-func (c *Coordinator) usersOf(ctx context.Context, id string) (users []string, err error) {
+// usersOf names the VMs and the templates that stand on a template, and images of others.
+func (c *Coordinator) usersOf(ctx context.Context, id string) ([]string, error) {
 	vms, err := c.vms.List(ctx, vm.Filter{})
 	if err != nil {
 		return nil, err
 	}
-	for _, inst := range vms {
-		if inst.Fork != nil && inst.Fork.ID == id {
-			users = append(users, "VM "+inst.Name)
-		}
+	list, err := c.templates.list()
+	if err != nil {
+		return nil, err
 	}
 	disks, err := c.templates.disksOver(ctx, id)
 	if err != nil {
 		return nil, err
 	}
+	var users []string
 	for _, inst := range vms {
-		if slices.ContainsFunc(disks, func(f storage.File) bool { return f.Owner == inst.ID }) && !slices.Contains(users, "VM "+inst.Name) {
+		if standsOn(&disks, inst.ID) || inst.Fork != nil && inst.Fork.ID == id {
 			users = append(users, "VM "+inst.Name)
 		}
 	}
-	list, err := c.templates.list()
 	for _, rec := range list {
-		if rec.ParentID == id {
+		if standsOn(&disks, rec.ID) || rec.ParentID == id {
 			users = append(users, "template "+rec.Name)
 		}
 	}
-	return users, err
+	for _, f := range disks {
+		users = append(users, "image "+f.Path)
+	}
+	return users, nil
+}
+
+// standsOn reports whether some of these images are of this owner, and takes them out.
+func standsOn(disks *[]storage.File, owner string) bool {
+	all := len(*disks)
+	*disks = slices.DeleteFunc(*disks, func(f storage.File) bool { return f.Owner == owner })
+	return len(*disks) < all
 }

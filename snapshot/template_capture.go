@@ -163,8 +163,8 @@ func (c *capturing) describe(name string, o captureOptions) *templateRecord {
 // template says what keeps a live VM from being captured.
 func (s *search) template(ctx context.Context) error {
 	s.encrypted("is encrypted, and its forks would not be")
-	for _, l := range s.inst.Layers {
-		s.add(l.Disk, "has external snapshots", "commit, stream or drop them first")
+	if err := s.snapshotsBelow(ctx); err != nil {
+		return err
 	}
 	for _, d := range s.inst.Plugged {
 		if d.Disk != nil && !d.Disk.ReadOnly {
@@ -187,6 +187,19 @@ func (s *search) template(ctx context.Context) error {
 		s.unsaved(ctx, info.BlockedReasons)
 	}
 	s.found = slices.CompactFunc(s.found, func(a, b Blocker) bool { return a == b })
+	return err
+}
+
+// snapshotsBelow finds external snapshots, which have images of which the template would need some.
+func (s *search) snapshotsBelow(ctx context.Context) error {
+	records, err := s.keeper.records.Snapshots(ctx, s.inst.ID)
+	for _, rec := range records {
+		for _, d := range rec.Disks {
+			if rec.Kind == External {
+				s.add(d.Name, "has external snapshots", "commit, stream or drop them first")
+			}
+		}
+	}
 	return err
 }
 

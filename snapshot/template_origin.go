@@ -118,7 +118,7 @@ func (o *origin) Settle(ctx context.Context, inst vm.Instance) error {
 	for _, was := range o.rec.Cards {
 		for _, now := range inst.Runtime.Cards {
 			if was.Name == now.Name && (was.MAC != now.MAC || was.Address != now.Address) {
-				change := vm.CardChange{From: was.MAC, MAC: now.MAC, Renew: leased(inst.Config, now.Name)}
+				change := vm.CardChange{From: was.MAC, MAC: now.MAC, Renew: leases(inst.Config, now.Name)}
 				if was.Address != now.Address {
 					change.Address = now.Address
 				}
@@ -129,11 +129,12 @@ func (o *origin) Settle(ctx context.Context, inst vm.Instance) error {
 	return errors.Wrap(errors.ErrGuest, "give fork an identity", inst.Name, who.Individualize(ctx, inst.ID, id))
 }
 
-// leased reports whether a card is on a network of the host's, which has a DHCP server perhaps.
-func leased(cfg vm.Config, card string) bool {
+// leases reports whether a card has its address from a DHCP server of the host's network, as far
+// as maqet can know.
+func leases(cfg vm.Config, card string) bool {
 	for i, n := range cfg.Networks {
 		if n.NameAt(i) == card {
-			return n.TypeOf() == vm.NetworkTap || n.TypeOf() == vm.NetworkBridge
+			return (n.TypeOf() == vm.NetworkTap || n.TypeOf() == vm.NetworkBridge) && n.Address == ""
 		}
 	}
 	return false

@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
-	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -32,68 +31,6 @@ func errNotFenced(fenced bool) error {
 		return nil
 	}
 	return errors.New("somebody else has started the VM again")
-}
-
-// disks makes the images that the guest wrote the template's bases.
-func (c *capturing) disks(ctx context.Context) error {
-	var layers []vm.Layer
-	var old []string // names by which images were the VM's
-	images := c.r.Images()
-	for i := range c.rec.Config.Disks {
-		img := images[i]
-		if img.Path == "" || img.ReadOnly {
-			continue
-		}
-		c.keeper.step(ctx, "capture: disk "+img.Name)
-		base, layer, err := c.disk(ctx, img)
-		if err != nil {
-			return errors.Wrap(errors.ErrStorage, "disk "+img.Name, "", err)
-		}
-		if img.Owned {
-			old = append(old, img.Path)
-		}
-		if layer != "" {
-			layers = append(layers, vm.Layer{Disk: img.Name, Path: layer})
-		}
-		d := &c.rec.Config.Disks[i]
-		d.Name, d.Path, d.Base, d.Format, d.Size, d.Keep = img.Name, "", base, vm.FormatQcow2, 0, nil
-	}
-	err := c.r.Update(ctx, func(i *vm.Instance) {
-		i.ImagesKept, i.Unclean, i.Snapshot = false, false, ""
-		i.Layers = append(i.Layers, layers...)
-	})
-	if err != nil {
-		return err
-	}
-	// Only now: until then the VM's disks were these.
-	for _, path := range old {
-		c.keeper.step(ctx, "capture: hand over "+path)
-		if err := c.t.images.Delete(ctx, path); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// disk makes an image the template's: one that maqet made gets its name, one of the user's stays,
-// below an image of the template's. What does not vanish with the guest goes on in a new layer.
-func (c *capturing) disk(ctx context.Context, img vm.Image) (base, layer string, err error) {
-	base = filepath.Join(c.t.images.Root(), c.rec.ID, img.Name+".qcow2")
-	purpose := storage.For{Owner: c.rec.ID, Disk: img.Name}
-	below, format := img.Path, img.Format
-	if img.Owned {
-		below, format = base, vm.FormatQcow2
-		_, err = c.t.images.Link(ctx, storage.LinkSpec{Path: img.Path, To: base, For: purpose})
-	} else {
-		_, err = c.t.images.Overlay(ctx, storage.OverlaySpec{Path: base, Base: below, BaseFormat: format, For: purpose})
-	}
-	if err != nil || img.Ephemeral {
-		return base, "", err
-	}
-	layer = newLayer(c.r)
-	_, err = c.t.images.Overlay(ctx, storage.OverlaySpec{Path: layer, Base: below, BaseFormat: format,
-		For: storage.For{Owner: c.inst.ID, Disk: img.Name, Kind: storage.KindLayer}})
-	return base, layer, err
 }
 
 // keepMemory keeps the guest's memory: as it is, unchangeable, as long as this process lives, or

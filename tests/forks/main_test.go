@@ -73,6 +73,7 @@ func processesOf(t *testing.T, dir string) (pids []int) {
 type place struct {
 	t   *testing.T
 	dir string
+	ref string // of the VM whose monitor is asked
 	m   *maqet.Maqet
 }
 
@@ -81,7 +82,7 @@ func open(t *testing.T, dir string) *place {
 	m, err := maqet.New(maqet.WithDir(dir))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
-	return &place{t, dir, m}
+	return &place{t, dir, subject, m}
 }
 
 // sweep clears away what others have left, and returns what that was.

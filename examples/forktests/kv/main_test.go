@@ -26,7 +26,7 @@ const fixtures = 500
 // prepared is what each test works in: a guest with a disk for the data, and a spare one, in which
 // the service runs.
 var prepared = []maqettest.Option{
-	maqettest.Config(vm.Config{Disks: []vm.Disk{{Name: "data", Size: 8 * vm.MiB}, {Name: "spare", Size: 8 * vm.MiB}}}),
+	maqettest.Config(vm.Config{Disks: []vm.Disk{{Name: "data", Size: 4 * vm.MiB}, {Name: "spare", Size: 4 * vm.MiB}}}),
 	maqettest.Setup(prepare),
 }
 
@@ -39,7 +39,7 @@ func prepare(ctx context.Context, g *maqet.Machine) error {
 		return err
 	}
 	for _, line := range []string{
-		"mke2fs -q /dev/vda && mkdir /data && mount -t ext2 /dev/vda /data",
+		"mke2fs -q -i 2048 /dev/vda && mkdir /data && mount -t ext2 /dev/vda /data",
 		fmt.Sprint("kv load /data/kv ", fixtures),
 		start,
 	} {
@@ -71,7 +71,9 @@ func newService(t *testing.T) *service {
 	} else {
 		g = maqettest.Boot(t, prepared...)
 	}
-	return &service{g, t, http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: g.Dial}}}
+	s := &service{g, t, http.Client{Transport: &http.Transport{DialContext: g.Dial}}}
+	t.Cleanup(s.http.CloseIdleConnections)
+	return s
 }
 
 // do sends a request and returns the answer's status and body.
