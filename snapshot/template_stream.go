@@ -100,7 +100,7 @@ func (s *stream) move(ctx context.Context, transfer func(ours net.Conn) error, s
 	}
 	if err != nil {
 		err = errors.Join(err, ours.Close()) // which ends the transfer
-		_ = <-done // it was cut off
+		_ = <-done                           // it was cut off
 		return err
 	}
 	select {
