@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -45,6 +44,14 @@ type templateRecord struct {
 	// descriptor RAMFD.
 	RAM   fileID `json:"ram,omitzero"`
 	RAMFD int    `json:"ram_fd,omitempty"`
+	// Images are those that its disks stand on.
+	Images []templateImage `json:"images,omitempty"`
+}
+
+// templateImage is an image that nobody may write any more.
+type templateImage struct {
+	Path string `json:"path"`
+	fileID
 }
 
 // alive reports whether the template is there for anybody: an ephemeral one goes with its
@@ -62,7 +69,7 @@ func readTemplate(dir string) (*templateRecord, error) {
 	}
 	m := &templateRecord{}
 	if err := json.Unmarshal(data, m); err != nil {
-		return m, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read " + filepath.Join(dir, templateFile), Err: err, Hint: "capture it again"}
+		return m, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read " + filepath.Join(dir, templateFile), Err: err, Hint: "delete the template, and capture it again"}
 	}
 	if m.Version != templateVersion {
 		return m, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read template " + m.Name,
@@ -92,7 +99,7 @@ func (m *templateRecord) checked(dir string) (*os.File, error) {
 	}
 	sum, err := sumOf(f)
 	if err == nil && sum != m.StateSum {
-		err = errors.New("its content was changed")
+		err = errors.New("the saved state was changed")
 	}
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
@@ -108,6 +115,21 @@ func (m *templateRecord) spoilt(err error) error {
 	return &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "open template " + m.Name, Err: err, Hint: "delete it, and capture it again"}
 }
 
+// unchanged makes sure that the images are what they were: a fork whose disks differ from what its
+// memory knows of them would destroy them.
+func (m *templateRecord) unchanged() error {
+	for _, img := range m.Images {
+		id, err := identifyPath(img.Path)
+		if err == nil && id != img.fileID {
+			err = errors.New("the image " + img.Path + " was changed")
+		}
+		if err != nil {
+			return m.spoilt(err)
+		}
+	}
+	return nil
+}
+
 func sumOf(r io.Reader) (string, error) {
 	h := sha256.New()
 	if _, err := io.Copy(h, r); err != nil {
@@ -115,5 +137,3 @@ func sumOf(r io.Reader) (string, error) {
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
-
-func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
