@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -117,6 +118,18 @@ func TestSegment(t *testing.T) {
 		require.Positive(t, echoes(t, capture+".1", addresses[0], addresses[1]))
 	})
 	t.Run("dial", func(t *testing.T) { dialIn(t, a, b, addresses[1]) })
+	t.Run("another MAC and address", func(t *testing.T) {
+		res, err := a.Exec(t.Context(), "cat", "/sys/class/net/eth0/address")
+		require.NoError(t, err)
+		to := netip.PrefixFrom(addresses[1].Next(), 16)
+		change := vm.CardChange{From: strings.TrimSpace(string(res.Stdout)), MAC: "52:54:00:fe:ed:01", Address: to.String()}
+		require.NoError(t, m.Guest.Individualize(t.Context(), a.ID(), vm.Identity{Cards: []vm.CardChange{change}}))
+		require.NoError(t, ping(t, c, to.Addr(), answered))
+		require.Error(t, ping(t, c, addresses[0], unanswered), "nobody has it any more")
+		res, err = c.Exec(t.Context(), "cat", "/proc/net/arp")
+		require.NoError(t, err)
+		require.Regexp(t, regexp.QuoteMeta(to.Addr().String())+` .* 52:54:00:fe:ed:01 `, string(res.Stdout))
+	})
 }
 
 // echoes counts the echo requests in a pcap file (the format's documentation is

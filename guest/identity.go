@@ -19,8 +19,8 @@ import (
 //
 // With maqet's own init that is one round trip. A guest with the QEMU agent gets a program that
 // does the same, of the same source: it is copied to where the guest lets root run one, run and
-// removed, which takes about a second under TCG; with the QEMU agent alone, without guest-exec,
-// it can't be done. /etc/hostname and /etc/machine-id are left out where they can't be written.
+// removed, which takes some seconds under TCG. That needs the agent's guest-exec, and sh, mktemp
+// and gzip. /etc/hostname and /etc/machine-id are left out where they can't be written.
 // Services of the guest that have read them go on with what they know.
 //
 // An id that makes no sense is errors.ErrInvalidConfiguration, and nothing is done. If a part

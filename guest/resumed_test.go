@@ -2,6 +2,7 @@ package guest_test
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -21,17 +22,25 @@ import (
 )
 
 // patience is how long a guest may take on a busy host.
-const patience = time.Minute
+const patience = 2 * time.Minute
+
+// patiently is a context for what a guest that boots or continues does.
+func patiently(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
 
 // saveState ends the guest and returns the file with its state.
 func saveState(t *testing.T, v *fakeVM) *os.File {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "state")
 	c := monitorOf(t, v)
-	require.NoError(t, qapi.Stop(soon(t), c))
-	require.NoError(t, qapi.Migrate(soon(t), c, qapi.MigrateArgs{URI: "exec:cat >" + path}))
+	require.NoError(t, qapi.Stop(patiently(t), c))
+	require.NoError(t, qapi.Migrate(patiently(t), c, qapi.MigrateArgs{URI: "exec:cat >" + path}))
 	require.Eventually(t, func() bool {
-		info, err := qapi.QueryMigrate(soon(t), c)
+		info, err := qapi.QueryMigrate(patiently(t), c)
 		require.NoError(t, err)
 		return info.Status == qapi.MigrationStatusCompleted
 	}, patience, 5*time.Millisecond)
@@ -43,7 +52,7 @@ func saveState(t *testing.T, v *fakeVM) *os.File {
 
 func monitorOf(t *testing.T, v *fakeVM) *qmp.Client {
 	t.Helper()
-	c, err := qmp.Dial(soon(t), "unix", filepath.Join(v.dir, "qmp"))
+	c, err := qmp.Dial(patiently(t), "unix", filepath.Join(v.dir, "qmp"))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	return c
@@ -57,11 +66,11 @@ func resumed(t *testing.T, state *os.File, devices ...string) *fakeVM {
 	v := defaultGuest(t, state, devices...)
 	c := monitorOf(t, v)
 	require.Eventually(t, func() bool {
-		status, err := qapi.QueryStatus(soon(t), c)
+		status, err := qapi.QueryStatus(patiently(t), c)
 		require.NoError(t, err)
 		return status.Status != qapi.RunStateInmigrate
 	}, patience, 5*time.Millisecond)
-	require.NoError(t, qapi.Cont(soon(t), c))
+	require.NoError(t, qapi.Cont(patiently(t), c))
 	return v
 }
 
@@ -87,10 +96,10 @@ func userCard(mac string) []string {
 func TestIntegrationIndividualize(t *testing.T) {
 	template := bootDefaultGuest(t, userCard(oldMAC)...)
 	m := template.manager(t)
-	require.NoError(t, m.Wait(soon(t), "box", guest.CommandSucceeds("sh", "-c", "ip addr show dev eth0 | grep -q fe80::5054:ff:fe00:1/")))
+	require.NoError(t, m.Wait(patiently(t), "box", guest.CommandSucceeds("sh", "-c", "ip addr show dev eth0 | grep -q fe80::5054:ff:fe00:1/")))
 	// Until its next reseed, which is some seconds away now, the random generator draws from
 	// this alone.
-	require.NoError(t, m.Reseed(soon(t), "box"))
+	require.NoError(t, m.Reseed(patiently(t), "box"))
 	state := saveState(t, template) // with a session open
 	id := vm.Identity{Hostname: "other", MachineID: strings.Repeat("5a", 16), Cards: []vm.CardChange{{From: oldMAC, MAC: newMAC}}}
 
@@ -110,7 +119,7 @@ func TestIntegrationIndividualize(t *testing.T) {
 		v := resumed(t, state, userCard(newMAC)...)
 		m := v.manager(t)
 		begun := time.Now()
-		require.NoError(t, m.Ping(soon(t), "box"))
+		require.NoError(t, m.Ping(patiently(t), "box"))
 		t.Logf("session with a guest that has just continued: %v", time.Since(begun))
 		checkIndividualized(t, m, id)
 		checkNetwork(t, m)
@@ -124,7 +133,7 @@ func TestIntegrationIndividualize(t *testing.T) {
 			m := byAgent(t, v)
 			checkIndividualized(t, m, id)
 			drawn = append(drawn, draw(t, m))
-			require.NoError(t, m.Wait(soon(t), "box", guest.CommandSucceeds("sh", "-c", "! ls -d /*/maqet.*")), "the program is removed")
+			require.NoError(t, m.Wait(patiently(t), "box", guest.CommandSucceeds("sh", "-c", "! ls -d /*/maqet.*")), "the program is removed")
 			checkRefusals(t, m)
 		}
 		require.NotEqual(t, drawn[0], drawn[1])
@@ -134,7 +143,7 @@ func TestIntegrationIndividualize(t *testing.T) {
 // draw returns the first bytes from the guest's random generator.
 func draw(t *testing.T, m *guest.Manager) string {
 	t.Helper()
-	res, err := m.Exec(soon(t), "box", guest.Command{Args: []string{"head", "-c", "16", "/dev/urandom"}})
+	res, err := m.Exec(patiently(t), "box", guest.Command{Args: []string{"head", "-c", "16", "/dev/urandom"}})
 	require.NoError(t, err)
 	require.Len(t, res.Stdout, 16)
 	return string(res.Stdout)
@@ -143,12 +152,12 @@ func draw(t *testing.T, m *guest.Manager) string {
 // checkIndividualized makes the guest somebody of its own twice, which it can bear.
 func checkIndividualized(t *testing.T, m *guest.Manager, id vm.Identity) {
 	for range 2 {
-		require.NoError(t, m.SetTime(soon(t), "box", time.Now().Add(-time.Hour)))
+		require.NoError(t, m.SetTime(patiently(t), "box", time.Now().Add(-time.Hour)))
 		begun := time.Now()
-		require.NoError(t, m.Individualize(soon(t), "box", id))
+		require.NoError(t, m.Individualize(patiently(t), "box", id))
 		t.Logf("individualized in %v", time.Since(begun))
 	}
-	res, err := m.Exec(soon(t), "box", guest.Command{Args: []string{"sh", "-c",
+	res, err := m.Exec(patiently(t), "box", guest.Command{Args: []string{"sh", "-c",
 		"hostname; cat /etc/hostname /etc/machine-id /sys/class/net/eth0/address; date +%s"}})
 	require.NoError(t, err)
 	said := strings.Fields(string(res.Stdout))
@@ -174,7 +183,7 @@ func checkNetwork(t *testing.T, m *guest.Manager) {
 		accepted <- err
 	}()
 	port := l.Addr().(*net.TCPAddr).Port
-	res, err := m.Exec(soon(t), "box", guest.Command{Args: []string{"nc", "10.0.2.2", strconv.Itoa(port)}, Stdin: new(bytes.Buffer)})
+	res, err := m.Exec(patiently(t), "box", guest.Command{Args: []string{"nc", "10.0.2.2", strconv.Itoa(port)}, Stdin: new(bytes.Buffer)})
 	require.NoError(t, err)
 	require.Equal(t, "reached\n", string(res.Stdout))
 	require.NoError(t, <-accepted)
@@ -183,9 +192,9 @@ func checkNetwork(t *testing.T, m *guest.Manager) {
 // checkNewAddress gives the card another IPv4 address as well: the one of IPv6 that follows from
 // its MAC changes with it, and the way out stays.
 func checkNewAddress(t *testing.T, m *guest.Manager) {
-	require.NoError(t, m.Individualize(soon(t), "box", vm.Identity{
+	require.NoError(t, m.Individualize(patiently(t), "box", vm.Identity{
 		Cards: []vm.CardChange{{From: oldMAC, MAC: newMAC, Address: "10.0.2.77/24"}}}))
-	res, err := m.Exec(soon(t), "box", guest.Command{Args: []string{"sh", "-c", "ip addr show dev eth0; ip route"}})
+	res, err := m.Exec(patiently(t), "box", guest.Command{Args: []string{"sh", "-c", "ip addr show dev eth0; ip route"}})
 	require.NoError(t, err)
 	said := string(res.Stdout)
 	for _, want := range []string{"link/ether " + newMAC, "inet 10.0.2.77/24 ", "inet6 fe80::5054:ff:fe00:2/64 ", "default via 10.0.2.2 dev eth0"} {
@@ -198,12 +207,12 @@ func checkNewAddress(t *testing.T, m *guest.Manager) {
 
 // checkRefusals: a part that fails is named, and keeps nothing from the rest.
 func checkRefusals(t *testing.T, m *guest.Manager) {
-	err := m.Individualize(soon(t), "box", vm.Identity{Hostname: "third",
+	err := m.Individualize(patiently(t), "box", vm.Identity{Hostname: "third",
 		Cards: []vm.CardChange{{From: "52:54:00:00:00:77", MAC: oldMAC}}})
 	require.ErrorIs(t, err, errors.ErrGuest)
 	require.ErrorContains(t, err, "change the network card 52:54:00:00:00:77")
 	require.NotContains(t, err.Error(), "host name")
-	res, err := m.Exec(soon(t), "box", guest.Command{Args: []string{"hostname"}})
+	res, err := m.Exec(patiently(t), "box", guest.Command{Args: []string{"hostname"}})
 	require.NoError(t, err)
 	require.Equal(t, "third\n", string(res.Stdout))
 }

@@ -12,9 +12,6 @@ import (
 	"github.com/maqet/maqet/vm"
 )
 
-// transcriptFile is what was said over QMP, in the guest's folder.
-const transcriptFile = "qmp-transcript.log"
-
 // Boot starts a guest and returns when it is ready. It waits before, with a line in the log,
 // while guests of other tests use all the memory that there is for guests; see the package's
 // comment. The guest is ended with the test.
@@ -44,7 +41,8 @@ func Boot(tb testing.TB, opts ...Option) *Guest {
 	if err := boot(tb.Context(), h, g.Machine, o); err != nil {
 		giveUp(tb, err)
 	}
-	g.check(g.listen(transcriptFile))
+	g.transcript, err = h.listen(tb.Context(), inst.ID)
+	g.check(err)
 	for _, fn := range o.setup {
 		g.check(fn(tb.Context(), g.Machine))
 	}

@@ -90,6 +90,7 @@ func TestFailure(t *testing.T) {
 
 	require.NoDirExists(t, dir)
 	requireNoQEMU(t, inst.ID)
+	requireBoots(t, artifact(t, r, inst.Name, "reproduce.sh"))
 }
 
 func artifact(t *testing.T, r *recorder, vmName, name string) string {
@@ -97,6 +98,18 @@ func artifact(t *testing.T, r *recorder, vmName, name string) string {
 	data, err := os.ReadFile(filepath.Join(r.artifacts, vmName, name))
 	require.NoError(t, err)
 	return string(data)
+}
+
+// TestPersistent: a guest that would go on ends with its test all the same.
+func TestPersistent(t *testing.T) {
+	needQEMU(t)
+	ownTemp(t)
+	var id string
+	r := record(t, func(r *recorder) {
+		id = Boot(r, unbooted(), Config(vm.Config{Lifetime: vm.Persistent})).ID()
+	})
+	require.False(t, r.failed, r.log.String())
+	requireNoQEMU(t, id)
 }
 
 // TestParallel boots two guests at once.

@@ -253,12 +253,12 @@ func TestBudgetHoldsGuestsBack(t *testing.T) {
 	var running atomic.Int32
 	wg.Go(func() {
 		recordAs(t, "TestFirst", func(r *recorder) {
-			Boot(r)
+			Boot(r, unbooted())
 			running.Add(1)
 			close(first)
 			<-second
 			time.Sleep(time.Second) // time for the other to do wrong
-			Boot(r, Memory(128*vm.MiB))
+			Boot(r, unbooted(), Memory(128*vm.MiB))
 			running.Add(-1)
 		})
 	})
@@ -267,7 +267,7 @@ func TestBudgetHoldsGuestsBack(t *testing.T) {
 	wg.Go(func() {
 		got = recordAs(t, "TestSecond", func(r *recorder) {
 			close(second)
-			Boot(r)
+			Boot(r, unbooted())
 			if running.Load() != 0 {
 				t.Error("two guests run")
 			}

@@ -163,9 +163,8 @@ func TestEndsOfPrograms(t *testing.T) {
 		end        func(c *child) error // of the program; nil: it ends by itself
 		ok         bool
 	}{
-		{what: "Boot, killed", role: "boot", end: func(c *child) error { return c.cmd.Process.Kill() }},
 		{what: "Fork, killed", role: "fork", end: func(c *child) error { return c.cmd.Process.Kill() }},
-		{what: "Fork, Ctrl-C", role: "fork", end: func(c *child) error { return unix.Kill(-c.cmd.Process.Pid, unix.SIGINT) }},
+		{what: "Boot, Ctrl-C", role: "boot", end: func(c *child) error { return unix.Kill(-c.cmd.Process.Pid, unix.SIGINT) }},
 		{what: "Fork, panics", role: "panic"},
 		{what: "Fork, without Main", role: "exit", ok: true},
 		{what: "Fork, with Main", role: "main", ok: true},

@@ -41,7 +41,7 @@ func (c *Console) Expect(pattern string) guest.Match {
 			VM: c.g.Name(), Err: err, Hint: "ExpectText takes a text as it is"}
 	}
 	c.g.check(err)
-	ctx, cancel, _ := c.g.waiting(defaultPatience)
+	ctx, cancel, _ := c.g.waiting(c.g.usual())
 	defer cancel()
 	match, err := c.c.Expect(ctx, re)
 	c.g.check(err)
@@ -51,7 +51,7 @@ func (c *Console) Expect(pattern string) guest.Match {
 // ExpectText is [Console.Expect] for a fixed text.
 func (c *Console) ExpectText(text string) guest.Match {
 	c.g.tb.Helper()
-	ctx, cancel, _ := c.g.waiting(defaultPatience)
+	ctx, cancel, _ := c.g.waiting(c.g.usual())
 	defer cancel()
 	match, err := c.c.ExpectText(ctx, text)
 	c.g.check(err)
@@ -61,7 +61,7 @@ func (c *Console) ExpectText(text string) guest.Match {
 // Send types text into the console: "\n" is the Enter key.
 func (c *Console) Send(text string) {
 	c.g.tb.Helper()
-	ctx, cancel, _ := c.g.waiting(defaultPatience)
+	ctx, cancel, _ := c.g.waiting(c.g.usual())
 	defer cancel()
 	c.g.check(c.c.Send(ctx, text))
 }

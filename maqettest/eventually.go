@@ -15,7 +15,7 @@ import (
 // so at the first try.
 func (g *Guest) Eventually(check func() error) {
 	g.tb.Helper()
-	ctx, cancel, limit := g.waiting(defaultPatience)
+	ctx, cancel, limit := g.waiting(g.usual())
 	defer cancel()
 	if guard, stop, err := g.Maqet.VM.Guard(ctx, g.ID()); err == nil { // else it does not run
 		defer stop()
@@ -61,7 +61,7 @@ func eventually(ctx context.Context, check func() error) (tries int, err error) 
 // see [Guest.Within]); the message names the conditions that are still to come.
 func (g *Guest) WaitFor(conds ...guest.Condition) {
 	g.tb.Helper()
-	ctx, cancel, _ := g.waiting(defaultPatience)
+	ctx, cancel, _ := g.waiting(g.usual())
 	defer cancel()
 	g.check(g.Machine.WaitFor(ctx, conds...))
 }

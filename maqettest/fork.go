@@ -32,7 +32,8 @@ func (t *Template) Fork(tb testing.TB, opts ...snapshot.ForkOption) *Guest {
 	if err != nil {
 		tb.Fatalf("maqettest: %v", err)
 	}
-	g.check(g.listen("qmp-" + g.ID() + ".log"))
+	g.transcript, err = m.home.listen(tb.Context(), g.ID())
+	g.check(err)
 	tb.Logf("maqettest: %s, a fork of %s, is ready after %v", g.Name(), m.captured.Name, time.Since(begun).Round(time.Millisecond))
 	return g
 }
@@ -65,7 +66,7 @@ func (g *Guest) closeFork() {
 		g.report(inst)
 	}
 	if err == nil {
-		err = g.Remove(ctx, vm.ForceRemove(), vm.DeleteImages())
+		err = errors.Join(g.transcript.remove(), g.Remove(ctx, vm.ForceRemove(), vm.DeleteImages()))
 	}
 	if err != nil && !errors.Is(err, errors.ErrVMNotFound) { // the test may have removed it
 		g.tb.Errorf("maqettest: clearing away: %v", err)

@@ -3,14 +3,12 @@ package maqettest
 import (
 	"cmp"
 	"context"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/maqet/maqet"
 	"github.com/maqet/maqet/guest"
-	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -36,8 +34,7 @@ type Guest struct {
 type life struct {
 	home       *home
 	share      *share // of the memory that there is for guests
-	transcript *qmp.Transcript
-	file       string // the transcript's
+	transcript *transcript
 
 	mu      sync.Mutex
 	console guest.Console
@@ -80,15 +77,15 @@ func (g *Guest) bounded() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(g.tb.Context(), g.patience)
 }
 
-// waiting is bounded for a call that waits, with its limit.
+// waiting is bounded for a call that waits for something; byDefault is its limit without Within.
 func (g *Guest) waiting(byDefault time.Duration) (context.Context, context.CancelFunc, time.Duration) {
-	limit := g.patience
-	if limit == 0 {
-		limit = byDefault * g.slowness()
-	}
+	limit := cmp.Or(g.patience, byDefault)
 	ctx, cancel := context.WithTimeout(g.tb.Context(), limit)
 	return ctx, cancel, limit
 }
+
+// usual is how long most calls wait.
+func (g *Guest) usual() time.Duration { return defaultPatience * g.slowness() }
 
 func (g *Guest) slowness() time.Duration {
 	inst, err := g.Instance(g.tb.Context())
@@ -106,20 +103,9 @@ func (g *Guest) check(err error) {
 	}
 }
 
-// listen begins to write down what is said over QMP, for the report of a failure.
-func (g *Guest) listen(name string) error {
-	file := filepath.Join(g.home.dir, name)
-	transcript, err := g.Maqet.QMP.Transcript(g.tb.Context(), g.ID(), file)
-	g.transcript, g.file = transcript, file
-	return err
-}
-
 func (g *Guest) closeTranscript() {
 	g.tb.Helper()
-	if g.transcript == nil {
-		return
-	}
-	if err := g.transcript.Close(); err != nil {
+	if err := g.transcript.close(); err != nil {
 		g.tb.Errorf("maqettest: %v", err)
 	}
 }
@@ -127,11 +113,11 @@ func (g *Guest) closeTranscript() {
 // report shows what is known of a guest.
 func (g *Guest) report(inst vm.Instance) {
 	g.tb.Helper()
-	transcript := ""
-	if g.transcript != nil && inst.ID == g.ID() {
-		transcript = g.file
+	var t *transcript
+	if inst.ID == g.ID() {
+		t = g.transcript
 	}
-	gather(g.Maqet, inst, transcript).show(g.tb)
+	gather(g.Maqet, inst, t).show(g.tb)
 }
 
 // memoryOf is how much memory a guest of a configuration can use.

@@ -1,9 +1,11 @@
 package maqettest
 
 import (
+	"context"
 	"sync/atomic"
 
 	"github.com/maqet/maqet"
+	"github.com/maqet/maqet/cleanup"
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/vm/memory"
 )
@@ -30,5 +32,9 @@ func newHome(opts []maqet.Option) (*home, error) {
 	return &home{dir: files.path, maqet: m, files: files}, nil
 }
 
-// close ends the guests and removes everything.
-func (h *home) close() error { return errors.Join(h.maqet.Close(), h.files.remove()) }
+// close ends all guests, persistent ones, too, and removes everything.
+func (h *home) close() error {
+	// No test's context: what is left when they have ended is cleared away.
+	_, err := h.maqet.Cleanup.StopAll(context.Background(), cleanup.AndRemove())
+	return errors.Join(err, h.maqet.Close(), h.files.remove())
+}

@@ -79,10 +79,10 @@ func (r *insideReport) frame(line string) error {
 			r.result = result
 			return nil
 		}
-		if !strings.HasPrefix(name, r.name+"/") && result != "FAIL" {
-			return nil // a parent
+		if strings.HasPrefix(name, r.name+"/") || result == "FAIL" && (r.result == "PASS" || r.result == "SKIP") {
+			return r.show(line) // a subtest, or a parent that fails without this test's doing
 		}
-		return r.show(line)
+		return nil
 	}
 	name, run := strings.CutPrefix(line, "=== RUN   ")
 	if run && strings.HasPrefix(name, r.name+"/") {

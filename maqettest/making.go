@@ -21,7 +21,9 @@ type making struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
-	machine *maqet.Machine // until it is captured
+	name       string
+	machine    *maqet.Machine
+	transcript *transcript // of what Setup did
 
 	// Once done is closed:
 	home     *home // that of from, if there is one
@@ -35,8 +37,10 @@ type making struct {
 // for it.
 func newMaking(opts options, from *making, b *budget) *making {
 	m := &making{opts: opts, from: from, done: make(chan struct{})}
+	m.name = cmp.Or(opts.config.Name, "base")
 	size := memoryOf(opts.config)
 	if from != nil {
+		m.name = from.name + "-" + strconv.Itoa(int(from.home.children.Add(1)))
 		size = from.captured.Memory
 	}
 	m.share = b.askTemplate(size)
@@ -68,19 +72,22 @@ func (m *making) run(ctx context.Context) {
 }
 
 func (m *making) make(ctx context.Context) error {
-	if err := m.start(ctx); err != nil {
-		return fmt.Errorf("template: %w", err)
+	err := m.start(ctx)
+	if err == nil {
+		m.transcript, err = m.home.listen(ctx, m.machine.ID())
+	}
+	if err != nil {
+		return fmt.Errorf("template %s: %w", m.name, err)
 	}
 	for _, fn := range m.opts.setup {
 		if err := fn(ctx, m.machine); err != nil {
-			return fmt.Errorf("template: Setup in guest %s: %w", m.machine.Name(), err)
+			return fmt.Errorf("template %s: Setup: %w", m.name, err)
 		}
 	}
-	captured, err := m.machine.Capture(ctx, m.machine.Name(), snapshot.KeepTemplate(vm.Ephemeral))
+	m.captured, err = m.machine.Capture(ctx, m.name, snapshot.KeepTemplate(vm.Ephemeral))
 	if err != nil {
-		return fmt.Errorf("template: %w", err)
+		return fmt.Errorf("template %s: %w", m.name, err)
 	}
-	m.captured = captured
 	m.share.settle()
 	return m.remove()
 }
@@ -89,8 +96,7 @@ func (m *making) make(ctx context.Context) error {
 func (m *making) start(ctx context.Context) (err error) {
 	if m.from != nil {
 		m.home = m.from.home
-		name := m.from.captured.Name + "-" + strconv.Itoa(int(m.home.children.Add(1)))
-		opts := []snapshot.ForkOption{snapshot.ForkName(name), snapshot.ForkForCapture()}
+		opts := []snapshot.ForkOption{snapshot.ForkName(m.name), snapshot.ForkForCapture()}
 		if m.from.captured.Config.Agent.Disabled {
 			opts = append(opts, snapshot.Alike()) // nobody in it could change who it is
 		}
@@ -101,7 +107,7 @@ func (m *making) start(ctx context.Context) (err error) {
 		return err
 	}
 	cfg := m.opts.config.Clone()
-	cfg.Name, cfg.Template = cmp.Or(cfg.Name, "template"), true
+	cfg.Name, cfg.Template, cfg.Lifetime = m.name, true, vm.Ephemeral
 	inst, err := m.home.maqet.VM.Add(ctx, cfg)
 	if err != nil {
 		return err
@@ -115,7 +121,7 @@ func (m *making) start(ctx context.Context) (err error) {
 // remove forgets the VM that was captured, or that has failed.
 func (m *making) remove() error {
 	// Not cancelled: nothing is left even if nobody waits for it any more.
-	return m.machine.Remove(context.Background(), vm.ForceRemove(), vm.DeleteImages())
+	return errors.Join(m.transcript.remove(), m.machine.Remove(context.Background(), vm.ForceRemove(), vm.DeleteImages()))
 }
 
 // undo clears away what has failed, once it has been looked at.
@@ -127,7 +133,7 @@ func (m *making) undo() {
 	defer m.share.release()
 	if m.machine != nil {
 		if inst, err := m.machine.Instance(context.Background()); err == nil { // m's own may have ended
-			m.failure = gather(m.home.maqet, inst, "")
+			m.failure = gather(m.home.maqet, inst, m.transcript)
 		}
 	}
 	switch {

@@ -28,7 +28,9 @@ func newOptions(opts []Option) (o options) {
 }
 
 // Config boots this configuration instead of the zero one, which is the default guest. An
-// option before it that changes the configuration, such as Memory, has no effect.
+// option before it that changes the configuration, such as Memory, has no effect. A persistent
+// guest ends with its test like others, but goes on when the test program is killed; of
+// templates and forks none is persistent.
 func Config(cfg vm.Config) Option { return func(o *options) { o.config = cfg } }
 
 // Memory sets the guest's memory. Default: vm.DefaultMemory.

@@ -14,9 +14,9 @@ import (
 // see [Guest.Within]). (For the reset button, which asks nobody, use g.Reset.)
 func (g *Guest) Reboot() {
 	g.tb.Helper()
-	limit := readyLimit
+	limit := readyLimit * g.slowness()
 	if inst, err := g.Instance(g.tb.Context()); err == nil && inst.Config.Timeouts.Ready > 0 {
-		limit = time.Duration(inst.Config.Timeouts.Ready) / g.slowness()
+		limit = time.Duration(inst.Config.Timeouts.Ready)
 	}
 	ctx, cancel, _ := g.waiting(limit)
 	defer cancel()

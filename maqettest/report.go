@@ -28,9 +28,8 @@ type evidence struct {
 	files map[string][]byte
 }
 
-// gather looks at a guest. transcript is the file with what was said over QMP, empty if there is
-// none. It does what it can: what fails is in the log.
-func gather(m *maqet.Maqet, inst vm.Instance, transcript string) *evidence {
+// gather looks at a guest. It does what it can: what fails is in the log.
+func gather(m *maqet.Maqet, inst vm.Instance, t *transcript) *evidence {
 	e := &evidence{vm: inst.Name, files: map[string][]byte{}}
 	e.tail(inst.Name+"'s console", inst.Runtime.Console)
 	e.tail(inst.Name+"'s QEMU", inst.Runtime.Stderr)
@@ -48,7 +47,11 @@ func gather(m *maqet.Maqet, inst vm.Instance, transcript string) *evidence {
 			e.files["reproduce.sh"] = []byte(script)
 		}
 	}
-	for name, path := range map[string]string{"console.log": inst.Runtime.Console, "qemu.log": inst.Runtime.Stderr, "qmp.log": transcript} {
+	paths := map[string]string{"console.log": inst.Runtime.Console, "qemu.log": inst.Runtime.Stderr}
+	if t != nil {
+		paths["qmp.log"] = t.file
+	}
+	for name, path := range paths {
 		if data, err := os.ReadFile(path); err == nil {
 			e.files[name] = data
 		}

@@ -20,7 +20,8 @@ type Template struct {
 }
 
 // NewTemplate returns a template that boots at its first Fork. Then it becomes ready as
-// the options say, runs its Setup, and is captured, with memory, disks and all.
+// the options say, runs its Setup, and is captured, with memory, disks and all. Its name, and the
+// beginning of those of its forks, is Config.Name; default: "base".
 //
 //	var database = maqettest.NewTemplate(maqettest.Memory(512*vm.MiB), maqettest.Setup(install))
 func NewTemplate(opts ...Option) *Template { return &Template{opts: newOptions(opts)} }
@@ -45,13 +46,13 @@ func (t *Template) ready(tb testing.TB) *making {
 		tb.Fatalf("maqettest: template: %v", err)
 	}
 	m.share.join(topTest(tb.Name()))
-	if why := m.share.held("a template"); why != "" {
+	if why := m.share.held("template " + m.name); why != "" {
 		tb.Logf("maqettest: %s", why)
 	}
 	select {
 	case <-m.done:
 	case <-tb.Context().Done():
-		tb.Fatalf("maqettest: the test has ended before its template was ready: %v", context.Cause(tb.Context()))
+		tb.Fatalf("maqettest: the test has ended before template %s was ready: %v", m.name, context.Cause(tb.Context()))
 	}
 	switch {
 	case m.err != nil:
@@ -60,7 +61,7 @@ func (t *Template) ready(tb testing.TB) *making {
 		}
 		giveUp(tb, m.err)
 	case first:
-		tb.Logf("maqettest: %s is ready after %v", m.captured.Name, m.took.Round(time.Millisecond))
+		tb.Logf("maqettest: template %s is ready after %v", m.name, m.took.Round(time.Millisecond))
 	}
 	return m
 }

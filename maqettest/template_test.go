@@ -24,6 +24,9 @@ func shell(text string) SetupFunc {
 	}
 }
 
+// unbooted starts a guest without waiting for it to boot, for tests that end before they need it.
+func unbooted() Option { return StartOptions(vm.StartPaused()) }
+
 // closeTemplates ends the templates at the end of the test.
 func closeTemplates(t *testing.T) {
 	t.Helper()
@@ -90,11 +93,45 @@ func TestTemplate(t *testing.T) {
 	require.EqualValues(t, 4, setups.Load())
 }
 
-// TestForkFails: the report of a test that fails is of its fork.
-func TestForkFails(t *testing.T) {
+// TestForks: what forks write to disks is theirs, and the report of a test that fails is of its
+// fork.
+func TestForks(t *testing.T) {
 	needQEMU(t)
+	ownTemp(t)
 	closeTemplates(t)
-	tmpl := NewTemplate(Config(vm.Config{Name: "web"}))
+	tmpl := NewTemplate(Config(vm.Config{Name: "web", Disks: []vm.Disk{{Size: 16 * vm.MiB, Serial: "data"}}}),
+		Setup(shell("echo from the template > /dev/vda && sync")))
+	t.Run("disks", func(t *testing.T) {
+		var before int
+		for i := range 3 {
+			r := record(t, func(r *recorder) {
+				out := string(tmpl.Fork(r).Run("sh", "-c", "head -n 1 /dev/vda; echo from a fork > /dev/vda; sync").Stdout)
+				require.Equal(t, "from the template", strings.TrimSpace(out))
+			})
+			require.False(t, r.failed, r.log.String())
+			if i == 0 {
+				before = openFiles(t)
+			}
+			require.LessOrEqual(t, openFiles(t), before)
+		}
+	})
+	t.Run("reboot", func(t *testing.T) {
+		g := tmpl.Fork(t)
+		g.Run("sh", "-c", "echo mine > /dev/vda; sync")
+		g.Reboot()
+		require.Equal(t, "mine", strings.TrimSpace(string(g.Run("head", "-n", "1", "/dev/vda").Stdout)))
+	})
+	t.Run("failure", func(t *testing.T) { testForkFails(t, tmpl) })
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(list)
+}
+
+func testForkFails(t *testing.T, tmpl *Template) {
 	var name string
 	r := record(t, func(r *recorder) {
 		g := tmpl.Fork(r)
@@ -127,9 +164,10 @@ func TestTemplateFails(t *testing.T) {
 	var setups atomic.Int32
 	why := errors.New("no fixtures today")
 	base := NewTemplate(Config(vm.Config{Name: "base"}))
-	broken := base.With(shell("echo tried > /dev/console"), func(context.Context, *maqet.Machine) error {
+	broken := base.With(shell("echo tried > /dev/console"), func(ctx context.Context, g *maqet.Machine) error {
 		setups.Add(1)
-		return why
+		_, err := g.QMP(ctx, "query-name", nil)
+		return errors.Join(why, err)
 	})
 	below := broken.With(func(context.Context, *maqet.Machine) error { setups.Add(1); return nil })
 	for _, tmpl := range []*Template{broken, broken, below} {
@@ -141,6 +179,7 @@ func TestTemplateFails(t *testing.T) {
 		require.Contains(t, r.log.String(), "no fixtures today")
 		require.Contains(t, r.log.String(), "base-1's console")
 		require.Contains(t, artifact(t, r, "base-1", "console.log"), "tried")
+		require.Contains(t, artifact(t, r, "base-1", "qmp.log"), `-> {"execute":"query-name"}`)
 	}
 	require.EqualValues(t, 1, setups.Load())
 	r := record(t, func(r *recorder) { base.Fork(r).Run("true") })
@@ -169,7 +208,7 @@ func TestTemplateSetupThatEndsItsGoroutine(t *testing.T) {
 	needQEMU(t)
 	closeTemplates(t)
 	inner := &recorder{}
-	tmpl := NewTemplate(Setup(func(context.Context, *maqet.Machine) error {
+	tmpl := NewTemplate(unbooted(), Setup(func(context.Context, *maqet.Machine) error {
 		inner.Fatalf("of some test")
 		return nil
 	}))
@@ -204,11 +243,14 @@ func TestTemplateOutlivesItsFirstTest(t *testing.T) {
 	closeTemplates(t)
 	begun, goOn := make(chan struct{}), make(chan struct{})
 	var setups atomic.Int32
-	tmpl := NewTemplate(Setup(func(ctx context.Context, _ *maqet.Machine) error {
+	tmpl := NewTemplate(unbooted(), Setup(func(ctx context.Context, _ *maqet.Machine) error {
 		setups.Add(1)
 		close(begun)
 		<-goOn
-		return ctx.Err()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return errors.New("it has gone on")
 	}))
 	r := record(t, func(r *recorder) {
 		go func() {
@@ -220,10 +262,9 @@ func TestTemplateOutlivesItsFirstTest(t *testing.T) {
 	require.True(t, r.failed)
 	require.Contains(t, r.log.String(), "the test has ended")
 	close(goOn)
-	r = record(t, func(r *recorder) { tmpl.Fork(r).Run("true") })
-	require.False(t, r.failed, r.log.String())
+	r = record(t, func(r *recorder) { tmpl.Fork(r) })
+	require.Contains(t, r.log.String(), "it has gone on")
 	require.EqualValues(t, 1, setups.Load())
-	require.NotContains(t, r.log.String(), "template is ready", "others have begun it")
 }
 
 // TestCloseEndsWhatBoots: Close does not wait for a template that takes its time.
@@ -231,7 +272,7 @@ func TestCloseEndsWhatBoots(t *testing.T) {
 	needQEMU(t)
 	ownTemp(t)
 	begun := make(chan struct{})
-	tmpl := NewTemplate(Setup(func(ctx context.Context, _ *maqet.Machine) error {
+	tmpl := NewTemplate(unbooted(), Setup(func(ctx context.Context, _ *maqet.Machine) error {
 		close(begun)
 		<-ctx.Done()
 		return ctx.Err()
@@ -245,21 +286,4 @@ func TestCloseEndsWhatBoots(t *testing.T) {
 	require.True(t, r.failed)
 	require.Contains(t, r.log.String(), "canceled")
 	require.Zero(t, program.budget.used)
-}
-
-// TestForkOfDisks: what forks write to disks is theirs.
-func TestForkOfDisks(t *testing.T) {
-	needQEMU(t)
-	ownTemp(t)
-	closeTemplates(t)
-	tmpl := NewTemplate(Config(vm.Config{Disks: []vm.Disk{{Size: 16 * vm.MiB, Serial: "data"}}}),
-		Setup(shell("echo from the template > /dev/vda && sync")))
-	for range 2 {
-		r := record(t, func(r *recorder) {
-			g := tmpl.Fork(r)
-			out := string(g.Run("sh", "-c", "head -n 1 /dev/vda; echo from a fork > /dev/vda; sync").Stdout)
-			require.Equal(t, "from the template", strings.TrimSpace(out))
-		})
-		require.False(t, r.failed, r.log.String())
-	}
 }

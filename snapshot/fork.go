@@ -75,7 +75,7 @@ func (rec *templateRecord) forkConfig(o forkOptions) vm.Config {
 	}
 	for i := range cfg.Networks {
 		n := &cfg.Networks[i]
-		n.MAC = ""
+		n.MAC = rec.macOfFork(i)
 		if n.TypeOf() == vm.NetworkSegment {
 			n.Address = ""
 		}
@@ -97,6 +97,23 @@ func (rec *templateRecord) forkConfig(o forkOptions) vm.Config {
 		change(&cfg)
 	}
 	return cfg
+}
+
+// macOfFork is the MAC that a fork's network is to have; empty: one of its own. A guest that
+// leases its address from QEMU's user network keeps the template's, which nobody else can see:
+// that network's state is the template's as well, and would give another MAC another address,
+// where no forward leads.
+func (rec *templateRecord) macOfFork(index int) string {
+	n := rec.Config.Networks[index]
+	if rec.Boot.Default || n.TypeOf() != vm.NetworkUser {
+		return ""
+	}
+	for _, c := range rec.Cards {
+		if c.Name == n.NameAt(index) {
+			return c.MAC
+		}
+	}
+	return ""
 }
 
 // ResetToTemplate ends the guest of a fork and has it continue from its template again, under

@@ -36,7 +36,9 @@ func (c *Coordinator) Template(_ context.Context, name string) (Template, error)
 }
 
 // DeleteTemplate deletes a template with its memory and its disks. One that forks or other
-// templates stand on is errors.ErrTemplateInUse, which names them: remove those first.
+// templates stand on is errors.ErrTemplateInUse, which names them: remove those first. One whose
+// manifest is damaged, or of another version of maqet, is deleted, too; if that does not even say
+// its ID, the images of its disks stay.
 func (c *Coordinator) DeleteTemplate(ctx context.Context, name string) (err error) {
 	what := "delete template " + name
 	if c.templates == nil {
@@ -50,7 +52,7 @@ func (c *Coordinator) DeleteTemplate(ctx context.Context, name string) (err erro
 		return errors.Wrap(errors.ErrSnapshot, what, "", err)
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	rec, err := c.templates.read(name)
+	rec, err := c.templates.readToDelete(name)
 	if err != nil {
 		return err
 	}

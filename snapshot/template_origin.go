@@ -121,7 +121,7 @@ func (o *origin) Settle(ctx context.Context, inst vm.Instance) error {
 	for _, was := range o.rec.Cards {
 		for _, now := range inst.Runtime.Cards {
 			if was.Name == now.Name && (was.MAC != now.MAC || was.Address != now.Address) {
-				change := vm.CardChange{From: was.MAC, MAC: now.MAC}
+				change := vm.CardChange{From: was.MAC, MAC: now.MAC, Renew: leases(inst.Config, now.Name)}
 				if was.Address != now.Address {
 					change.Address = now.Address
 				}
@@ -130,6 +130,17 @@ func (o *origin) Settle(ctx context.Context, inst vm.Instance) error {
 		}
 	}
 	return errors.Wrap(errors.ErrGuest, "give fork an identity", inst.Name, who.Individualize(ctx, inst.ID, id))
+}
+
+// leases reports whether a card has its address from a DHCP server of the host's network, as far
+// as maqet can know.
+func leases(cfg vm.Config, card string) bool {
+	for i, n := range cfg.Networks {
+		if n.NameAt(i) == card {
+			return (n.TypeOf() == vm.NetworkTap || n.TypeOf() == vm.NetworkBridge) && n.Address == ""
+		}
+	}
+	return false
 }
 
 // Close implements vm.Origin.

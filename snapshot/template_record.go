@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -61,6 +60,8 @@ func (m *templateRecord) alive() bool {
 	return m.Lifetime == vm.Persistent || proc.Alive(proc.ID(m.Owner))
 }
 
+// readTemplate reads the manifest in a template's folder. With one that is not of this version,
+// or damaged, which is errors.ErrTemplateMismatch, comes what it says nonetheless.
 func readTemplate(dir string) (*templateRecord, error) {
 	data, err := os.ReadFile(filepath.Join(dir, templateFile))
 	if err != nil {
@@ -68,10 +69,10 @@ func readTemplate(dir string) (*templateRecord, error) {
 	}
 	m := &templateRecord{}
 	if err := json.Unmarshal(data, m); err != nil {
-		return nil, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read " + filepath.Join(dir, templateFile), Err: err, Hint: "remove that folder, and capture it again"}
+		return m, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read " + filepath.Join(dir, templateFile), Err: err, Hint: "delete the template, and capture it again"}
 	}
 	if m.Version != templateVersion {
-		return nil, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read template " + m.Name,
+		return m, &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "read template " + m.Name,
 			Msg: "another version of maqet has made it", Hint: "capture it again"}
 	}
 	return m, nil
@@ -136,5 +137,3 @@ func sumOf(r io.Reader) (string, error) {
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
-
-func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -100,7 +100,7 @@ func (s *stream) move(ctx context.Context, transfer func(ours net.Conn) error, s
 	}
 	if err != nil {
 		err = errors.Join(err, ours.Close()) // which ends the transfer
-		<-done
+		_ = <-done                           // it was cut off
 		return err
 	}
 	select {
@@ -108,7 +108,7 @@ func (s *stream) move(ctx context.Context, transfer func(ours net.Conn) error, s
 		return errors.Join(err, ours.Close())
 	case <-ctx.Done():
 		err = errors.Join(context.Cause(ctx), ours.Close())
-		<-done
+		_ = <-done // it was cut off
 		return err
 	}
 }

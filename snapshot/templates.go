@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/google/uuid"
+
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/flock"
 	"github.com/maqet/maqet/internal/proc"
@@ -126,6 +128,22 @@ func (t *Templates) read(name string) (*templateRecord, error) {
 		return nil, &errors.Error{Kind: errors.ErrTemplateNotFound, Op: "find template " + name, Hint: t.names()}
 	}
 	return rec, errors.Wrap(errors.ErrSnapshot, "find template "+name, "", err)
+}
+
+// readToDelete is read, also for a template that can't be used any more.
+func (t *Templates) readToDelete(name string) (*templateRecord, error) {
+	rec, err := t.read(name)
+	if !errors.Is(err, errors.ErrTemplateMismatch) {
+		return rec, err
+	}
+	if rec, err = readTemplate(t.folder(name)); rec == nil {
+		return nil, err
+	}
+	rec.Name = name
+	if _, err := uuid.Parse(rec.ID); err != nil {
+		rec.ID = uuid.NewString() // nothing has that
+	}
+	return rec, nil
 }
 
 func (t *Templates) names() string {

@@ -59,4 +59,4 @@ func (s *services) servePort(name string) func(*port) {
 
 // features are the names under which guest-info and a stream's hello list what
 // this init can do beyond the guest agent.
-var features = []string{"maqet-stream-1"}
+var features = []string{"maqet-stream-1", "maqet-individualize-1"}

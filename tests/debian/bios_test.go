@@ -54,6 +54,7 @@ func TestBIOS(t *testing.T) {
 	})
 	t.Run("frozen", func(t *testing.T) { freeze(t, m, g) })
 	t.Run("ssh", func(t *testing.T) { workBySSH(t, g, key) })
+	t.Run("identity", func(t *testing.T) { individualize(t, m, g) })
 	t.Run("power button", func(t *testing.T) {
 		_, err := m.QMP.Execute(t.Context(), g.ID(), "system_powerdown", nil)
 		require.NoError(t, err)

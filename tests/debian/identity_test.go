@@ -1,6 +1,7 @@
 package debian_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,33 +18,21 @@ func individualize(t *testing.T, m *maqet.Maqet, g *maqet.Machine) {
 	ctx := t.Context()
 	old := run(t, g, "cat", "/sys/class/net/eth0/address")
 	id := vm.Identity{Hostname: "fork-1", MachineID: strings.Repeat("5a", 16),
-		Cards: []vm.CardChange{{From: old, MAC: "52:54:00:aa:bb:cc"}}}
+		Cards: []vm.CardChange{{From: old, MAC: "52:54:00:aa:bb:cc", Renew: true}}}
 	require.NoError(t, m.Guest.SetTime(ctx, g.ID(), time.Now().Add(-time.Hour)))
 	begun := time.Now()
 	require.NoError(t, m.Guest.Individualize(ctx, g.ID(), id))
 	t.Logf("took %v", time.Since(begun).Round(time.Millisecond))
-	require.Equal(t, time.Now().UTC().Format("2006-01-02 15"), run(t, g, "date", "-u", "+%F %H"))
+	seconds, err := strconv.ParseInt(run(t, g, "date", "+%s"), 10, 64)
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now(), time.Unix(seconds, 0), 5*time.Minute)
 	require.Equal(t, "fork-1", run(t, g, "hostname"))
 	require.Equal(t, "fork-1", run(t, g, "cat", "/etc/hostname"))
 	require.Equal(t, id.MachineID, run(t, g, "cat", "/etc/machine-id"))
 	require.Equal(t, "52:54:00:aa:bb:cc", run(t, g, "cat", "/sys/class/net/eth0/address"))
 	require.Empty(t, run(t, g, "sh", "-c", "ls -d /dev/shm/maqet.* /run/maqet.* /tmp/maqet.* /var/tmp/maqet.* 2>/dev/null || true"))
 
-	err := m.Guest.Individualize(ctx, g.ID(), vm.Identity{Cards: []vm.CardChange{{From: "52:54:00:00:00:77", MAC: old}}})
+	err = m.Guest.Individualize(ctx, g.ID(), vm.Identity{Cards: []vm.CardChange{{From: "52:54:00:00:00:77", MAC: old}}})
 	require.ErrorIs(t, err, errors.ErrGuest)
 	require.ErrorContains(t, err, "52:54:00:00:00:77")
-}
-
-func TestExplore(t *testing.T) {
-	cfg := config(t)
-	cfg.Name = "debian-explore"
-	m, g := guestOf(t, cfg)
-	sh := func(s string) { t.Logf("%s: %s", s, run(t, g, "sh", "-c", s+" 2>&1; true")) }
-	sh("ip addr; ip route; networkctl; ls /etc/network /etc/netplan /run/systemd/network; cat /etc/network/interfaces /run/systemd/network/*; ps ax | grep -i dhc; mount | grep -E 'shm|/run|/tmp'; cat /etc/hosts")
-	individualize(t, m, g)
-	for range 3 {
-		time.Sleep(4 * time.Second)
-		sh("ip addr; ip route; networkctl; ps ax | grep -i dhc; journalctl -n 12 --no-pager")
-	}
-	sh("hwclock -u; date -u; hostnamectl; uname -r")
 }

@@ -79,6 +79,16 @@ func TestFingerprintIsTheMachines(t *testing.T) {
 	}
 }
 
+// TestFingerprintUnderKVM: there the host's processor shows through.
+func TestFingerprintUnderKVM(t *testing.T) {
+	p := typical(t)
+	p.host.accel = "kvm"
+	got := p.print(t)
+	require.Equal(t, "kvm", got.Accel)
+	require.Equal(t, "host"+hostCPU(), got.CPU)
+	require.Regexp(t, `^( on \S.*)?$`, hostCPU())
+}
+
 // TestFingerprintTells: a state does not fit another machine, and the error says why.
 func TestFingerprintTells(t *testing.T) {
 	want := typical(t).print(t)

@@ -1,14 +1,13 @@
 package guesttest
 
 import (
-	"context"
 	"debug/elf"
 	"fmt"
 
-	"github.com/maqet/maqet"
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/guest/kernel"
 	"github.com/maqet/maqet/internal/ldso"
+	"github.com/maqet/maqet/vm"
 )
 
 // archs are QEMU's names of processors.
@@ -35,22 +34,18 @@ func Arch(path string) (string, error) {
 	return arch, nil
 }
 
-// checkArch refuses a program that the guest's processor can't run.
-func (p Program) checkArch(ctx context.Context, g *maqet.Machine) error {
-	inst, err := g.Instance(ctx)
-	if err != nil {
-		return err
-	}
+// checkArch refuses a program that the processor of a guest can't run.
+func checkArch(path string, inst vm.Instance) error {
 	has := inst.Config.Arch
 	if has == "" {
 		has = kernel.HostArch()
 	}
-	needs, err := Arch(p.Path)
+	needs, err := Arch(path)
 	if err != nil || needs == "" || needs == has {
 		return err
 	}
 	return &errors.Error{
-		Kind: errors.ErrInvalidConfiguration, Op: "run " + p.Path + " in VM", VM: inst.Name,
+		Kind: errors.ErrInvalidConfiguration, Op: "run " + path + " in VM", VM: inst.Name,
 		Msg:  "it is a program for " + needs + ", and the guest is " + has,
 		Hint: "build it for the guest (GOARCH), or choose the guest's Config.Arch",
 	}

@@ -48,7 +48,11 @@ type Exit struct {
 // flags have it write, also when it failed. When ctx ends the program is killed, and what it
 // wrote stays in the guest.
 func (p Program) Run(ctx context.Context, g *maqet.Machine) (Exit, error) {
-	if err := p.checkArch(ctx, g); err != nil {
+	inst, err := g.Instance(ctx)
+	if err == nil {
+		err = checkArch(p.Path, inst)
+	}
+	if err != nil {
 		return Exit{}, err
 	}
 	out := p.outputs()
@@ -69,8 +73,11 @@ func (p Program) exec(ctx context.Context, g *maqet.Machine) (Exit, error) {
 		Env: append([]string{"PWD=" + p.Dir, EnvInside + "=1"}, p.Env...),
 	}
 	if p.Signals != nil {
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		defer cancel(nil)
 		var stop func()
-		cmd.Args, stop = forward(ctx, g, cmd.Args, p.Signals)
+		cmd.Args, stop = forward(ctx, cancel, g, cmd.Args, p.Signals)
 		defer stop()
 	}
 	res, err := g.Command(ctx, cmd)
