@@ -49,7 +49,8 @@ func (h *house) requireHeld(before held) {
 	}
 	after := h.held()
 	require.LessOrEqual(h.t, after.Goroutines, before.Goroutines)
-	after.Goroutines = before.Goroutines
+	require.LessOrEqual(h.t, len(after.Descriptors), len(before.Descriptors), "%q, before %q", after.Descriptors, before.Descriptors)
+	after.Goroutines, after.Descriptors = before.Goroutines, before.Descriptors
 	require.Equal(h.t, before, after)
 }
 
