@@ -19,10 +19,11 @@ import (
 	"github.com/maqet/maqet/vm"
 )
 
-// withoutSystem is a guest to capture that does nothing.
+// withoutSystem is a guest to capture that does nothing, with a disk of the user's and one that
+// maqet makes.
 func (h *house) withoutSystem(name string) vm.Config {
 	h.t.Helper()
-	path := filepath.Join(h.dir, "blank.qcow2")
+	path := filepath.Join(h.dir, name+"-blank.qcow2")
 	out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", path, "8M").CombinedOutput()
 	require.NoError(h.t, err, "%s", out)
 	return vm.Config{Name: name, Memory: 128 * vm.MiB, Template: true, Disks: []vm.Disk{{Path: path}, {Size: 8 * vm.MiB}}}
@@ -56,7 +57,7 @@ func TestTemplateSpoilt(t *testing.T) {
 	require.NoError(t, h.vms.Remove(soon(t), h.fork("one", alike...).ID, vm.ForceRemove()))
 	folder := filepath.Join(h.dir, "templates", "one")
 	for _, path := range []string{filepath.Join(folder, "manifest.json"), filepath.Join(folder, "state"), filepath.Join(folder, "memory"),
-		tmpl.Config.Disks[0].Base, tmpl.Config.Disks[1].Base, filepath.Join(h.dir, "blank.qcow2")} {
+		tmpl.Config.Disks[0].Base, tmpl.Config.Disks[1].Base, filepath.Join(h.dir, "base-blank.qcow2")} {
 		for how, spoil := range map[string]func() error{
 			"truncated": func() error {
 				info, err := os.Stat(path)

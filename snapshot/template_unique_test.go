@@ -99,7 +99,8 @@ func TestForksNeverShare(t *testing.T) {
 	cfg.Networks = append(cfg.Networks, vm.Network{Type: vm.NetworkSegment})
 	h.boot(cfg)
 	h.prepare("base")
-	h.sh("base", "date -s @1000000000; mkdir -p /dev/shm")
+	h.sh("base", "mkdir -p /dev/shm; date -s @1000000000")
+	require.Equal(t, "2001", h.sh("base", "date +%Y"))
 	h.capture("base", "one")
 
 	var all []owned
@@ -114,8 +115,10 @@ func TestForksNeverShare(t *testing.T) {
 				mine := fmt.Sprintf("batch %d, fork %d", batch, i)
 				require.Equal(t, mine+"\n"+mine+"\n"+mine, h.sh(o.ref, "cat /tmp/memory /dev/shm/mine; head -n1 /dev/vda"))
 			}
-			h.requireReach(list[0], list[1])
-			h.requireReach(list[1], list[0])
+			if batch == 0 {
+				h.requireReach(list[0], list[1])
+				h.requireReach(list[1], list[0])
+			}
 			all = append(all, list...)
 		})
 	}
@@ -133,7 +136,6 @@ func TestForksNeverShare(t *testing.T) {
 	h.batch(3, func(list []owned) {
 		for _, o := range list {
 			require.Equal(t, list[0].lines, o.lines, "nothing has been done in these")
-			require.Greater(t, o.clock, 24*time.Hour)
 		}
 		require.NotEmpty(t, common(list))
 	}, snapshot.Alike(), snapshot.ForkConfig(func(c *vm.Config) { c.GenerationID = "11111111-2222-3333-4444-555555555555" }))
