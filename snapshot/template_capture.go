@@ -223,10 +223,10 @@ func (c *capturing) save(ctx context.Context) (err error) {
 	c.keeper.step(ctx, "capture: halt")
 	begun := time.Now()
 	if c.inst.State == vm.Running {
+		c.halted = true // also if ctx ends before QEMU has said so
 		if err := qapi.Stop(ctx, conn); err != nil {
 			return err
 		}
-		c.halted = true
 	}
 	c.keeper.step(ctx, "capture: save")
 	if err := s.save(ctx, file); err != nil {

@@ -114,11 +114,12 @@ func (c *capturing) publish(ctx context.Context) error {
 	if err := c.rec.write(c.dir); err != nil {
 		return err
 	}
-	if err := os.Remove(filepath.Join(c.dir, makerLock)); err != nil {
+	if err := os.Rename(c.dir, c.t.folder(c.rec.Name)); err != nil {
 		return err
 	}
-	if err := os.Rename(c.dir, c.t.folder(c.rec.Name)); err != nil {
-		return errors.Join(err, c.t.forget(c.rec.ID))
+	// Only now: a sweep would make a lock of its own in a folder without one, and delete all.
+	if err := os.Remove(filepath.Join(c.t.folder(c.rec.Name), makerLock)); err != nil {
+		c.log.WarnContext(ctx, "lock of a capture not removed", "template", c.rec.Name, "error", err) // nobody looks for it there
 	}
 	return nil
 }
