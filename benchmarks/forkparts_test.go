@@ -6,23 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/maqet/maqet"
-	"github.com/maqet/maqet/snapshot"
 	"github.com/maqet/maqet/vm"
 )
-
-// captured boots the default guest, runs a program in it, as a suite would to prepare it, and
-// makes it a template.
-func captured(b *testing.B, m *maqet.Maqet, name string) {
-	b.Helper()
-	g, err := m.Run(b.Context(), vm.Config{Template: true})
-	require.NoError(b, err)
-	_, err = g.Exec(b.Context(), "true")
-	require.NoError(b, err)
-	_, err = g.Capture(b.Context(), name)
-	require.NoError(b, err)
-	require.NoError(b, g.Remove(b.Context()))
-}
 
 // parts collects how long the parts of something took, over several runs.
 type parts struct {
@@ -53,7 +38,7 @@ func (p *parts) report(b *testing.B) {
 // start, each step, what comes after them, and the first programs. The last one is a plain Exec.
 func BenchmarkForkParts(b *testing.B) {
 	m := open(b)
-	captured(b, m, "base")
+	forkedQ35.capture(b, m, "base")
 	var p parts
 	for range runs(b) {
 		begun := time.Now()
@@ -77,40 +62,4 @@ func BenchmarkForkParts(b *testing.B) {
 		require.NoError(b, g.Remove(b.Context(), vm.ForceRemove()))
 	}
 	p.report(b)
-}
-
-// BenchmarkPoolExec compares the first Exec of a fork that was just taken from a pool, with the
-// taking, with an Exec in a guest that runs.
-func BenchmarkPoolExec(b *testing.B) {
-	m := open(b)
-	captured(b, m, "base")
-	running, err := m.Fork(b.Context(), "base")
-	require.NoError(b, err)
-	for range 20 {
-		_, err = running.Exec(b.Context(), "true")
-		require.NoError(b, err)
-	}
-	pool, err := m.NewPool(b.Context(), "base", snapshot.PoolOptions{Size: 1})
-	require.NoError(b, err)
-	compare(b, side{"pool", func(b *testing.B) time.Duration {
-		for pool.Status().Ready == 0 { // the refilling is not what is measured
-			time.Sleep(10 * time.Millisecond)
-		}
-		begun := time.Now()
-		g, err := pool.Get(b.Context())
-		require.NoError(b, err)
-		_, err = g.Exec(b.Context(), "true")
-		took := time.Since(begun)
-		require.NoError(b, err)
-		require.NoError(b, g.Remove(b.Context(), vm.ForceRemove()))
-		return took
-	}}, side{"running", func(b *testing.B) time.Duration {
-		for pool.Status().Ready == 0 {
-			time.Sleep(10 * time.Millisecond)
-		}
-		begun := time.Now()
-		_, err := running.Exec(b.Context(), "true")
-		require.NoError(b, err)
-		return time.Since(begun)
-	}})
 }

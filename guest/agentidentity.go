@@ -37,7 +37,8 @@ s=$?
 exit $s`
 
 // scriptRenew has whoever is in charge of the card with an address ask for a new lease; it
-// fails when all that is there for that does.
+// fails when all that is there for that does. systemd-networkd asks by itself when the address
+// of a card that it manages changes; it says which those are in files.
 const scriptRenew = `try() {
 	command -v "$1" >/dev/null 2>&1 || return 1
 	there=$1

@@ -55,6 +55,19 @@
 //	g.Reboot()                                    // returns when the agent answers again
 //	_, err := g.Exec(ctx, "false")                // the Machine's: no failure
 //
+// # Tests inside the guest
+//
+// [InGuest] runs the rest of a test in a guest, as root in a machine of its own: for code that
+// mounts, loads modules, changes the clock or the network. Its result, output and coverage are
+// the test's. The command maqet-exec in the folder below runs whole packages so:
+//
+//	func TestMount(t *testing.T) {
+//		maqettest.InGuest(t, maqettest.ForkOf(lab)) // or without, to boot
+//		require.NoError(t, unix.Mount("tmpfs", "/mnt", "tmpfs", 0, ""))
+//	}
+//
+//	go test -exec "go run github.com/maqet/maqet/maqettest/maqet-exec" ./...
+//
 // # Memory
 //
 // All guests of a test program have half of the memory that is free at the first one, in a

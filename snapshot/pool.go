@@ -44,10 +44,21 @@ type Pool struct {
 
 // pooled is a fork of the pool.
 type pooled struct {
-	inst vm.Instance
-	life context.Context // ends with the guest, or with the pool
-	end  context.CancelFunc
-	out  bool // it was handed out
+	inst  vm.Instance
+	guest vm.Guest
+	life  context.Context // ends with the guest, or with the pool
+	end   context.CancelFunc
+	out   bool // it was handed out
+}
+
+// alive looks at the guest, too: that it has ended takes a moment to come about.
+func (f *pooled) alive() bool {
+	select {
+	case <-f.guest.Done():
+		return false
+	default:
+		return f.life.Err() == nil
+	}
 }
 
 // getting is a Get that waits.
@@ -132,7 +143,7 @@ func (p *Pool) take() (*pooled, error) {
 	for len(p.ready) > 0 {
 		fork := p.ready[0]
 		p.ready = p.ready[1:]
-		if fork.life.Err() == nil {
+		if fork.alive() {
 			p.handOut(fork)
 			p.fill()
 			return fork, nil

@@ -17,6 +17,9 @@ import (
 // forkTime is how long fakeForks takes to make a fork, by the bubble's clock.
 const forkTime = 100 * time.Millisecond
 
+// noticeTime is how long after a guest has ended Guard tells so.
+const noticeTime = time.Millisecond
+
 // fakeForks makes forks out of nothing, and remembers what became of them.
 type fakeForks struct {
 	mu       sync.Mutex
@@ -69,11 +72,32 @@ func (f *fakeForks) Fork(ctx context.Context, _ string, _ ...snapshot.ForkOption
 	return vm.Instance{ID: id, Name: id, Fork: &vm.Fork{Template: "base", ID: f.template}}, nil
 }
 
+// fakeGuest ends with a context.
+type fakeGuest struct {
+	vm.Guest
+	life context.Context
+}
+
+func (g fakeGuest) Done() <-chan struct{} { return g.life.Done() }
+
+func (f *fakeForks) Live(_ context.Context, ref string) (vm.Guest, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	life, cancel := context.WithCancelCause(context.Background())
+	f.live[ref] = cancel
+	return fakeGuest{life: life}, nil
+}
+
+// Guard tells of the end later than the guest does.
 func (f *fakeForks) Guard(ctx context.Context, ref string) (context.Context, context.CancelFunc, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	ctx, cancel := context.WithCancelCause(ctx)
-	f.live[ref] = cancel
+	end := f.live[ref]
+	f.live[ref] = func(cause error) {
+		end(cause)
+		time.AfterFunc(noticeTime, func() { cancel(cause) })
+	}
 	return ctx, func() { cancel(nil) }, nil
 }
 

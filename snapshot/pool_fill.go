@@ -66,6 +66,11 @@ func (p *Pool) make() (*pooled, error) {
 		return nil, &errors.Error{Kind: errors.ErrTemplateNotFound, Op: p.op(),
 			Msg: "the template was deleted, and another one has its name", Hint: "make a new pool"}
 	}
+	live, err := p.forks.Live(p.ctx, inst.ID)
+	if err != nil {
+		p.remove(inst)
+		return nil, err
+	}
 	life, end, err := p.forks.Guard(p.ctx, inst.ID)
 	if err != nil {
 		p.remove(inst)
@@ -78,7 +83,7 @@ func (p *Pool) make() (*pooled, error) {
 			return nil, errors.Wrap(errors.ErrSnapshot, "warm up fork", inst.Name, err)
 		}
 	}
-	return &pooled{inst: inst, life: life, end: end}, nil
+	return &pooled{inst: inst, guest: live, life: life, end: end}, nil
 }
 
 // offer gives a new fork to the one who waits longest, or keeps it ready.
@@ -88,7 +93,7 @@ func (p *Pool) offer(fork *pooled) {
 	p.making--
 	p.failed, p.misses, p.final = nil, 0, false
 	switch {
-	case fork.life.Err() != nil: // it ended meanwhile, or the pool did
+	case !fork.alive(): // it ended meanwhile, or the pool did
 		p.died()
 	case len(p.waiting) > 0:
 		p.handOut(fork)

@@ -51,7 +51,10 @@ func TestPoolOfGuests(t *testing.T) {
 	waitReady(t, p, 2)
 
 	victim := h.forks()[0]
+	guestOf, err := h.vms.Live(t.Context(), victim.ID)
+	require.NoError(t, err)
 	require.NoError(t, syscall.Kill(victim.Runtime.Process.PID, syscall.SIGKILL))
+	<-guestOf.Done()
 	seen := map[string]bool{}
 	var got []vm.Instance
 	for range 2 {

@@ -14,6 +14,8 @@ import (
 type PoolForks interface {
 	Template(ctx context.Context, name string) (Template, error)
 	Fork(ctx context.Context, template string, opts ...ForkOption) (vm.Instance, error)
+	// Live returns the guest of a VM that runs.
+	Live(ctx context.Context, ref string) (vm.Guest, error)
 	// Guard returns a context below ctx that also ends when the guest of a VM is of no more
 	// use. The CancelFunc must be called.
 	Guard(ctx context.Context, ref string) (context.Context, context.CancelFunc, error)

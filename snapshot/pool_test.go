@@ -104,7 +104,7 @@ func TestPoolMemory(t *testing.T) {
 		begun := time.Now()
 		_, err = p.Get(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, time.Second+forkTime, time.Since(begun))
+		require.Equal(t, time.Second+noticeTime+forkTime, time.Since(begun))
 		require.Equal(t, 3, forks.peak)
 		require.NotContains(t, forks.removed, first.ID, "it belongs to who got it")
 	})

@@ -50,6 +50,28 @@ func (c *capturing) disks(ctx context.Context) error {
 			return err
 		}
 	}
+	return c.identifyImages(images)
+}
+
+// identifyImages notes what the images are that nobody writes any more.
+func (c *capturing) identifyImages(was []vm.Image) error {
+	for i, d := range c.rec.Config.Disks {
+		img := was[i]
+		if img.Path == "" || img.ReadOnly {
+			continue
+		}
+		paths := []string{d.Base}
+		if !img.Owned && !img.Device { // whose times tell nothing
+			paths = append(paths, img.Path)
+		}
+		for _, path := range paths {
+			id, err := identifyPath(path)
+			if err != nil {
+				return err
+			}
+			c.rec.Images = append(c.rec.Images, templateImage{path, id})
+		}
+	}
 	return nil
 }
 

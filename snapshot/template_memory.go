@@ -72,12 +72,21 @@ func copySparse(ctx context.Context, to, from *os.File, size int64) error {
 	return nil
 }
 
-// fileID tells a file, as it is, from others and from itself when it was changed.
+// fileID tells a file, as it is, from others on its file system and from itself when it was
+// changed. The number of the device is not in it: that may be another one after a restart of the host.
 type fileID struct {
-	Dev   uint64 `json:"dev"`
 	Ino   uint64 `json:"ino"`
 	Size  int64  `json:"size"`
 	Mtime int64  `json:"mtime"` // ns since 1970
+}
+
+// identifyPath is identify for a file that is not open.
+func identifyPath(path string) (fileID, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return fileID{}, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return idOf(&st), nil
 }
 
 func identify(f *os.File) (fileID, error) {
@@ -85,5 +94,9 @@ func identify(f *os.File) (fileID, error) {
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return fileID{}, os.NewSyscallError("fstat", err)
 	}
-	return fileID{Dev: st.Dev, Ino: st.Ino, Size: st.Size, Mtime: st.Mtim.Nano()}, nil
+	return idOf(&st), nil
+}
+
+func idOf(st *unix.Stat_t) fileID {
+	return fileID{Ino: st.Ino, Size: st.Size, Mtime: st.Mtim.Nano()}
 }

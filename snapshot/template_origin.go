@@ -32,6 +32,9 @@ func (t *Templates) Open(ctx context.Context, inst vm.Instance) (vm.Origin, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := rec.unchanged(); err != nil {
+		return nil, err
+	}
 	o := &origin{t: t, rec: rec, own: rec.Shared && inst.Config.Template}
 	if o.state, err = rec.checked(t.folder(rec.Name)); err == nil && rec.Shared {
 		o.memory, err = t.openMemory(ctx, rec, inst.Config.Template)

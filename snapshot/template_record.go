@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -49,6 +48,14 @@ type templateRecord struct {
 	// descriptor RAMFD.
 	RAM   fileID `json:"ram,omitzero"`
 	RAMFD int    `json:"ram_fd,omitempty"`
+	// Images are those that its disks stand on.
+	Images []templateImage `json:"images,omitempty"`
+}
+
+// templateImage is an image that nobody may write any more.
+type templateImage struct {
+	Path string `json:"path"`
+	fileID
 }
 
 // alive reports whether the template is there for anybody: an ephemeral one goes with its
@@ -103,7 +110,7 @@ func (m *templateRecord) checked(dir string) (*os.File, error) {
 	}
 	sum, err := sumOf(f)
 	if err == nil && sum != m.StateSum {
-		err = errors.New("its content was changed")
+		err = errors.New("the saved state was changed")
 	}
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
@@ -119,6 +126,21 @@ func (m *templateRecord) spoilt(err error) error {
 	return &errors.Error{Kind: errors.ErrTemplateMismatch, Op: "open template " + m.Name, Err: err, Hint: recapture}
 }
 
+// unchanged makes sure that the images are what they were: a fork whose disks differ from what its
+// memory knows of them would destroy them.
+func (m *templateRecord) unchanged() error {
+	for _, img := range m.Images {
+		id, err := identifyPath(img.Path)
+		if err == nil && id != img.fileID {
+			err = errors.New("the image " + img.Path + " was changed")
+		}
+		if err != nil {
+			return m.spoilt(err)
+		}
+	}
+	return nil
+}
+
 func sumOf(r io.Reader) (string, error) {
 	h := sha256.New()
 	if _, err := io.Copy(h, r); err != nil {
@@ -126,5 +148,3 @@ func sumOf(r io.Reader) (string, error) {
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
-
-func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -91,8 +91,12 @@ func (s *stream) move(ctx context.Context, transfer func(ours net.Conn) error, s
 	if err != nil {
 		return errors.Join(err, ours.Close())
 	}
-	done := make(chan error, 1)
-	go func() { done <- transfer(ours) }() // ends when QEMU closes its end, or ours is closed
+	var moved error
+	done := make(chan struct{})
+	go func() { // ends when QEMU closes its end, or ours is closed
+		defer close(done)
+		moved = transfer(ours)
+	}()
 	if err = start("fd:" + streamFD); err == nil {
 		err = s.wait(ctx)
 	} else { // nobody reads or closes it
@@ -100,15 +104,15 @@ func (s *stream) move(ctx context.Context, transfer func(ours net.Conn) error, s
 	}
 	if err != nil {
 		err = errors.Join(err, ours.Close()) // which ends the transfer
-		_ = <-done // it ended because of that
+		<-done
 		return err
 	}
 	select {
-	case err = <-done:
-		return errors.Join(err, ours.Close())
+	case <-done:
+		return errors.Join(moved, ours.Close())
 	case <-ctx.Done():
 		err = errors.Join(context.Cause(ctx), ours.Close())
-		_ = <-done // it ended because of that
+		<-done
 		return err
 	}
 }

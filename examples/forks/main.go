@@ -6,7 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"log"
 	"os"
 	"strings"
 	"time"
@@ -19,19 +19,19 @@ import (
 )
 
 func main() {
-	if err := run(context.Background(), os.Stdout); err != nil {
+	if err := run(context.Background(), log.New(os.Stdout, "", 0)); err != nil {
 		fmt.Fprintln(os.Stderr, "forks:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out io.Writer, opts ...maqet.Option) (err error) {
+func run(ctx context.Context, out *log.Logger, opts ...maqet.Option) (err error) {
 	m, err := maqet.New(opts...)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }() // whatever happens, nothing is left
-	for _, part := range []func(context.Context, io.Writer, *maqet.Maqet) error{base, copies, reset, tree, pool} {
+	for _, part := range []func(context.Context, *log.Logger, *maqet.Maqet) error{base, copies, reset, tree, pool} {
 		if err := part(ctx, out, m); err != nil {
 			return err
 		}
@@ -40,7 +40,7 @@ func run(ctx context.Context, out io.Writer, opts ...maqet.Option) (err error) {
 }
 
 // base boots a guest, sets it up, and makes a template of it.
-func base(ctx context.Context, out io.Writer, m *maqet.Maqet) error {
+func base(ctx context.Context, out *log.Logger, m *maqet.Maqet) error {
 	g, err := m.Run(ctx, vm.Config{Template: true}) // its memory is laid out for that
 	if err != nil {
 		return err
@@ -49,12 +49,12 @@ func base(ctx context.Context, out io.Writer, m *maqet.Maqet) error {
 		return err
 	}
 	t, err := g.Capture(ctx, "base") // that ends the guest
-	fmt.Fprintf(out, "captured, standing still for %v\n", t.Pause.Round(time.Millisecond))
+	out.Printf("captured, standing still for %v\n", t.Pause.Round(time.Millisecond))
 	return err
 }
 
 // copies makes three forks at once, each of which changes what it finds.
-func copies(ctx context.Context, out io.Writer, m *maqet.Maqet) error {
+func copies(ctx context.Context, out *log.Logger, m *maqet.Maqet) error {
 	var group errgroup.Group
 	said := make([]string, 3)
 	for i := range said {
@@ -69,13 +69,13 @@ func copies(ctx context.Context, out io.Writer, m *maqet.Maqet) error {
 	}
 	err := group.Wait()
 	for i, text := range said {
-		fmt.Fprintf(out, "fork %d has: %s\n", i+1, text)
+		out.Printf("fork %d has: %s\n", i+1, text)
 	}
 	return err
 }
 
 // reset uses one fork twice.
-func reset(ctx context.Context, out io.Writer, m *maqet.Maqet) error {
+func reset(ctx context.Context, out *log.Logger, m *maqet.Maqet) error {
 	g, err := m.Fork(ctx, "base")
 	if err != nil {
 		return err
@@ -87,12 +87,12 @@ func reset(ctx context.Context, out io.Writer, m *maqet.Maqet) error {
 		return err
 	}
 	text, err := sh(ctx, g, "cat /tmp/state")
-	fmt.Fprintln(out, "after the reset:", text)
+	out.Println("after the reset:", text)
 	return errors.Join(err, g.Remove(ctx, vm.ForceRemove()))
 }
 
 // tree makes a template of a fork in which more has been set up.
-func tree(ctx context.Context, out io.Writer, m *maqet.Maqet) error {
+func tree(ctx context.Context, out *log.Logger, m *maqet.Maqet) error {
 	g, err := m.Fork(ctx, "base", snapshot.ForkForCapture())
 	if err != nil {
 		return err
@@ -105,12 +105,12 @@ func tree(ctx context.Context, out io.Writer, m *maqet.Maqet) error {
 	}
 	// What something stands on can't be deleted.
 	err = m.Snapshot.DeleteTemplate(ctx, "base")
-	fmt.Fprintln(out, "base can't be deleted:", err != nil)
+	out.Println("base can't be deleted:", err != nil)
 	return nil
 }
 
 // pool takes forks from a pool that has them ready.
-func pool(ctx context.Context, out io.Writer, m *maqet.Maqet) (err error) {
+func pool(ctx context.Context, out *log.Logger, m *maqet.Maqet) (err error) {
 	p, err := m.NewPool(ctx, "with-database", snapshot.PoolOptions{Size: 2, Memory: vm.GiB})
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ func pool(ctx context.Context, out io.Writer, m *maqet.Maqet) (err error) {
 			return err
 		}
 		text, err := sh(ctx, g, "cat /tmp/state")
-		fmt.Fprintln(out, "from the pool:", text)
+		out.Println("from the pool:", text)
 		if err = errors.Join(err, g.Remove(ctx, vm.ForceRemove())); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"log"
 	"os"
 	"os/exec"
 	"regexp"
@@ -25,7 +26,7 @@ func TestForks(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, os.RemoveAll(dir)) }()
 	var out bytes.Buffer
-	require.NoError(t, run(t.Context(), &out, maqet.WithDir(dir)), out.String())
+	require.NoError(t, run(t.Context(), log.New(&out, "", 0), maqet.WithDir(dir)), out.String())
 	require.Equal(t, `captured, standing still for TIME
 fork 1 has: fixtures of fork 1
 fork 2 has: fixtures of fork 2

@@ -17,7 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"text/tabwriter"
+	"strings"
 	"time"
 )
 
@@ -52,7 +52,7 @@ func run(ctx context.Context, out io.Writer) (ratio float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return print(out, forks, boots)
+	return report(out, forks, boots)
 }
 
 // test is a test, and how long it took.
@@ -90,20 +90,19 @@ func timed(ctx context.Context, binary string, env ...string) (tests []test, err
 	return tests, nil
 }
 
-// print prints the times of all tests.
-func print(out io.Writer, forks, boots []test) (ratio float64, err error) {
-	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "\tforks\tboots\t")
+// report prints the times of all tests.
+func report(out io.Writer, forks, boots []test) (ratio float64, err error) {
+	const row = "%-20s %10v %10v\n"
+	var text strings.Builder
+	fmt.Fprintf(&text, row, "", "forks", "boots")
 	var withForks, withBoots time.Duration
 	for i, f := range forks {
-		fmt.Fprintf(table, "%s\t%v\t%v\t\n", f.name, f.took, boots[i].took)
+		fmt.Fprintf(&text, row, f.name, f.took, boots[i].took)
 		withForks, withBoots = withForks+f.took, withBoots+boots[i].took
 	}
 	ratio = withBoots.Seconds() / withForks.Seconds()
-	fmt.Fprintf(table, "all %d\t%v\t%v\t\n", len(forks), withForks, withBoots)
-	if err := table.Flush(); err != nil {
-		return 0, err
-	}
-	_, err = fmt.Fprintf(out, "With forks the tests are %.1f times as fast. The first of them has booted the guest.\n", ratio)
+	fmt.Fprintf(&text, row, fmt.Sprint("all ", len(forks)), withForks, withBoots)
+	fmt.Fprintf(&text, "With forks the tests are %.1f times as fast. The first of them has booted the guest.\n", ratio)
+	_, err = io.WriteString(out, text.String())
 	return ratio, err
 }

@@ -12,10 +12,13 @@ import (
 	"github.com/maqet/maqet/maqettest"
 )
 
+// base boots once. Each test runs in a fork of it; without ForkOf each would boot a guest.
+var base = maqettest.NewTemplate()
+
 func TestMain(m *testing.M) { os.Exit(maqettest.Main(m)) }
 
 func TestTune(t *testing.T) {
-	maqettest.InGuest(t) // from here on this runs in the guest
+	maqettest.InGuest(t, maqettest.ForkOf(base)) // from here on this runs in the guest
 	was := value(t, "net.ipv4.ip_default_ttl")
 	undo, err := Tune(Setting{"kernel.pid_max", "12345"}, Setting{"net.ipv4.ip_default_ttl", "7"})
 	require.NoError(t, err)
@@ -26,7 +29,7 @@ func TestTune(t *testing.T) {
 }
 
 func TestTuneAllOrNone(t *testing.T) {
-	maqettest.InGuest(t)
+	maqettest.InGuest(t, maqettest.ForkOf(base))
 	was := value(t, "kernel.pid_max")
 	for _, bad := range []Setting{{"kernel.pid_max", "none"}, {"kernel.no_such_thing", "1"}} {
 		_, err := Tune(Setting{"kernel.pid_max", "12345"}, bad)
@@ -37,7 +40,7 @@ func TestTuneAllOrNone(t *testing.T) {
 
 func TestIsolated(t *testing.T) {
 	t.Parallel() // with others that are in guests
-	maqettest.InGuest(t)
+	maqettest.InGuest(t, maqettest.ForkOf(base))
 	outside, err := net.Listen("tcp4", "127.0.0.1:80") // root may
 	require.NoError(t, err)
 	defer outside.Close()

@@ -34,7 +34,7 @@ func loopbackUp() error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(socket)
+	defer func() { _ = unix.Close(socket) }() // nothing is lost with it
 	card, err := unix.NewIfreq("lo")
 	if err != nil {
 		return err

@@ -8,7 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"log"
 	"os"
 	"path"
 	"strings"
@@ -21,7 +21,7 @@ import (
 )
 
 func main() {
-	if err := run(context.Background(), os.Stdout); err != nil {
+	if err := run(context.Background(), log.New(os.Stdout, "", 0)); err != nil {
 		fmt.Fprintln(os.Stderr, "kernelmodule:", err)
 		os.Exit(1)
 	}
@@ -52,7 +52,7 @@ func trials(version string) []trial {
 	}
 }
 
-func run(ctx context.Context, out io.Writer, opts ...maqet.Option) (err error) {
+func run(ctx context.Context, out *log.Logger, opts ...maqet.Option) (err error) {
 	k, err := kernel.Find(ctx, kernel.Options{})
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func run(ctx context.Context, out io.Writer, opts ...maqet.Option) (err error) {
 	if _, err := g.Capture(ctx, "booted"); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "booted in %v\n", time.Since(begun).Round(time.Millisecond))
+	out.Printf("booted in %v\n", time.Since(begun).Round(time.Millisecond))
 	for _, t := range trials(k.Version) {
 		if err := t.run(ctx, out, m, pkg); err != nil {
 			return fmt.Errorf("%s: %w", t.title, err)
@@ -84,14 +84,14 @@ func run(ctx context.Context, out io.Writer, opts ...maqet.Option) (err error) {
 }
 
 // run does one trial in a fork, and prints what came of it.
-func (t trial) run(ctx context.Context, out io.Writer, m *maqet.Maqet, pkg modules) (err error) {
+func (t trial) run(ctx context.Context, out *log.Logger, m *maqet.Maqet, pkg modules) (err error) {
 	begun := time.Now()
 	g, err := m.Fork(ctx, "booted")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, g.Remove(ctx, vm.ForceRemove())) }()
-	fmt.Fprintf(out, "\n%s (a fork after %v)\n", t.title, time.Since(begun).Round(time.Millisecond))
+	out.Printf("\n%s (a fork after %v)\n", t.title, time.Since(begun).Round(time.Millisecond))
 	files, err := pkg.needed(t.module)
 	if err != nil {
 		return err
@@ -116,7 +116,7 @@ func (t trial) run(ctx context.Context, out io.Writer, m *maqet.Maqet, pkg modul
 }
 
 // load loads modules in this order, and shows what came of the last one.
-func (t trial) load(ctx context.Context, out io.Writer, g *maqet.Machine, files []file) error {
+func (t trial) load(ctx context.Context, out *log.Logger, g *maqet.Machine, files []file) error {
 	for i, f := range files {
 		ko := path.Join("/tmp", f.name+".ko")
 		if err := g.WriteFile(ctx, ko, f.data, 0o600); err != nil {
@@ -130,30 +130,29 @@ func (t trial) load(ctx context.Context, out io.Writer, g *maqet.Machine, files 
 		if err != nil && res.ExitCode == 0 { // it was not insmod that failed
 			return err
 		}
-		fmt.Fprintf(out, "%s", indent(res.Stderr))
+		show(out, res.Stderr)
 	}
 	// The first line that the module has given to the log, and its own in the list of modules.
 	res, err := g.Exec(ctx, "sh", "-c", `dmesg | sed -n "s/.*\] $0: /kernel: &/p" | sed 's/[[][^]]*[]] //' | head -n 1
 		awk -v name="$0" '$1 == name { print "/proc/modules:", $1, "is", $5 }' /proc/modules`, t.module)
-	fmt.Fprintf(out, "%s", indent(res.Stdout))
+	show(out, res.Stdout)
 	return err
 }
 
 // use tries the module. That the guest panics is a result, too.
-func (t trial) use(ctx context.Context, out io.Writer, g *maqet.Machine) error {
+func (t trial) use(ctx context.Context, out *log.Logger, g *maqet.Machine) error {
 	res, err := g.Exec(ctx, "sh", "-c", t.then)
 	if errors.Is(err, maqeterrors.ErrGuestPanic) {
-		fmt.Fprintln(out, "  the guest panicked")
+		out.Println("  the guest panicked")
 		return nil
 	}
-	fmt.Fprintf(out, "%s", indent(res.Stdout))
+	show(out, res.Stdout)
 	return err
 }
 
-// indent moves each line to the right, and makes one space of several.
-func indent(text []byte) (out string) {
+// show prints what a program has said.
+func show(out *log.Logger, text []byte) {
 	for line := range strings.Lines(string(text)) {
-		out += "  " + strings.Join(strings.Fields(line), " ") + "\n"
+		out.Println(" ", strings.Join(strings.Fields(line), " "))
 	}
-	return out
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"log"
 	"os"
 	"os/exec"
 	"regexp"
@@ -25,7 +26,7 @@ func TestModules(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, os.RemoveAll(dir)) }()
 	var out bytes.Buffer
-	require.NoError(t, run(t.Context(), &out, maqet.WithDir(dir)), out.String())
+	require.NoError(t, run(t.Context(), log.New(&out, "", 0), maqet.WithDir(dir)), out.String())
 	t.Log(out.String())
 	// Times differ, and which symbol the kernel misses first.
 	said := regexp.MustCompile(`[0-9.]+m?s\b`).ReplaceAllString(out.String(), "TIME")

@@ -12,6 +12,10 @@
 // standard library is used, and of that only what starts fast: every block of
 // code that runs at boot has to be translated first when the CPU is emulated.
 //
+// In a guest with another init the program has one use: run with the argument "individualize"
+// it gives the guest the identity that it reads from its standard input, in the form that
+// package wire has for it, and exits.
+//
 // # What it reads
 //
 //   - /etc/maqet/modules.required: paths of kernel modules, one a line, loaded

@@ -28,7 +28,10 @@
 // Standard input is empty. Of the environment only what the Go runtime looks at is passed on
 // (GODEBUG, GOTRACEBACK and the like, LANG, TZ, CI), and what -env names; HOME, PATH and TMPDIR
 // are the guest's. MAQET_IN_GUEST is 1. Programs with cgo, or built with -race, bring their
-// libraries. A program for another architecture that maqet has guests for is emulated.
+// libraries. A program for another architecture runs in an emulated guest of that, if its QEMU
+// and kernel are there (scripts/setup.sh --arch):
+//
+//	GOARCH=arm64 go test -exec "go tool maqet-exec" ./...
 //
 // # What go test sees
 //

@@ -48,15 +48,15 @@ func TestEnds(t *testing.T) {
 type hanging struct {
 	*exec.Cmd
 	stderr *strings.Builder
-	qemu   int // a pidfd
+	others []int // pidfds of its children, and theirs: QEMU
 }
 
-// hang starts one, by a command line that ends with the program to run.
-func hang(t *testing.T, prefix ...string) *hanging {
+// hang starts one, by a command line to which the program to run is added.
+func hang(t *testing.T, dir string, args ...string) *hanging {
 	t.Helper()
-	args := append(prefix, os.Args[0], binary(t, "ends"), "-test.run=^TestHangs$")
+	args = append(args, binary(t, "ends"), "-test.run=^TestHangs$")
 	h := &hanging{Cmd: exec.Command(args[0], args[1:]...), stderr: &strings.Builder{}}
-	h.Env, h.Stderr = environment(shared), h.stderr
+	h.Env, h.Stderr = environment(dir), h.stderr
 	h.Dir = t.TempDir()
 	stdout, err := h.StdoutPipe()
 	require.NoError(t, err)
@@ -67,14 +67,17 @@ func hang(t *testing.T, prefix ...string) *hanging {
 		t.Log(lines.Text())
 	}
 	require.Equal(t, "hanging", lines.Text(), "%s", h.stderr)
+	var programs string
 	for _, pid := range descendants(t, h.Process.Pid) {
-		if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(args), "qemu-system") {
-			h.qemu, err = unix.PidfdOpen(pid, 0)
-			require.NoError(t, err)
-			t.Cleanup(func() { _ = unix.Close(h.qemu) })
-		}
+		args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		require.NoError(t, err)
+		programs += string(args) + "\n"
+		fd, err := unix.PidfdOpen(pid, 0)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = unix.Close(fd) })
+		h.others = append(h.others, fd)
 	}
-	require.NotZero(t, h.qemu, "no QEMU")
+	require.Contains(t, programs, "qemu-system")
 	return h
 }
 
@@ -94,16 +97,18 @@ func descendants(t *testing.T, pid int) (all []int) {
 	return all
 }
 
-// gone waits until QEMU has ended.
+// gone waits until they have ended.
 func (h *hanging) gone(t *testing.T) {
 	t.Helper()
-	fds := []unix.PollFd{{Fd: int32(h.qemu), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds, int(patience.Milliseconds()))
-	for err == unix.EINTR {
-		n, err = unix.Poll(fds, int(patience.Milliseconds()))
+	for _, fd := range h.others {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, int(patience.Milliseconds()))
+		for err == unix.EINTR {
+			n, err = unix.Poll(fds, int(patience.Milliseconds()))
+		}
+		require.NoError(t, err)
+		require.Equal(t, 1, n, "QEMU, or maqet-exec, is still there")
 	}
-	require.NoError(t, err)
-	require.Equal(t, 1, n, "QEMU is still there")
 }
 
 // TestSignals: signals reach the program in the guest.
@@ -119,7 +124,7 @@ func TestSignals(t *testing.T) {
 	} {
 		t.Run(s.String(), func(t *testing.T) {
 			t.Parallel()
-			h := hang(t)
+			h := hang(t, shared, os.Args[0])
 			require.NoError(t, h.Process.Signal(s))
 			require.Error(t, h.Wait())
 			require.Equal(t, c.code, h.ProcessState.ExitCode(), "%s", h.stderr)
@@ -145,7 +150,7 @@ func TestSignalBeforeTheProgram(t *testing.T) {
 }
 
 // TestKilled: when maqet-exec, or who called it, is killed, the guest goes with it, and the
-// next run is none the worse.
+// next run removes what is left.
 func TestKilled(t *testing.T) {
 	needQEMU(t)
 	for name, prefix := range map[string][]string{
@@ -154,9 +159,16 @@ func TestKilled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := hang(t, prefix...)
+			dir := t.TempDir()
+			h := hang(t, dir, append(prefix, os.Args[0], "-boot")...)
 			require.NoError(t, h.Process.Kill())
 			h.gone(t)
+			end := run(t, dir, environment(dir), os.Args[0], "-boot", "-kernel", "/nowhere", binary(t, "ends"))
+			require.Equal(t, exitFailed, end.code)
+			require.Contains(t, end.stderr, "/nowhere")
+			left, err := os.ReadDir(filepath.Join(dir, "vms"))
+			require.NoError(t, err)
+			require.Empty(t, left)
 		})
 	}
 }

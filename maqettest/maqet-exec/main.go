@@ -59,6 +59,7 @@ func (s *settings) run(ctx context.Context, cancel context.CancelCauseFunc) (cod
 		return exitFailed, err
 	}
 	defer func() {
+		s.sweep(m)
 		if closed := m.Close(); closed != nil {
 			code, err = exitFailed, errors.Join(err, closed)
 		}
@@ -146,6 +147,19 @@ func endWithParent(cancel context.CancelCauseFunc) (stop func()) {
 		_ = parent.Close() // it was only watched
 	}
 }
+
+// sweep removes what runs that were killed have left in the folder. What it can't do now the
+// next one does.
+func (s *settings) sweep(m *maqet.Maqet) {
+	ctx, cancel := context.WithTimeout(context.Background(), sweepTime) // what ended the run does not end this
+	defer cancel()
+	if _, err := m.Cleanup.Sweep(ctx); err != nil {
+		s.say("%v", err)
+	}
+}
+
+// sweepTime bounds a sweep, which waits for locks of other runs.
+const sweepTime = 10 * time.Second
 
 // say tells the user what is done, with -v.
 func (s *settings) say(format string, args ...any) {

@@ -61,9 +61,6 @@ func unusable(err error) bool {
 // makeTemplate boots a guest and captures it, in place of what there was.
 func (s *settings) makeTemplate(ctx context.Context, m *maqet.Maqet, settings, name string) (err error) {
 	begun := time.Now()
-	if _, err := m.Cleanup.Sweep(ctx); err != nil {
-		return err
-	}
 	if err := clear(ctx, m, settings, name); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package debian_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,27 +23,16 @@ func individualize(t *testing.T, m *maqet.Maqet, g *maqet.Machine) {
 	begun := time.Now()
 	require.NoError(t, m.Guest.Individualize(ctx, g.ID(), id))
 	t.Logf("took %v", time.Since(begun).Round(time.Millisecond))
-	require.Equal(t, time.Now().UTC().Format("2006-01-02 15"), run(t, g, "date", "-u", "+%F %H"))
+	seconds, err := strconv.ParseInt(run(t, g, "date", "+%s"), 10, 64)
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now(), time.Unix(seconds, 0), 5*time.Minute)
 	require.Equal(t, "fork-1", run(t, g, "hostname"))
 	require.Equal(t, "fork-1", run(t, g, "cat", "/etc/hostname"))
 	require.Equal(t, id.MachineID, run(t, g, "cat", "/etc/machine-id"))
 	require.Equal(t, "52:54:00:aa:bb:cc", run(t, g, "cat", "/sys/class/net/eth0/address"))
 	require.Empty(t, run(t, g, "sh", "-c", "ls -d /dev/shm/maqet.* /run/maqet.* /tmp/maqet.* /var/tmp/maqet.* 2>/dev/null || true"))
 
-	err := m.Guest.Individualize(ctx, g.ID(), vm.Identity{Cards: []vm.CardChange{{From: "52:54:00:00:00:77", MAC: old}}})
+	err = m.Guest.Individualize(ctx, g.ID(), vm.Identity{Cards: []vm.CardChange{{From: "52:54:00:00:00:77", MAC: old}}})
 	require.ErrorIs(t, err, errors.ErrGuest)
 	require.ErrorContains(t, err, "52:54:00:00:00:77")
-}
-
-func TestExplore(t *testing.T) {
-	cfg := config(t)
-	cfg.Name = "debian-explore"
-	m, g := guestOf(t, cfg)
-	individualize(t, m, g)
-	for range 3 {
-		require.NoError(t, m.Guest.Individualize(t.Context(), g.ID(), vm.Identity{}))
-		begun := time.Now()
-		require.NoError(t, m.Guest.Individualize(t.Context(), g.ID(), vm.Identity{}))
-		t.Logf("empty took %v", time.Since(begun).Round(time.Millisecond))
-	}
 }

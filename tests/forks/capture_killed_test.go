@@ -112,12 +112,11 @@ func (p *place) deleteLayers(second bool) {
 	ctx := p.t.Context()
 	files, err := p.m.Storage.Files(ctx, storage.FileFilter{})
 	require.NoError(p.t, err)
-	files = slices.DeleteFunc(files, func(f storage.File) bool {
-		over, err := p.m.Storage.Files(ctx, storage.FileFilter{Base: f.Path})
-		require.NoError(p.t, err)
-		return f.Kind != storage.KindLayer || f.Disk != brought || len(over) > 0 // the second template's, as long as it is
-	})
 	for _, f := range files {
+		if !strings.HasPrefix(filepath.Base(f.Path), "layer-") {
+			continue // a template's
+		}
+		require.Equal(p.t, brought, f.Disk)
 		if second {
 			err := p.m.Snapshot.DeleteTemplate(ctx, "second")
 			require.ErrorIs(p.t, err, errors.ErrTemplateInUse)

@@ -92,7 +92,6 @@ func (do task) own(ctx context.Context, r *rig) error {
 type worker struct {
 	t     *testing.T
 	cmd   *exec.Cmd
-	stdin io.Closer
 	lines *bufio.Scanner
 	steps []string
 }
@@ -105,12 +104,12 @@ func (do task) start(t *testing.T) *worker {
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
 	cmd.Env = append(os.Environ(), taskEnv+"="+string(text))
 	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
+	_, err = cmd.StdinPipe() // which the child waits for
 	require.NoError(t, err)
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	p := &worker{t: t, cmd: cmd, stdin: stdin, lines: bufio.NewScanner(stdout)}
+	p := &worker{t: t, cmd: cmd, lines: bufio.NewScanner(stdout)}
 	t.Cleanup(p.kill)
 	return p
 }
@@ -131,11 +130,4 @@ func (p *worker) await() bool {
 func (p *worker) kill() {
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()
-}
-
-// end lets the child finish by itself.
-func (p *worker) end() {
-	p.t.Helper()
-	require.NoError(p.t, p.stdin.Close())
-	require.NoError(p.t, p.cmd.Wait())
 }

@@ -56,18 +56,18 @@ func TestTooLarge(t *testing.T) {
 
 func TestDiskFull(t *testing.T) {
 	s := newService(t)
-	s.sh("dd if=/dev/zero of=/data/filler bs=64k 2>/dev/null; true")
-	status, _ := s.do("PUT", "/v/key%201", strings.Repeat("x", 100_000))
+	s.sh("dd if=/dev/zero of=/data/filler bs=64k 2>/dev/null; true") // until there is no space
+	status, _ := s.do("PUT", "/v/key%201", strings.Repeat("x", 5000))
 	require.Equal(t, http.StatusInsufficientStorage, status)
 	s.has("key%201", "value 1")
-	require.Equal(t, "/data/kv/lock /data/kv/values", s.sh("echo /data/kv/*; rm /data/filler"), "nothing half written is left")
+	require.Equal(t, "/data/kv/lock /data/kv/values", s.sh("echo /data/kv/*; exec rm /data/filler"), "nothing half written is left")
 	s.put("key%201", "changed")
 	s.has("key%201", "changed")
 }
 
 func TestReadOnly(t *testing.T) {
 	s := newService(t)
-	s.sh("mount -o remount,ro /data")
+	s.Run("mount", "-o", "remount,ro", "/data")
 	status, _ := s.do("PUT", "/v/key%201", "changed")
 	require.Equal(t, http.StatusServiceUnavailable, status)
 	s.has("key%201", "value 1")
@@ -90,8 +90,8 @@ func TestKilled(t *testing.T) {
 	for i := range 3 {
 		s.put(fmt.Sprint(i), "it is there")
 	}
-	s.sh("read pid < /run/kv.pid; kill -KILL $pid; %s", start)
-	s.await()
+	s.Start("sh", "-c", end("KILL")+"; exec kv serve /data/kv :8080")
+	s.WaitFor(answers)
 	for i := range 3 {
 		s.has(fmt.Sprint(i), "it is there")
 	}
@@ -101,7 +101,8 @@ func TestKilled(t *testing.T) {
 func TestPowerFails(t *testing.T) {
 	s := newService(t)
 	s.put("kept", "through a power failure")
-	s.sh("dd if=/dev/vda of=/dev/vdb bs=1M iflag=direct 2>/dev/null && mkdir /copy && mount -t ext2 /dev/vdb /copy")
+	s.Run("dd", "if=/dev/vda", "of=/dev/vdb", "bs=1M", "iflag=direct")
+	s.Run("mount", "-t", "ext2", "/dev/vdb", "/copy")
 	value, _, err := decode(s.ReadFile((&store{dir: "/copy/kv"}).path("kept")))
 	require.NoError(t, err)
 	require.Equal(t, "through a power failure", string(value))
@@ -120,10 +121,9 @@ func TestExpiry(t *testing.T) {
 
 func TestEnd(t *testing.T) {
 	s := newService(t)
-	s.sh("read pid < /run/kv.pid; kill -TERM $pid; while [ -e /proc/$pid ]; do :; done")
+	s.sh(end("TERM"))
 	_, _, err := s.try("GET", "/v/key%201", "")
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
-	s.Run("kv", "load", "/data/kv", "1") // it has let go of the store
 }
 
 func TestSecondService(t *testing.T) {

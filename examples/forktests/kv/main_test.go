@@ -20,13 +20,15 @@ import (
 	"github.com/maqet/maqet/vm"
 )
 
-// fixtures is how many values each test finds.
-const fixtures = 500
+const (
+	fixtures = 1000       // how many values each test finds
+	diskSize = 4 * vm.MiB // of the disk that they are on
+)
 
 // prepared is what each test works in: a guest with a disk for the data, and a spare one, in which
 // the service runs.
 var prepared = []maqettest.Option{
-	maqettest.Config(vm.Config{Disks: []vm.Disk{{Name: "data", Size: 4 * vm.MiB}, {Name: "spare", Size: 4 * vm.MiB}}}),
+	maqettest.Config(vm.Config{Disks: []vm.Disk{{Name: "data", Size: diskSize}, {Name: "spare", Size: diskSize}}}),
 	maqettest.Setup(prepare),
 }
 
@@ -39,19 +41,24 @@ func prepare(ctx context.Context, g *maqet.Machine) error {
 		return err
 	}
 	for _, line := range []string{
-		"mke2fs -q -i 2048 /dev/vda && mkdir /data && mount -t ext2 /dev/vda /data",
+		"mke2fs -q -i 2048 /dev/vda && mkdir /data /copy && mount -t ext2 /dev/vda /data",
 		fmt.Sprint("kv load /data/kv ", fixtures),
-		start,
+		"start-stop-daemon -S -b -m -p /run/kv.pid -x /bin/kv -- serve /data/kv :8080",
 	} {
 		if _, err := g.Exec(ctx, "sh", "-c", line); err != nil {
 			return err
 		}
 	}
-	return g.WaitFor(ctx, guest.HTTPOK(8080, "/keys?prefix=none"))
+	return g.WaitFor(ctx, answers)
 }
 
-// start starts the service in the background.
-const start = "start-stop-daemon -S -b -m -p /run/kv.pid -x /bin/kv -- serve /data/kv :8080"
+// answers holds when the service does.
+var answers = guest.HTTPOK(8080, "/keys?prefix=none")
+
+// end returns the line of shell that ends the service by a signal, and waits until it is gone.
+func end(signal string) string {
+	return "read pid < /run/kv.pid; kill -" + signal + " $pid; while [ -e /proc/$pid ]; do :; done"
+}
 
 // envBoot is the environment variable that has each test boot and prepare a guest, to compare.
 const envBoot = "FORKTESTS_BOOT"
@@ -120,16 +127,10 @@ func (s *service) lacks(key string) {
 }
 
 // sh runs a line of shell in the guest, which must succeed, and returns what it
-// printed, in one line.
-func (s *service) sh(format string, args ...any) string {
+// printed.
+func (s *service) sh(line string) string {
 	s.t.Helper()
-	return strings.TrimSpace(string(s.Run("sh", "-c", fmt.Sprintf(format, args...)).Stdout))
-}
-
-// await waits until the service answers.
-func (s *service) await() {
-	s.t.Helper()
-	s.WaitFor(guest.HTTPOK(8080, "/keys?prefix=none"))
+	return strings.TrimSpace(string(s.Run("sh", "-c", line).Stdout))
 }
 
 // program is the path of the service, compiled for the guest.

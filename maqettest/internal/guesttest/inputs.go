@@ -66,7 +66,7 @@ func missing(ctx context.Context, g *maqet.Machine, files []string) ([]string, e
 	res, err := g.Command(ctx, guest.Command{
 		Args: append([]string{"sh", "-c", `for f; do [ -e "$f" ] || echo "$f"; done`, "sh"}, files...),
 	})
-	return strings.Fields(string(res.Stdout)), err
+	return slices.DeleteFunc(strings.Split(string(res.Stdout), "\n"), func(line string) bool { return line == "" }), err
 }
 
 func (p Program) inputs(out outputs) (in inputs, err error) {

@@ -73,8 +73,11 @@ func (p Program) exec(ctx context.Context, g *maqet.Machine) (Exit, error) {
 		Env: append([]string{"PWD=" + p.Dir, EnvInside + "=1"}, p.Env...),
 	}
 	if p.Signals != nil {
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		defer cancel(nil)
 		var stop func()
-		cmd.Args, stop = forward(ctx, g, cmd.Args, p.Signals)
+		cmd.Args, stop = forward(ctx, cancel, g, cmd.Args, p.Signals)
 		defer stop()
 	}
 	res, err := g.Command(ctx, cmd)

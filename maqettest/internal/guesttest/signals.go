@@ -24,14 +24,16 @@ const (
 )
 
 // forward returns a command line that runs args such that signals can be passed on to it, and
-// has begun to do so. stop ends that.
-func forward(ctx context.Context, g *maqet.Machine, args []string, signals <-chan os.Signal) (wrapped []string, stop func()) {
+// has begun to do so. stop ends that. If it can't be done, cancel gets the reason: the program
+// would wait for ever.
+func forward(ctx context.Context, cancelAll context.CancelCauseFunc, g *maqet.Machine, args []string, signals <-chan os.Signal) (wrapped []string, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() {
 		res, err := g.Command(ctx, guest.Command{Args: []string{"sh", "-c", readPID, pidPipe}})
 		if err != nil {
-			return // the guest is gone, or can't do this: then neither runs the program
+			cancelAll(err)
+			return
 		}
 		pid := strings.TrimSpace(string(res.Stdout))
 		for {
