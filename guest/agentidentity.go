@@ -47,9 +47,11 @@ const scriptRenew = `try() {
 there=
 for a in /sys/class/net/*/address; do
 	[ "$(cat "$a")" = "$1" ] || continue
-	i=${a%/address} i=${i##*/}
-	try networkctl renew "$i" || try nmcli device connect "$i" || { try ifdown --force "$i" && try ifup "$i"; } ||
-		try dhcpcd -n "$i" || [ -z "$there" ] || { echo "no new lease for $i: $there failed" >&2; exit 1; }
+	card=${a%/address}
+	grep -qx 'ADMIN_STATE=configur.*' "/run/systemd/netif/links/$(cat "$card/ifindex")" 2>/dev/null && continue
+	i=${card##*/}
+	try nmcli device connect "$i" || { try ifdown --force "$i" && try ifup "$i"; } || try dhcpcd -n "$i" ||
+		[ -z "$there" ] || { echo "no new lease for $i: $there failed" >&2; exit 1; }
 done`
 
 // individualize runs the init program of maqet's own guest in this one: it does in it what it

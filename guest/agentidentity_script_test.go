@@ -17,14 +17,11 @@ func TestRenewScript(t *testing.T) {
 		there map[string]string // exit codes by name
 		want  string            // complaint
 	}{
-		"nobody":              {},
-		"networkd":            {there: map[string]string{"networkctl": "0"}},
-		"networkd is idle":    {there: map[string]string{"networkctl": "1", "ifdown": "0", "ifup": "0"}},
-		"ifupdown is idle":    {there: map[string]string{"networkctl": "0", "ifdown": "1", "ifup": "1"}},
-		"NetworkManager":      {there: map[string]string{"nmcli": "0", "ifup": "1"}},
-		"dhcpcd after ifup":   {there: map[string]string{"ifdown": "0", "ifup": "1", "dhcpcd": "0"}},
-		"none is in charge":   {there: map[string]string{"networkctl": "1", "ifdown": "0", "ifup": "1"}, want: "ifup failed"},
-		"networkd has failed": {there: map[string]string{"networkctl": "1"}, want: "networkctl failed"},
+		"nobody":            {},
+		"ifupdown":          {there: map[string]string{"ifdown": "0", "ifup": "0"}},
+		"none is in charge": {there: map[string]string{"nmcli": "1", "ifdown": "0", "ifup": "1"}, want: "ifup failed"},
+		"NetworkManager":    {there: map[string]string{"nmcli": "0", "ifup": "1"}},
+		"dhcpcd after ifup": {there: map[string]string{"ifdown": "0", "ifup": "1", "dhcpcd": "0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
