@@ -94,7 +94,15 @@ func (m *templateRecord) write(dir string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, templateFile), data, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, templateFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil && m.Lifetime == vm.Persistent {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // openPart opens a file of a template.

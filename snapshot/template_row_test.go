@@ -79,7 +79,7 @@ func TestForksInARow(t *testing.T) {
 	}
 	once() // what is kept from then on is there
 	before := h.held()
-	n := 30
+	n := 15
 	if os.Getenv("MAQET_LONG") == "1" {
 		n = 200
 	}

@@ -75,6 +75,9 @@ func (c *capturing) writeMemory(ctx context.Context) (err error) {
 		err = copySparse(ctx, file, c.memory, from.Size)
 	}
 	if err == nil {
+		err = file.Sync() // after a power failure holes would look the same
+	}
+	if err == nil {
 		c.rec.RAM, err = identify(file)
 	}
 	return err

@@ -75,6 +75,8 @@ func (s *start) seed(ctx context.Context) (string, error) {
 // resumeFork loads the template's state.
 func (s *start) resumeFork(ctx context.Context) (func(context.Context) error, error) {
 	s.live.halted.Store(true) // until it continues
+	ctx, cancel := context.WithTimeout(ctx, s.limits.Ready.std()) // all of the memory may have to be loaded
+	defer cancel()
 	ctx, stop := s.live.guard(ctx)
 	defer stop()
 	return nil, causeOf(ctx, s.from.Resume(ctx, s.live.guest))

@@ -31,8 +31,8 @@ func main() {
 // suite is the package whose tests are run.
 const suite = "github.com/maqet/maqet/examples/forktests/kv"
 
-// run returns how many times as long as with forks the tests took without.
-func run(ctx context.Context, out io.Writer) (ratio float64, err error) {
+// run returns how many times as long as with forks the tests took without. The test binary gets flags.
+func run(ctx context.Context, out io.Writer, flags ...string) (ratio float64, err error) {
 	dir, err := os.MkdirTemp("", "forktests-")
 	if err != nil {
 		return 0, err
@@ -44,11 +44,11 @@ func run(ctx context.Context, out io.Writer) (ratio float64, err error) {
 	if err := build.Run(); err != nil {
 		return 0, err
 	}
-	forks, err := timed(ctx, binary)
+	forks, err := timed(ctx, binary, flags)
 	if err != nil {
 		return 0, err
 	}
-	boots, err := timed(ctx, binary, "FORKTESTS_BOOT=1")
+	boots, err := timed(ctx, binary, flags, "FORKTESTS_BOOT=1")
 	if err != nil {
 		return 0, err
 	}
@@ -68,8 +68,8 @@ var (
 )
 
 // timed runs the tests.
-func timed(ctx context.Context, binary string, env ...string) (tests []test, err error) {
-	cmd := exec.CommandContext(ctx, binary, "-test.v", "-test.parallel=1")
+func timed(ctx context.Context, binary string, flags []string, env ...string) (tests []test, err error) {
+	cmd := exec.CommandContext(ctx, binary, append(flags, "-test.v", "-test.parallel=1")...)
 	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
