@@ -63,8 +63,14 @@ func (a *applets) has(r *reaper, name string) bool {
 	if executable(busybox) != nil {
 		return false
 	}
-	a.once.Do(func() { a.names = "\n" + r.output(busybox, "--list") })
+	a.load(r)
 	return strings.Contains(a.names, "\n"+name+"\n")
+}
+
+// load asks for the names. It is called before they are needed, too: a guest that was captured
+// after that has them in all its forks, where running a program for the first time takes long.
+func (a *applets) load(r *reaper) {
+	a.once.Do(func() { a.names = "\n" + r.output(busybox, "--list") })
 }
 
 // output runs a program and returns what it prints, or "" when it can't be run.
