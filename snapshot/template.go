@@ -73,8 +73,9 @@ func ForkLabels(labels map[string]string) ForkOption {
 // vm.Config.Template does: it takes a copy of the template's memory now.
 func ForkForCapture() ForkOption { return func(o *forkOptions) { o.capture = true } }
 
-// Alike leaves the fork the template's identity: its random numbers, clock, host name, machine
-// ID and addresses are the same as in all others of the kind. It is for guests without an agent.
+// Alike leaves the fork the template's identity: its host name, machine ID and addresses are the
+// same as in all others of the kind, and so are its clock and its random numbers, until maqet's
+// own init, if it has that, gets its first command. It is for guests without an agent.
 func Alike() ForkOption { return func(o *forkOptions) { o.alike = true } }
 
 // ForkConfig changes the fork's configuration, which is the template's less what each fork has

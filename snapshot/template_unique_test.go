@@ -135,7 +135,8 @@ func TestForksNeverShare(t *testing.T) {
 
 	h.batch(3, func(list []owned) {
 		for _, o := range list {
-			require.Equal(t, list[0].lines, o.lines, "nothing has been done in these")
+			// A session with maqet's own init reseeds the random numbers, nothing else was done.
+			require.Equal(t, list[0].lines[3:], o.lines[3:], "nothing has been done in these")
 		}
 		require.NotEmpty(t, common(list))
 	}, snapshot.Alike(), snapshot.ForkConfig(func(c *vm.Config) { c.GenerationID = "11111111-2222-3333-4444-555555555555" }))
