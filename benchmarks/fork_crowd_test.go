@@ -22,7 +22,7 @@ const (
 )
 
 // work is what each guest of a crowd has done when its memory is counted.
-const work = `head -c 1M /dev/urandom > /tmp/w && sort /tmp/w | sha256sum`
+const work = `head -c 1048576 /dev/urandom > /tmp/w && sort /tmp/w | sha256sum`
 
 // BenchmarkForkCrowd compares 16 forks that are made at once with 16 guests that boot at once:
 // how long it takes until an Exec has returned on all of them, and the memory of their QEMUs after
