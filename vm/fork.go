@@ -74,7 +74,7 @@ func (s *start) seed(ctx context.Context) (string, error) {
 
 // resumeFork loads the template's state.
 func (s *start) resumeFork(ctx context.Context) (func(context.Context) error, error) {
-	s.live.halted.Store(true) // until it continues
+	s.live.halted.Store(true)                                     // until it continues
 	ctx, cancel := context.WithTimeout(ctx, s.limits.Ready.std()) // all of the memory may have to be loaded
 	defer cancel()
 	ctx, stop := s.live.guard(ctx)
