@@ -35,6 +35,7 @@ func newHome(opts []maqet.Option) (*home, error) {
 // close ends all guests, persistent ones, too, and removes everything.
 func (h *home) close() error {
 	// No test's context: what is left when they have ended is cleared away.
+	// Not of a test: those that used it have ended, and nothing is left however long it takes.
 	_, err := h.maqet.Cleanup.StopAll(context.Background(), cleanup.AndRemove())
 	return errors.Join(err, h.maqet.Close(), h.files.remove())
 }

@@ -45,7 +45,7 @@ func newMaking(opts options, from *making, b *budget) *making {
 	}
 	m.share = b.askTemplate(size)
 	// Not a test's context: it is made for all tests that will ask.
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background()) // of no test: it is made for all; stop ends it
 	m.cancel = cancel
 	go m.run(ctx)
 	return m

@@ -14,7 +14,7 @@ import (
 // own, their agent has answered, and they run, so that their clocks are right whenever they are
 // handed out. It is safe for concurrent use.
 //
-// An idle fork costs memory, and half a percent of a processor where it is emulated. Halting its
+// An idle fork costs memory, and a little of a processor where it is emulated. Halting its
 // CPUs would save that, and cost more when it is handed out: its clock would have to be set.
 type Pool struct {
 	forks    PoolForks

@@ -32,7 +32,7 @@ func start(args, environ []string) int {
 		fmt.Fprintln(os.Stderr, "maqet-exec:", err)
 		return exitFailed
 	}
-	ctx, cancel := context.WithCancelCause(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background()) // the run's, ended by signals and by the parent's end
 	defer cancel(nil)
 	stop := endWithParent(cancel)
 	defer stop()
