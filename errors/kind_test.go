@@ -61,7 +61,8 @@ var tree = map[*errors.Kind]*errors.Kind{
 	errors.ErrDatabase:             errors.ErrState,
 	errors.ErrDatabaseLock:         errors.ErrState,
 	errors.ErrBackend:              errors.ErrMaqet,
-	errors.ErrLibvirtConnection:    errors.ErrBackend,
+	errors.ErrHostUnreachable:      errors.ErrBackend,
+	errors.ErrLibvirtConnection:    errors.ErrHostUnreachable,
 	errors.ErrQEMUNotFound:         errors.ErrBackend,
 }
 

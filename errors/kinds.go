@@ -104,8 +104,10 @@ var (
 
 	// ErrBackend: the hypervisor side.
 	ErrBackend = kind(ErrMaqet, "Backend", "backend error")
+	// ErrHostUnreachable: the host that runs a VM, or should, does not answer.
+	ErrHostUnreachable = kind(ErrBackend, "HostUnreachable", "host can't be reached")
 	// ErrLibvirtConnection: libvirt can't be reached, or was lost.
-	ErrLibvirtConnection = kind(ErrBackend, "LibvirtConnection", "libvirt connection failed")
+	ErrLibvirtConnection = kind(ErrHostUnreachable, "LibvirtConnection", "libvirt connection failed")
 	// ErrQEMUNotFound: a QEMU binary is missing.
 	ErrQEMUNotFound = kind(ErrBackend, "QEMUNotFound", "QEMU not found")
 )

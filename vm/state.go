@@ -62,5 +62,8 @@ const (
 	ReasonOwnerDied     = "owner-died"   // the process that started an ephemeral guest ended
 	ReasonLoadFailed    = "load-failed"  // "load-failed: SNAPSHOT": QEMU had loaded a part of it
 	ReasonHostRebooted  = "host-rebooted"
+	// ReasonHostUnreachable: the host that runs the guest does not answer. The guest may run
+	// on: the VM is what it was again when its host answers again.
+	ReasonHostUnreachable = "host-unreachable"
 	ReasonVanished      = "vanished" // recorded as live, but nothing of it runs
 )
