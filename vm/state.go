@@ -65,5 +65,5 @@ const (
 	// ReasonHostUnreachable: the host that runs the guest does not answer. The guest may run
 	// on: the VM is what it was again when its host answers again.
 	ReasonHostUnreachable = "host-unreachable"
-	ReasonVanished      = "vanished" // recorded as live, but nothing of it runs
+	ReasonVanished        = "vanished" // recorded as live, but nothing of it runs
 )
