@@ -56,16 +56,23 @@ if [ -d "$tree/ssh" ]; then
 fi
 
 # libvirtd takes over a socket as from systemd, which names the receiver by its PID
-# (sd_listen_fds(3)).
-# shellcheck disable=SC2016 # expanded by the inner shell
-sh -c 'LISTEN_PID=$$ exec "$@"' sh "$libvirtd" --config "$tree/libvirtd.conf" \
-	--pid-file "$tree/run/libvirtd.pid" &
-child=$!
-exec 3<&- 4<&- 5<&-
-# The wait also reaps orphans: guests are children of process 1 of the namespace, and
-# libvirt looks again and again until a guest that it ended is no zombie any more.
-wait "$child"
-status=$?
-child=
+# (sd_listen_fds(3)). The sockets are kept for a libvirtd that is to follow.
+while :; do
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	sh -c 'LISTEN_PID=$$ exec "$@"' sh "$libvirtd" --config "$tree/libvirtd.conf" \
+		--pid-file "$tree/run/libvirtd.pid" &
+	child=$!
+	# The wait also reaps orphans: guests are children of process 1 of the namespace, and
+	# libvirt looks again and again until a guest that it ended is no zombie any more.
+	wait "$child"
+	status=$?
+	child=
+	[ -p "$tree/restart" ] || break
+	# Daemon.Kill was it, which leaves the guests running until Daemon.Restart.
+	cat "$tree/restart" 3<&- 4<&- 5<&- &
+	child=$!
+	wait "$child"
+	rm -- "$tree/restart"
+done
 end_guests
 exit "$status"
