@@ -25,6 +25,9 @@ func (b *Backend) Clean(context.Context, vm.Instance) error { return nil }
 // Erase implements vm.Backend. The domain's snapshots, checkpoints, saved memory, UEFI variables
 // and TPM go with it. A domain that runs, or is not maqet's, is left alone.
 func (b *Backend) Erase(ctx context.Context, inst vm.Instance) error {
+	if inst.State == vm.Created { // never started: the host need not be asked
+		return nil
+	}
 	found, err := b.find(ctx, inst.ID, inst.Name)
 	switch {
 	case err != nil:
