@@ -15,7 +15,7 @@ func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (_ vm.Guest, err
 	if err != nil {
 		return nil, err
 	}
-	sub, err := b.subscribe(ctx, inst.Name, id) // first: its end can come at any time
+	sub, err := b.events.subscribe(ctx, inst.Name, id, eventQueue) // first: its end can come at any time
 	if err != nil {
 		return nil, err
 	}

@@ -48,6 +48,8 @@ type Backend struct {
 	opts Options
 	log  *slog.Logger
 	host *host
+	// events of all domains, over a connection of their own
+	events *eventHub
 
 	life context.Context // ends when Close begins
 	end  context.CancelFunc
@@ -83,6 +85,7 @@ func New(o Options) (*Backend, error) {
 		return nil, err
 	}
 	b := &Backend{opts: o, log: o.Logger, host: h, ephemeral: map[*guest]struct{}{}}
+	b.events = newEventHub(h.dial, h.driverURI, b.log)
 	b.life, b.end = context.WithCancel(context.Background()) // the backend's life, ended by Close
 	return b, nil
 }
@@ -161,7 +164,9 @@ func (b *Backend) Close() error {
 			return g.Release()
 		})
 	}
-	return errors.Join(group.Wait(), b.host.close())
+	err := group.Wait()
+	b.events.close()
+	return errors.Join(err, b.host.close())
 }
 
 // keep has Close end an ephemeral guest.

@@ -18,8 +18,9 @@ import (
 type guest struct {
 	b       *Backend
 	name    string
-	control qmp.Conn
+	control *control
 	sub     *subscription
+	said    bool // QEMU has said why it shuts down; follow's
 
 	life context.Context // ends when it is gone, and with Release
 	end  context.CancelCauseFunc
@@ -38,7 +39,7 @@ var _ vm.Guest = (*guest)(nil)
 func newGuest(b *Backend, name string, rt vm.Runtime, dom libvirt.Domain, sub *subscription) *guest {
 	g := &guest{b: b, name: name, runtime: rt, dom: dom, sub: sub, done: make(chan struct{})}
 	g.life, g.end = context.WithCancelCause(context.Background()) // the guest's life, ended by Release
-	g.control, _ = qmp.FromMonitor(standinMonitor{b, dom})
+	g.control = newControl(b.host, dom, name)
 	g.work.Go(g.follow)
 	return g
 }
@@ -63,7 +64,7 @@ func (g *guest) domain() libvirt.Domain {
 }
 
 // Connect implements vm.Guest.
-func (g *guest) Connect(context.Context) error { return nil }
+func (g *guest) Connect(ctx context.Context) error { return g.control.connect(ctx) }
 
 // QMP implements vm.Guest.
 func (g *guest) QMP() qmp.Conn { return g.control }
@@ -104,18 +105,4 @@ func (g *guest) Release() error {
 	err := g.control.Close()
 	g.work.Wait()
 	return err
-}
-
-// follow notices the guest's end.
-func (g *guest) follow() {
-	for {
-		select {
-		case <-g.life.Done():
-			return
-		case ev := <-g.sub.c:
-			if ev.kind == int32(libvirt.DomainEventStopped) && g.ended(stopDetail(ev.detail)) {
-				return
-			}
-		}
-	}
 }

@@ -159,7 +159,7 @@ func (l *launch) follow(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if l.sub, err = l.b.subscribe(ctx, l.spec.Config.Name, id); err != nil {
+	if l.sub, err = l.b.events.subscribe(ctx, l.spec.Config.Name, id, eventQueue); err != nil {
 		return err
 	}
 	l.undos = append(l.undos, func(context.Context) error { l.sub.close(); return nil })

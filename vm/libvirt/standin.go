@@ -4,58 +4,67 @@ package libvirt
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"log/slog"
+	"net"
 	"sync"
+	"time"
 
 	"github.com/digitalocean/go-libvirt"
-	"github.com/digitalocean/go-libvirt/socket/dialers"
-	goqemu "github.com/digitalocean/go-qemu/qmp"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/libvirtrpc"
+	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
 
 const metadataURI = "https://github.com/maqet/maqet"
 
 func domainXML(spec vm.LaunchSpec) (string, error) {
-	return fmt.Sprintf(`<domain type='qemu'><name>%s</name><uuid>%s</uuid><memory unit='MiB'>64</memory>
+	kind := "qemu"
+	return fmt.Sprintf(`<domain type='%s'><name>%s</name><uuid>%s</uuid><memory unit='MiB'>64</memory>
 	<metadata><maqet:vm xmlns:maqet='%s'/></metadata>
-	<os><type arch='x86_64' machine='q35'>hvm</type></os></domain>`, spec.Config.Name, spec.ID, metadataURI), nil
+	<os><type arch='x86_64' machine='q35'>hvm</type></os></domain>`, kind, spec.Config.Name, spec.ID, metadataURI), nil
 }
 
-// domainEvent is a lifecycle event of a domain; a gap has kind -1.
-type domainEvent struct{ kind, detail int32 }
+type eventHub struct {
+	dial func(context.Context) (net.Conn, error)
+	uri  func() string // the driver's
+}
+
+func newEventHub(dial func(context.Context) (net.Conn, error), uri func() string, _ *slog.Logger) *eventHub {
+	return &eventHub{dial, uri}
+}
+
+func (h *eventHub) close() {}
 
 type subscription struct {
-	c     chan domainEvent
+	c     chan libvirtrpc.Event
+	gap   chan struct{}
 	close func()
 }
 
 // subscribe follows a domain over a connection of its own.
-func (b *Backend) subscribe(ctx context.Context, vm string, id libvirt.UUID) (*subscription, error) {
-	c, err := b.host.dial(ctx)
+func (h *eventHub) subscribe(ctx context.Context, vm string, id libvirt.UUID, queue int, _ ...libvirtrpc.Kind) (*subscription, error) {
+	c, err := h.dial(ctx)
 	if err != nil {
 		return nil, errors.Wrap(errors.ErrLibvirtConnection, "follow VM", vm, err)
 	}
-	l := libvirt.NewWithDialer(dialers.NewAlreadyConnected(c))
-	if err := l.ConnectToURI(libvirt.ConnectURI(b.host.driverURI())); err != nil {
-		return nil, errors.Wrap(errors.ErrLibvirtConnection, "follow VM", vm, err)
-	}
-	events, err := l.LifecycleEvents(context.Background())
+	l, err := libvirtrpc.Listen(ctx, c, h.uri(), libvirtrpc.Keepalive{})
 	if err != nil {
 		return nil, errors.Wrap(errors.ErrLibvirtConnection, "follow VM", vm, err)
 	}
-	s := &subscription{c: make(chan domainEvent, 64)}
+	s := &subscription{c: make(chan libvirtrpc.Event, queue), gap: make(chan struct{}, 1)}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for ev := range events {
-			if ev.Dom.UUID == id {
-				s.c <- domainEvent{ev.Event, ev.Detail}
+		for ev := range l.C() {
+			if ev.Domain.UUID == id {
+				s.c <- ev
 			}
 		}
+		s.gap <- struct{}{}
 	})
-	s.close = sync.OnceFunc(func() { _ = c.Close(); <-l.Disconnected(); wg.Wait() })
+	s.close = sync.OnceFunc(func() { _ = l.Close(); wg.Wait() })
 	return s, nil
 }
 
@@ -67,22 +76,17 @@ func (h *host) lifeline(ctx context.Context, op, vm string, fn func(l *libvirt.L
 	return h.call(ctx, op, vm, fn)
 }
 
-type standinMonitor struct {
-	b   *Backend
-	dom libvirt.Domain
+type control struct{ *qmp.Relay }
+
+func newControl(h *host, dom libvirt.Domain, vm string) *control {
+	return &control{qmp.NewRelay(func(ctx context.Context, request []byte) ([]byte, error) {
+		s, err := ask(ctx, h.call, "QMP", vm, func(l *libvirt.Libvirt) (string, error) {
+			return l.QEMUDomainMonitorCommand(dom, string(request), 0)
+		})
+		return []byte(s), err
+	})}
 }
 
-func (m standinMonitor) Connect() error    { return nil }
-func (m standinMonitor) Disconnect() error { return nil }
-func (m standinMonitor) Run(cmd []byte) (out []byte, err error) {
-	err = m.b.host.call(context.Background(), "run", m.dom.Name, func(l *libvirt.Libvirt) error {
-		s, err := l.QEMUDomainMonitorCommand(m.dom, string(cmd), 0)
-		out = json.RawMessage(s)
-		return err
-	})
-	return out, err
-}
+func (c *control) connect(context.Context) error { c.Open(); return nil }
 
-func (m standinMonitor) Events(context.Context) (<-chan goqemu.Event, error) {
-	return nil, goqemu.ErrEventsNotSupported
-}
+func (c *control) tell(what libvirt.DomainEventType, detail int32, at time.Time) {}
