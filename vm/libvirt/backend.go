@@ -121,11 +121,11 @@ func (b *Backend) begin(parent context.Context, op, name string) (ctx context.Co
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return nil, nil, errClosed(op, name)
+		return nil, nil, closedError(op, name)
 	}
 	b.work.Add(1)
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
-	stop := context.AfterFunc(b.life, func() { cancel(errClosed(op, name)) })
+	stop := context.AfterFunc(b.life, func() { cancel(closedError(op, name)) })
 	return ctx, func() {
 		stop()
 		cancel(nil)
@@ -133,8 +133,8 @@ func (b *Backend) begin(parent context.Context, op, name string) (ctx context.Co
 	}, nil
 }
 
-func errClosed(op, name string) error {
-	return &errors.Error{Kind: errors.ErrBackend, Op: op, VM: name, Msg: "the backend was closed", Err: context.Canceled}
+func closedError(op, name string) error {
+	return &errors.Error{Kind: errors.ErrBackend, Op: op, VM: name, Msg: "the backend was closed", Err: errClosed}
 }
 
 // endTime bounds what Close does for each ephemeral guest, and what is undone after a failure.
@@ -188,7 +188,7 @@ func (b *Backend) destroy(ctx context.Context, name string, dom libvirt.Domain, 
 	err := b.host.call(ctx, "destroy VM", name, func(l *libvirt.Libvirt) error {
 		return l.DomainDestroyFlags(dom, flags)
 	})
-	if says(err, libvirt.ErrNoDomain, libvirt.ErrOperationInvalid) {
+	if hasCode(err, libvirt.ErrNoDomain, libvirt.ErrOperationInvalid) {
 		return nil
 	}
 	return err

@@ -55,11 +55,11 @@ const (
 func (b *Backend) undefine(ctx context.Context, name string, dom libvirt.Domain) error {
 	return b.host.call(ctx, "undefine VM", name, func(l *libvirt.Libvirt) (err error) {
 		for _, flags := range []libvirt.DomainUndefineFlagsValues{undefineAll, undefineBasics | libvirt.DomainUndefineNvram, undefineBasics} {
-			if err = l.DomainUndefineFlags(dom, flags); !says(err, libvirt.ErrInvalidArg) {
+			if err = l.DomainUndefineFlags(dom, flags); !hasCode(err, libvirt.ErrInvalidArg) {
 				break
 			}
 		}
-		if says(err, libvirt.ErrNoDomain) {
+		if hasCode(err, libvirt.ErrNoDomain) {
 			return nil
 		}
 		return err

@@ -11,9 +11,6 @@ import (
 	"github.com/maqet/maqet/qmp"
 )
 
-// eventQueue is how many events may wait for a guest's follower.
-const eventQueue = 1024
-
 // follow hands the domain's events on, and notices its end.
 func (g *guest) follow() {
 	for {
@@ -71,7 +68,7 @@ func (g *guest) look(how *libvirt.DomainEventStoppedDetailType) {
 		return
 	case err == nil && now.ID == notActive && how == nil:
 		how = g.lastState(run)
-	case err != nil && !says(err, libvirt.ErrNoDomain) && how == nil:
+	case err != nil && !hasCode(err, libvirt.ErrNoDomain) && how == nil:
 		g.b.log.Debug("nothing known of the domain", "vm", g.name, "error", err)
 		return
 	}

@@ -206,7 +206,7 @@ func (l *launch) create(ctx context.Context) error {
 // refused explains an error of libvirt's: perhaps somebody was quicker with a domain of the
 // same name.
 func (l *launch) refused(ctx context.Context, err error) error {
-	if l.found == nil && says(err, libvirt.ErrOperationFailed, libvirt.ErrDomExist) {
+	if l.found == nil && hasCode(err, libvirt.ErrOperationFailed, libvirt.ErrDomExist) {
 		if taken := l.b.taken(ctx, l.spec.ID, l.spec.Config.Name); errors.Is(taken, errors.ErrVMAlreadyExists) {
 			return errors.Join(taken, err)
 		}

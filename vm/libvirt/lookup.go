@@ -2,19 +2,12 @@ package libvirt
 
 import (
 	"context"
-	"slices"
 
 	"github.com/digitalocean/go-libvirt"
 	"github.com/google/uuid"
 
 	"github.com/maqet/maqet/errors"
 )
-
-// says reports whether err is libvirtd's answer, with one of these numbers.
-func says(err error, numbers ...libvirt.ErrorNumber) bool {
-	var e libvirt.Error
-	return errors.As(err, &e) && slices.Contains(numbers, libvirt.ErrorNumber(e.Code))
-}
 
 // caller makes calls to libvirt on one of a host's connections; see host.call.
 type caller func(ctx context.Context, op, vm string, fn func(l *libvirt.Libvirt) error) error
@@ -63,7 +56,7 @@ func (b *Backend) find(ctx context.Context, id, name string) (*found, error) {
 	}
 	return ask(ctx, b.host.call, "find VM", name, func(l *libvirt.Libvirt) (*found, error) {
 		dom, err := l.DomainLookupByUUID(u)
-		if says(err, libvirt.ErrNoDomain) {
+		if hasCode(err, libvirt.ErrNoDomain) {
 			return nil, nil
 		}
 		if err != nil {
@@ -71,9 +64,9 @@ func (b *Backend) find(ctx context.Context, id, name string) (*found, error) {
 		}
 		_, err = l.DomainGetMetadata(dom, int32(libvirt.DomainMetadataElement), libvirt.OptString{metadataURI}, libvirt.DomainAffectCurrent)
 		switch {
-		case says(err, libvirt.ErrNoDomain): // gone between the two
+		case hasCode(err, libvirt.ErrNoDomain): // gone between the two
 			return nil, nil
-		case err != nil && !says(err, libvirt.ErrNoDomainMetadata):
+		case err != nil && !hasCode(err, libvirt.ErrNoDomainMetadata):
 			return nil, err
 		}
 		return &found{dom: dom, ours: err == nil}, nil
@@ -86,7 +79,7 @@ func (b *Backend) taken(ctx context.Context, id, name string) error {
 		return l.DomainLookupByName(name)
 	})
 	switch {
-	case says(err, libvirt.ErrNoDomain):
+	case hasCode(err, libvirt.ErrNoDomain):
 		return nil
 	case err != nil:
 		return err
