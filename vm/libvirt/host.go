@@ -20,6 +20,8 @@ type host struct {
 
 	mu   sync.Mutex
 	conn *libvirt.Libvirt // nil: not connected yet
+
+	known factsCache // what the host can do
 }
 
 func newHost(o Options) (*host, error) {
