@@ -114,8 +114,8 @@ func (c *factsCache) forget() {
 // facts returns what is known of the host for cfg. libvirt is asked once for each kind of
 // guest. What the host does not have is an *errors.ConfigError.
 func (h *host) facts(ctx context.Context, cfg vm.Config) (facts, error) {
-	f := facts{sameHost: h.sameHost(), inPlace: h.inPlace()}
-	if driver, _ := h.driver(); driver == "test" {
+	f := facts{sameHost: h.local(), inPlace: h.inPlace()}
+	if h.endpoint.driver == "test" {
 		f.domainType, f.arch, f.machine = typeTest, "i686", cfg.Machine
 		return f, nil
 	}
@@ -150,11 +150,11 @@ func (h *host) ask(ctx context.Context, cfg vm.Config, f facts) (facts, error) {
 	}
 	if cfg.Accel == "kvm" {
 		return f, &errors.ConfigError{VM: cfg.Name, Problems: []errors.Problem{{Field: "accel", Value: "kvm",
-			Message: "can't be used at " + h.opts.URI + ": " + why.Error(), Fix: `use "auto" or "tcg"`}}}
+			Message: "can't be used at " + h.endpoint.String() + ": " + why.Error(), Fix: `use "auto" or "tcg"`}}}
 	}
 	caps, err := h.capabilities(ctx, cfg, emulator, typeQEMU)
 	if refusedByLibvirt(err) {
-		return f, notThere(cfg, h.opts.URI, err)
+		return f, notThere(cfg, h.endpoint.String(), err)
 	}
 	if err != nil {
 		return f, err
@@ -184,7 +184,7 @@ func refusedByLibvirt(err error) bool {
 // kvmProblem says why KVM is no good on this host, though libvirt offers it where it can open
 // /dev/kvm. Of other hosts libvirt's word counts.
 func (h *host) kvmProblem() error {
-	if !h.sameHost() {
+	if !h.local() {
 		return nil
 	}
 	return kvm.Check()
@@ -216,7 +216,7 @@ func (h *host) capabilities(ctx context.Context, cfg vm.Config, emulator, domain
 	var k known
 	err := h.call(ctx, "ask for capabilities", cfg.Name, func(l *libvirt.Libvirt) error {
 		arch, machine := cfg.Arch, cfg.Machine
-		if arch == "" && h.sameHost() {
+		if arch == "" && h.local() {
 			arch = hostArchs[runtime.GOARCH]
 		}
 		text, err := l.ConnectGetDomainCapabilities(optional(emulator), optional(arch), optional(cmp.Or(machine, defaultMachines[arch])),
@@ -281,21 +281,7 @@ func offered(d *libvirtxml.DomainCapsDevice, name string) []string {
 	return []string{}
 }
 
-// driver returns the name of libvirt's driver, such as "qemu", and how libvirtd is reached:
-// "" or "unix" by a socket, unless there is a host (libvirt, "Connection URIs").
-func (h *host) driver() (driver, transport string) {
-	driver, transport, _ = strings.Cut(h.uri.Scheme, "+")
-	return driver, transport
-}
-
-// sameHost reports whether libvirtd is on this host.
-func (h *host) sameHost() bool {
-	_, transport := h.driver()
-	return h.uri.Host == "" && (transport == "" || transport == "unix")
-}
-
 // inPlace reports whether guests run as this user, and use this host's files as they are.
 func (h *host) inPlace() bool {
-	driver, _ := h.driver()
-	return h.sameHost() && (strings.HasSuffix(h.uri.Path, "/session") || driver == "test")
+	return h.local() && (h.endpoint.path == "/session" || h.endpoint.driver == "test")
 }
