@@ -333,6 +333,14 @@ func (m *Manager) begin(ctx context.Context, op string) (context.Context, contex
 	}, nil
 }
 
+// Snapshotter returns the backend of a VM if that keeps snapshots by its own means; nil: it does
+// not.
+func (m *Manager) Snapshotter(inst Instance) (Snapshotter, error) {
+	b, err := m.backend(inst.Config)
+	own, _ := b.(Snapshotter)
+	return own, err
+}
+
 // backend returns the backend that cfg names.
 func (m *Manager) backend(cfg Config) (Backend, error) {
 	name := cfg.Backend
