@@ -38,9 +38,10 @@ const DefaultName = "libvirt"
 // Backend runs guests as libvirt domains on one host. It implements vm.Backend and is safe for
 // concurrent use.
 type Backend struct {
-	opts Options
-	log  *slog.Logger
-	host *host
+	opts   Options
+	log    *slog.Logger
+	host   *host
+	events *eventHub
 }
 
 // New returns a Backend. It connects to nothing: the first call that needs libvirt does. A URI
@@ -62,11 +63,14 @@ func New(o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Backend{opts: o, log: o.Logger, host: h}, nil
+	return &Backend{opts: o, log: o.Logger, host: h, events: newEventHub(h.dial, h.driverURI, o.Logger)}, nil
 }
 
 // Timeouts implements vm.Backend.
 func (b *Backend) Timeouts(_ context.Context, cfg vm.Config) vm.Timeouts { return cfg.Timeouts }
 
 // Close implements vm.Backend.
-func (b *Backend) Close() error { return b.host.close() }
+func (b *Backend) Close() error {
+	b.events.close()
+	return b.host.close()
+}
