@@ -1,8 +1,10 @@
 package backendtest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -45,6 +47,12 @@ func (p *place) left() []string {
 	}
 	return p.h.Left(p.T)
 }
+
+// lacks reports whether the backend lacks a feature.
+func (p *place) lacks(f Feature) bool { return slices.Contains(p.o.Lacks, f) }
+
+// backendName is what VMs' configurations call the backend.
+func (p *place) backendName() string { return cmp.Or(p.o.Config.Backend, vm.DefaultBackend) }
 
 // open returns another backend, as another process would have it.
 func (p *place) open() vm.Backend {
