@@ -11,12 +11,12 @@ import (
 )
 
 // attach finds a guest by its record, from the backend b.
-func (p *place) attach(b vm.Backend, g *guest) *guest {
+func (p *place) attach(b vm.Backend, g *launched) *launched {
 	p.Helper()
 	again, err := b.Attach(p.patient(), g.inst(p))
 	require.NoError(p, err)
 	p.Cleanup(func() { require.NoError(p, again.Release()) })
-	return &guest{again, g.spec}
+	return &launched{again, g.spec}
 }
 
 // testAttachShared: two processes work with a guest at once, and both see it going.

@@ -38,6 +38,9 @@ type Harness struct {
 	// sockets, files. A case must not add to it. What is kept for later guests, such as a
 	// cache, does not count. Nil: the suite does not look.
 	Left func(tb testing.TB) []string
+	// Put makes a raw image that guests can use in place, and returns its path as a Config has
+	// it. It ends with tb. Nil: a file in a temporary folder.
+	Put func(tb testing.TB, data []byte) (path string)
 }
 
 // Feature is something that a backend may lack.

@@ -94,4 +94,6 @@ var cases = []testCase{
 	{"ManagerFinishesStart", nil, testManagerFinishesStart},
 	{"ManagerRemovesOrphans", nil, testManagerRemovesOrphans},
 	{"ManagerCloses", nil, testManagerCloses},
+
+	{"System", []Feature{System}, testSystem},
 }

@@ -25,7 +25,7 @@ func testDialUnknown(p *place) {
 
 // withStreams launches what passes for the default guest, which alone has the streams, and
 // connects to it.
-func (p *place) withStreams(cfg vm.Config) *guest {
+func (p *place) withStreams(cfg vm.Config) *launched {
 	p.Helper()
 	spec := p.spec(cfg)
 	spec.Boot = p.pcBoot()
@@ -115,10 +115,10 @@ func (p *place) dialEnds(waiting <-chan dialResult) dialResult {
 // testDialWaitEnds: who waits for a channel does so until its context, the guest or its
 // Release ends it.
 func testDialWaitEnds(p *place) {
-	for name, end := range map[string]func(g *guest, cancel func()){
-		"context": func(_ *guest, cancel func()) { cancel() },
-		"guest":   func(g *guest, _ func()) { p.h.Kill(p, g.inst(p)) },
-		"release": func(g *guest, _ func()) { _ = g.Release() },
+	for name, end := range map[string]func(g *launched, cancel func()){
+		"context": func(_ *launched, cancel func()) { cancel() },
+		"guest":   func(g *launched, _ func()) { p.h.Kill(p, g.inst(p)) },
+		"release": func(g *launched, _ func()) { _ = g.Release() },
 	} {
 		g := p.withStreams(vm.Config{})
 		held := p.dial(p.attach(p.open(), g), vm.ChannelStream1)
@@ -144,9 +144,9 @@ func testDialCancelled(p *place) {
 // testDialEnds: an open channel ends with the guest, and with its Release; a new one can't
 // be opened then.
 func testDialEnds(p *place) {
-	for name, end := range map[string]func(g *guest){
-		"guest":   func(g *guest) { p.h.Kill(p, g.inst(p)); p.gone(g) },
-		"release": func(g *guest) { _ = g.Release() },
+	for name, end := range map[string]func(g *launched){
+		"guest":   func(g *launched) { p.h.Kill(p, g.inst(p)); p.gone(g) },
+		"release": func(g *launched) { _ = g.Release() },
 	} {
 		g := p.withStreams(vm.Config{})
 		conn := p.dial(g, vm.ChannelConsole)

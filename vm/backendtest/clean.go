@@ -10,7 +10,7 @@ import (
 )
 
 // ended launches a guest and ends it.
-func (p *place) ended(cfg vm.Config) *guest {
+func (p *place) ended(cfg vm.Config) *launched {
 	p.Helper()
 	g := p.halted(cfg)
 	require.NoError(p, last(g).Run(p.patient()))

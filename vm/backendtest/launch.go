@@ -125,7 +125,7 @@ func testLaunchCancelledLater(p *place) {
 		cancel()
 		if err == nil {
 			p.lives(p.connected(g, spec))
-			p.finish((&guest{g, spec}).inst(p))
+			p.finish((&launched{g, spec}).inst(p))
 			require.NoError(p, g.Release())
 		} else {
 			require.ErrorIs(p, err, context.DeadlineExceeded)
@@ -134,10 +134,10 @@ func testLaunchCancelledLater(p *place) {
 	}
 }
 
-func (p *place) connected(g vm.Guest, spec vm.LaunchSpec) *guest {
+func (p *place) connected(g vm.Guest, spec vm.LaunchSpec) *launched {
 	p.Helper()
 	require.NoError(p, g.Connect(p.patient()))
-	return &guest{g, spec}
+	return &launched{g, spec}
 }
 
 // testLaunchTwice: the guest that lives is not harmed by a second one with its ID.

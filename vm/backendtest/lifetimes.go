@@ -9,7 +9,7 @@ import (
 )
 
 // onBackend launches a guest on a backend that the case closes.
-func (p *place) onBackend(b vm.Backend, lifetime vm.Lifetime) *guest {
+func (p *place) onBackend(b vm.Backend, lifetime vm.Lifetime) *launched {
 	p.Helper()
 	spec := p.spec(vm.Config{Lifetime: lifetime})
 	got, err := b.Launch(p.patient(), spec)
@@ -29,7 +29,7 @@ func testCloseEndsEphemeral(p *place) {
 	require.NoError(p, b.Close())
 	p.gone(g)
 	p.gone(elsewhere)
-	for _, g := range []*guest{g, released} {
+	for _, g := range []*launched{g, released} {
 		got, err := p.b.Attach(p.patient(), g.inst(p))
 		p.notRunning(got, err)
 		require.NoError(p, p.b.Erase(p.patient(), g.inst(p)))

@@ -105,12 +105,12 @@ func (h *house) paused(cfg vm.Config) vm.Instance {
 }
 
 // pcVM starts a VM that runs the suite's own guest, and returns when it is up.
-func (h *house) pcVM(cfg vm.Config) (vm.Instance, *guest) {
+func (h *house) pcVM(cfg vm.Config) (vm.Instance, *launched) {
 	h.Helper()
 	inst := h.start(cfg)
 	live, err := h.Live(h.patient(), inst.ID)
 	require.NoError(h, err)
-	g := &guest{live, vm.LaunchSpec{ID: inst.ID, Config: inst.Config}}
+	g := &launched{live, vm.LaunchSpec{ID: inst.ID, Config: inst.Config}}
 	h.consoleBecomes(g, pcBanner)
 	return inst, g
 }

@@ -230,7 +230,7 @@ func testManagerRemovesOrphans(p *place) {
 }
 
 // orphan returns the record that a process left that died while it started a guest.
-func (h *house) orphan(g *guest, lifetime vm.Lifetime) vm.Instance {
+func (h *house) orphan(g *launched, lifetime vm.Lifetime) vm.Instance {
 	h.Helper()
 	self, err := proc.Self()
 	require.NoError(h, err)

@@ -70,7 +70,7 @@ func (p *place) pcBoot() vm.BootFiles {
 }
 
 // pc starts a guest that runs pcCode, and returns its console when it is up.
-func (p *place) pc(cfg vm.Config) (*guest, net.Conn) {
+func (p *place) pc(cfg vm.Config) (*launched, net.Conn) {
 	p.Helper()
 	spec := p.spec(cfg)
 	spec.Boot = p.pcBoot()

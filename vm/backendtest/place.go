@@ -20,6 +20,7 @@ import (
 // how long something that must not happen is waited for.
 const (
 	patience = 90 * time.Second
+	bootTime = 4 * time.Minute // of a system, emulated on a busy host
 	quiet    = 50 * time.Millisecond
 )
 
@@ -87,14 +88,14 @@ func (p *place) config(cfg vm.Config) vm.Config {
 	return out
 }
 
-// guest is a guest that a case launched.
-type guest struct {
+// launched is a guest that a case launched.
+type launched struct {
 	vm.Guest
 	spec vm.LaunchSpec
 }
 
 // inst returns what another process reads of the guest's record.
-func (g *guest) inst(t testing.TB) vm.Instance {
+func (g *launched) inst(t testing.TB) vm.Instance {
 	t.Helper()
 	return vm.Instance{ID: g.spec.ID, Name: g.spec.Config.Name, Config: g.spec.Config, State: vm.Running, Runtime: throughJSON(t, g.Runtime())}
 }
@@ -109,7 +110,7 @@ func throughJSON[T any](t testing.TB, v T) (out T) {
 }
 
 // launch starts a guest that is ended and erased with the case.
-func (p *place) launch(spec vm.LaunchSpec) *guest {
+func (p *place) launch(spec vm.LaunchSpec) *launched {
 	p.Helper()
 	got, err := p.b.Launch(p.patient(), spec)
 	require.NoError(p, err)
@@ -117,8 +118,8 @@ func (p *place) launch(spec vm.LaunchSpec) *guest {
 }
 
 // own has the case end and erase a guest.
-func (p *place) own(got vm.Guest, spec vm.LaunchSpec) *guest {
-	g := &guest{got, spec}
+func (p *place) own(got vm.Guest, spec vm.LaunchSpec) *launched {
+	g := &launched{got, spec}
 	inst := g.inst(p)
 	p.Cleanup(func() {
 		p.finish(inst)
@@ -128,7 +129,7 @@ func (p *place) own(got vm.Guest, spec vm.LaunchSpec) *guest {
 }
 
 // halted launches a guest and connects to it. Its CPUs never run.
-func (p *place) halted(cfg vm.Config) *guest {
+func (p *place) halted(cfg vm.Config) *launched {
 	p.Helper()
 	g := p.launch(p.spec(cfg))
 	require.NoError(p, g.Connect(p.patient()))
