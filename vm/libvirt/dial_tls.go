@@ -123,10 +123,10 @@ func (c *tlsConn) greet(ctx context.Context) error {
 	err := c.HandshakeContext(ctx)
 	if err == nil {
 		_, err = c.Read(verdict)
-		var alert tls.AlertError
-		if errors.As(err, &alert) { // in TLS 1.3 the server's opinion comes after the handshake
-			err = fmt.Errorf("%w: %w", errUnwelcome, err)
-		}
+	}
+	// In TLS 1.3 the server's opinion comes after the handshake.
+	if alert := (*net.OpError)(nil); errors.As(err, &alert) && alert.Op == "remote error" { // crypto/tls's name for an alert
+		err = fmt.Errorf("%w: %w", errUnwelcome, err)
 	}
 	switch {
 	case ctx.Err() != nil:
