@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/maqet/maqet/errors"
 )
 
 // sshClient is an SSH connection that ends when it is retired and the last connection that
@@ -69,7 +71,7 @@ func (c *sshClient) conn(channel net.Conn) (net.Conn, error) {
 		}
 	})
 	return &sshConn{Conn: channel, read: r, close: sync.OnceFunc(func() {
-		_ = r.CloseWithError(net.ErrClosed) // never fails
+		_ = r.Close() // never fails
 		close(closed)
 		c.leave()
 	})}, nil
@@ -118,7 +120,13 @@ type sshConn struct {
 	close func()
 }
 
-func (c *sshConn) Read(p []byte) (int, error) { return c.read.Read(p) }
+func (c *sshConn) Read(p []byte) (int, error) {
+	n, err := c.read.Read(p)
+	if errors.Is(err, io.ErrClosedPipe) {
+		err = net.ErrClosed
+	}
+	return n, err
+}
 
 func (c *sshConn) Close() error {
 	c.close()
