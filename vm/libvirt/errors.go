@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"slices"
 	"syscall"
 
 	"github.com/digitalocean/go-libvirt"
@@ -57,10 +58,10 @@ var kinds = map[libvirt.ErrorNumber]*errors.Kind{
 	libvirt.ErrInvalidConn:         errors.ErrLibvirtConnection,
 }
 
-// hasCode reports whether libvirt answered with that error.
-func hasCode(err error, code libvirt.ErrorNumber) bool {
+// hasCode reports whether libvirt answered with an error of one of these codes.
+func hasCode(err error, codes ...libvirt.ErrorNumber) bool {
 	var e libvirt.Error
-	return errors.As(err, &e) && libvirt.ErrorNumber(e.Code) == code
+	return errors.As(err, &e) && slices.Contains(codes, libvirt.ErrorNumber(e.Code))
 }
 
 // isAnswer reports whether err is libvirt's answer to a call, and not the lack of one.

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -113,14 +114,14 @@ func TestUsernetIsReadStrictly(t *testing.T) {
 		"  TCP[HOST_FORWARD]  10       127.0.0.1 99999       10.0.2.15    80     0     0\r\n" +
 		"  TCP[HOST_FORWARD]  10       127.0.0.1    22       10.0.3.15 65535     0     0\r\n" +
 		"  TCP[HOST_FORWARD]  10       127.0.0.1    23       10.0.3.15 65535     0     0 more\r\n"
-	row := func(card, host string, port, guest int, proto string) forwardRow {
-		return forwardRow{card: card, Forward: vm.Forward{Host: host, Port: port, Guest: guest, Proto: proto}}
+	row := func(card, host string, port, guest int, proto string) guestview.ForwardRow {
+		return guestview.ForwardRow{Card: card, Forward: vm.Forward{Host: host, Port: port, Guest: guest, Proto: proto}}
 	}
-	require.Equal(t, []forwardRow{
+	require.Equal(t, []guestview.ForwardRow{
 		row("net0", "127.0.0.1", 39739, 80, "tcp"), row("net0", "0.0.0.0", 40969, 80, "tcp"),
 		row("net0", "127.0.0.1", 51297, 53, "udp"), row("a.b-c", "127.0.0.1", 22, 65535, "tcp"),
-	}, parseUsernet(text))
-	require.Empty(t, parseUsernet("what a future QEMU may say"))
+	}, guestview.ParseUsernet(text))
+	require.Empty(t, guestview.ParseUsernet("what a future QEMU may say"))
 }
 
 func TestCaptureIsANewFile(t *testing.T) {
@@ -197,27 +198,27 @@ func TestCardsOnSegments(t *testing.T) {
 }
 
 func TestAddressesForTheDefaultGuest(t *testing.T) {
-	mac := func(i int) string { return macOf(fixedID, i) }
-	lan := segmentAddress("lan", mac(0))
+	mac := func(i int) string { return guestview.DerivedMAC(fixedID, i) }
+	lan := guestview.SegmentAddress("lan", mac(0))
 	require.Regexp(t, `^10\.\d+\.\d+\.\d+/16$`, lan)
 	for want, nets := range map[string][]vm.Network{
 		"":                 {{}},
 		mac(0) + "," + lan: {{Type: vm.NetworkSegment, Segment: "lan"}},
-		mac(1) + "," + segmentAddress("lan", mac(1)):                          {{}, {Type: vm.NetworkSegment, Segment: "lan"}},
-		mac(0) + ",10.1.0.2/24;" + mac(2) + ",-":                              {{Type: vm.NetworkSegment, Address: "10.1.0.2/24"}, {}, {}},
-		mac(0) + ",192.168.4.15/22,192.168.4.2,192.168.4.3":                   {{Subnet: "192.168.4.0/22"}},
-		mac(0) + ",-;" + mac(1) + ",10.3.0.1/24":                              {{Type: vm.NetworkNone}, {Type: vm.NetworkNone, Address: "10.3.0.1/24"}},
-		"52:54:00:aa:bb:cc," + segmentAddress("default", "52:54:00:aa:bb:cc"): {{Type: vm.NetworkSegment, MAC: "52:54:00:AA:BB:CC"}},
+		mac(1) + "," + guestview.SegmentAddress("lan", mac(1)):                          {{}, {Type: vm.NetworkSegment, Segment: "lan"}},
+		mac(0) + ",10.1.0.2/24;" + mac(2) + ",-":                                        {{Type: vm.NetworkSegment, Address: "10.1.0.2/24"}, {}, {}},
+		mac(0) + ",192.168.4.15/22,192.168.4.2,192.168.4.3":                             {{Subnet: "192.168.4.0/22"}},
+		mac(0) + ",-;" + mac(1) + ",10.3.0.1/24":                                        {{Type: vm.NetworkNone}, {Type: vm.NetworkNone, Address: "10.3.0.1/24"}},
+		"52:54:00:aa:bb:cc," + guestview.SegmentAddress("default", "52:54:00:aa:bb:cc"): {{Type: vm.NetworkSegment, MAC: "52:54:00:AA:BB:CC"}},
 	} {
 		b := &builder{spec: vm.LaunchSpec{ID: fixedID, Config: vm.Config{Networks: nets}}}
 		if want != "" {
-			want = addressParameter + want
+			want = guestview.AddressParameter + want
 		}
-		require.Equal(t, want, b.addresses())
+		require.Equal(t, want, guestview.Addresses(b.spec))
 	}
 	seen := map[string]bool{}
 	for i := range 100 {
-		address := segmentAddress("lan", macOf(fmt.Sprint(i), 0))
+		address := guestview.SegmentAddress("lan", guestview.DerivedMAC(fmt.Sprint(i), 0))
 		require.False(t, seen[address] || strings.HasPrefix(address, "10.0.") || strings.HasSuffix(address, ".0.0/16") || strings.HasSuffix(address, ".255.255/16"))
 		seen[address] = true
 	}
