@@ -115,6 +115,9 @@ func (g *guest) ended(how *libvirt.DomainEventStoppedDetailType) {
 	g.mu.Lock()
 	g.exit = exit
 	g.mu.Unlock()
+	if c := g.channels(); c != nil {
+		c.drain()
+	}
 	g.b.forget(g)
 	close(g.done)
 	g.end(errEnded)

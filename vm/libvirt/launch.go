@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 
 	"github.com/digitalocean/go-libvirt"
@@ -149,7 +150,10 @@ func (l *launch) stage(ctx context.Context) error {
 	if l.xml, err = domainXML(spec); err != nil {
 		return err
 	}
-	l.rt = vm.Runtime{Backend: l.b.opts.Name, Boot: spec.Boot, Disks: slices.Clone(spec.Images)}
+	l.rt = vm.Runtime{Backend: l.b.opts.Name, Boot: spec.Boot, Disks: slices.Clone(spec.Images), Sockets: channelPorts(spec)}
+	if !spec.Config.Console.Disabled {
+		l.rt.Console = filepath.Join(l.b.logDir(spec.ID), consoleLog)
+	}
 	return nil
 }
 
