@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet/errors"
-	"github.com/maqet/maqet/guest"
+	guests "github.com/maqet/maqet/guest"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
@@ -23,7 +23,7 @@ const agentChannelXML = `<channel type='unix'><target type='virtio' name='org.qe
 // bootingDomain starts the default guest, whose agent will answer; it is paused.
 func (h qmpHost) bootingDomain(t *testing.T, name string) libvirt.Domain {
 	t.Helper()
-	boot, err := guest.NewBooter(guest.BooterOptions{}).ResolveBoot(qmpPatient(t), vm.Config{Name: name})
+	boot, err := guests.NewBooter(guests.BooterOptions{}).ResolveBoot(qmpPatient(t), vm.Config{Name: name})
 	require.NoError(t, err)
 	console := t.TempDir() + "/console"
 	require.NoError(t, os.WriteFile(console, nil, 0o600))
