@@ -27,6 +27,9 @@ type guest struct {
 	work sync.WaitGroup
 	done chan struct{}
 
+	reach chan error    // see Reach
+	doubt chan struct{} // of whether it is there; capacity 1
+
 	mu      sync.Mutex
 	dom     libvirt.Domain // its ID is that of the run
 	open    *channels      // nil before Connect
@@ -34,14 +37,18 @@ type guest struct {
 	exit    errors.ExitStatus
 }
 
-var _ vm.Guest = (*guest)(nil)
+var (
+	_ vm.Guest   = (*guest)(nil)
+	_ vm.Distant = (*guest)(nil)
+)
 
 // newGuest follows an active domain from now on; sub is its own.
 func newGuest(b *Backend, name string, rt vm.Runtime, dom libvirt.Domain, sub *subscription) *guest {
-	g := &guest{b: b, name: name, runtime: rt, dom: dom, sub: sub, done: make(chan struct{})}
+	g := &guest{b: b, name: name, runtime: rt, dom: dom, sub: sub, done: make(chan struct{}), reach: make(chan error), doubt: make(chan struct{}, 1)}
 	g.life, g.end = context.WithCancelCause(context.Background()) // the guest's life, ended by Release
 	g.control = newControl(b.host, dom, name)
 	g.work.Go(g.follow)
+	g.work.Go(g.watchHost)
 	return g
 }
 

@@ -142,7 +142,6 @@ func (l *launch) stage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.spec = spec
 	l.undos = append(l.undos, undo)
 	if l.found != nil { // perhaps somebody has renamed it
 		spec.Config.Name = l.found.dom.Name
@@ -150,7 +149,8 @@ func (l *launch) stage(ctx context.Context) error {
 	if l.xml, err = domainXML(spec); err != nil {
 		return err
 	}
-	l.rt = vm.Runtime{Backend: l.b.opts.Name, Boot: spec.Boot, Disks: slices.Clone(spec.Images), Sockets: channelPorts(spec)}
+	l.rt = vm.Runtime{Backend: l.b.opts.Name, Boot: spec.Boot, Disks: slices.Clone(spec.Images),
+		NVRAM: l.spec.NVRAM, Seed: l.spec.Seed, Sockets: channelPorts(spec)}
 	if !spec.Config.Console.Disabled {
 		l.rt.Console = filepath.Join(l.b.logDir(spec.ID), consoleLog)
 	}
