@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -26,9 +27,12 @@ type Options struct {
 	// LogDir holds a folder for each VM with what its console printed. Empty: maqet/vms below
 	// the XDG data folder.
 	LogDir string
-	// Pool is the storage pool in which volumes are made. Empty: "maqet", which is made when it
-	// is needed and is not there.
+	// Pool is the storage pool in which volumes are made. Empty: [DefaultPool], which is made when
+	// it is needed and is not there.
 	Pool string
+	// Files records the volumes that are made for VMs: only what is recorded is deleted. Nil: a
+	// registry in memory, which forgets with the Backend.
+	Files storage.Registry
 	// Grace is how long the host may be out of reach until its guests count as unreachable.
 	// 0: 10 s.
 	Grace time.Duration
@@ -50,6 +54,8 @@ type Backend struct {
 	host *host
 	// events of all domains, over a connection of their own
 	events *eventHub
+
+	volumes *volumes // nil: guests use files of this host
 
 	life context.Context // ends when Close begins
 	end  context.CancelFunc
@@ -80,6 +86,12 @@ func New(o Options) (*Backend, error) {
 	if o.LogDir == "" {
 		o.LogDir = filepath.Join(xdg.DataHome, "maqet", "vms")
 	}
+	if o.Pool == "" {
+		o.Pool = DefaultPool
+	}
+	if o.Files == nil {
+		o.Files = new(storage.MemoryRegistry)
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -90,7 +102,10 @@ func New(o Options) (*Backend, error) {
 	b := &Backend{opts: o, log: o.Logger, host: h, ephemeral: map[*guest]struct{}{}}
 	b.events = newEventHub(h.dial, h.driverURI, b.log)
 	b.life, b.end = context.WithCancel(context.Background()) // the backend's life, ended by Close
-	return b, nil
+	if !h.endpoint.usesFiles() {
+		b.volumes, err = newVolumes(b)
+	}
+	return b, err
 }
 
 // scaleTCG is how much slower things go without hardware to help.

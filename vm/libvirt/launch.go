@@ -139,11 +139,14 @@ func (b *Backend) saved(ctx context.Context, name string, dom libvirt.Domain) er
 
 // stage brings files to where the host's QEMU finds them, and makes the domain's description.
 func (l *launch) stage(ctx context.Context) error {
-	spec, undo, err := l.b.stage(ctx, l.spec)
+	// What takes as long as there is data ends when nobody awaits it any more.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(l.wanted, func() { cancel(context.Cause(l.wanted)) })()
+	spec, err := l.b.stage(ctx, l.spec)
 	if err != nil {
 		return err
 	}
-	l.undos = append(l.undos, undo)
 	if l.found != nil { // perhaps somebody has renamed it
 		spec.Config.Name = l.found.dom.Name
 	}
@@ -226,10 +229,4 @@ func (l *launch) refused(ctx context.Context, err error) error {
 		}
 	}
 	return err
-}
-
-// stage makes the files of a launch available on the host. The result has the host's paths;
-// undo takes back what was made for this launch alone.
-func (b *Backend) stage(_ context.Context, spec vm.LaunchSpec) (_ vm.LaunchSpec, undo func(context.Context) error, _ error) {
-	return spec, func(context.Context) error { return nil }, nil
 }
