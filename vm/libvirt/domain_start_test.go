@@ -171,3 +171,16 @@ func TestHardwareStarts(t *testing.T) {
 }
 
 var _ = exec.Command
+
+func TestOtherMachinesStart(t *testing.T) {
+	for _, cfg := range []vm.Config{{Arch: "aarch64"}, {Arch: "riscv64"}, {Machine: "microvm"}, {Arch: "aarch64", Display: vm.Display{Type: vm.DisplayVNC}, TPM: &vm.TPM{}, PVPanic: true, Serials: []vm.Serial{{Type: vm.SerialISA}}}} {
+		t.Run(cfg.Arch+cfg.Machine, func(t *testing.T) {
+			spec := xmlDisks(t, vm.Disk{Path: "a.raw"}, vm.Disk{Path: "b.iso"})
+			spec.Config.Arch, spec.Config.Machine = cfg.Arch, cfg.Machine
+			spec.Config.Display, spec.Config.TPM, spec.Config.PVPanic, spec.Config.Serials = cfg.Display, cfg.TPM, cfg.PVPanic, cfg.Serials
+			spec.Config.Networks = []vm.Network{{}}
+			_, args := xmlStart(t, spec)
+			t.Log(strings.Join(args, "\n"))
+		})
+	}
+}
