@@ -141,7 +141,6 @@ func (l *launch) stage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.spec = spec
 	l.undos = append(l.undos, undo)
 	if l.found != nil { // perhaps somebody has renamed it
 		spec.Config.Name = l.found.dom.Name
