@@ -10,6 +10,7 @@ import (
 	"github.com/digitalocean/go-libvirt"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
@@ -21,6 +22,7 @@ type guest struct {
 	control *control
 	sub     *subscription
 	said    bool // QEMU has said why it shuts down; follow's
+	cards   []guestview.Card
 
 	life context.Context // ends when it is gone, and with Release
 	end  context.CancelCauseFunc
@@ -76,12 +78,16 @@ func (g *guest) Connect(ctx context.Context) error {
 	if err := g.control.connect(ctx); err != nil || g.channels() != nil {
 		return err
 	}
+	forwards, err := g.b.openForwards(ctx, g.domain(), g.name, g.cards)
+	if err != nil {
+		return err
+	}
 	c, err := g.b.openChannels(ctx, g.life, g.name, g.domain(), g.Runtime())
 	if err != nil {
 		return err
 	}
 	g.mu.Lock()
-	g.open = c
+	g.open, g.runtime.Forwards = c, forwards
 	g.mu.Unlock()
 	return nil
 }
