@@ -10,6 +10,7 @@ import (
 	"github.com/digitalocean/go-libvirt"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
@@ -21,6 +22,7 @@ type guest struct {
 	control *control
 	sub     *subscription
 	said    bool // QEMU has said why it shuts down; follow's
+	cards   []guestview.Card
 
 	life context.Context // ends when it is gone, and with Release
 	end  context.CancelCauseFunc
@@ -71,7 +73,19 @@ func (g *guest) domain() libvirt.Domain {
 }
 
 // Connect implements vm.Guest.
-func (g *guest) Connect(ctx context.Context) error { return g.control.connect(ctx) }
+func (g *guest) Connect(ctx context.Context) error {
+	if err := g.control.connect(ctx); err != nil {
+		return err
+	}
+	forwards, err := g.b.openForwards(ctx, g.domain(), g.name, g.cards)
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.runtime.Forwards = forwards
+	return nil
+}
 
 // QMP implements vm.Guest.
 func (g *guest) QMP() qmp.Conn { return g.control }

@@ -7,7 +7,6 @@ import (
 	"github.com/digitalocean/go-libvirt"
 
 	"github.com/maqet/maqet/errors"
-	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -59,8 +58,7 @@ type launch struct {
 	undos  []func(context.Context) error
 
 	found *found // what the host had of the VM before
-	xml   string
-	rt    vm.Runtime
+	said  described
 	sub   *subscription
 	dom   libvirt.Domain
 }
@@ -81,7 +79,8 @@ func (l *launch) run(ctx context.Context) (*guest, error) {
 			return nil, err
 		}
 	}
-	g := newGuest(l.b, l.spec.Config.Name, l.rt, l.dom, l.sub)
+	g := newGuest(l.b, l.spec.Config.Name, l.said.runtime, l.dom, l.sub)
+	g.cards = l.said.cards
 	if ephemeral(l.spec.Config) {
 		l.b.keep(g)
 	}
@@ -146,19 +145,12 @@ func (l *launch) stage(ctx context.Context) error {
 	if l.found != nil { // perhaps somebody has renamed it
 		spec.Config.Name = l.found.dom.Name
 	}
-	f, err := l.b.host.facts(ctx, spec.Config)
-	if err != nil {
+	if l.said, undo, err = l.b.describe(ctx, spec); err != nil {
 		return err
 	}
-	dom, err := domainOf(spec, f)
-	if err != nil {
-		return err
-	}
-	if l.xml, err = dom.Marshal(); err != nil {
-		return errors.Wrap(errors.ErrVMStart, "describe the domain", spec.Config.Name, err)
-	}
-	l.rt = vm.Runtime{Backend: l.b.opts.Name, Accel: f.accel(), Machine: f.machine, Boot: spec.Boot,
-		Disks: slices.Clone(spec.Images), Cards: guestview.CardRecords(spec.Config, spec.Unplugged, spec.ID)}
+	l.undos = append(l.undos, undo)
+	// What the Manager gave it, by the Manager's own names.
+	l.said.runtime.Boot, l.said.runtime.NVRAM, l.said.runtime.Seed = l.spec.Boot, l.spec.NVRAM, l.spec.Seed
 	return nil
 }
 
@@ -178,7 +170,7 @@ func (l *launch) follow(ctx context.Context) (err error) {
 // define makes a persistent domain, or gives it another description.
 func (l *launch) define(ctx context.Context) error {
 	dom, err := ask(ctx, l.b.host.call, "define VM", l.spec.Config.Name, func(c *libvirt.Libvirt) (libvirt.Domain, error) {
-		return c.DomainDefineXMLFlags(l.xml, 0)
+		return c.DomainDefineXMLFlags(l.said.xml, 0)
 	})
 	if err != nil {
 		return l.refused(ctx, err)
@@ -193,7 +185,7 @@ func (l *launch) define(ctx context.Context) error {
 // create starts the domain, with its CPUs halted.
 func (l *launch) create(ctx context.Context) error {
 	var call caller = l.b.host.call
-	defined, xml := l.dom, l.xml
+	defined, xml := l.dom, l.said.xml
 	start := func(c *libvirt.Libvirt) (libvirt.Domain, error) {
 		return c.DomainCreateWithFlags(defined, uint32(libvirt.DomainStartPaused))
 	}
