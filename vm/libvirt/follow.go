@@ -27,8 +27,9 @@ func (g *guest) follow() {
 			g.drain()
 			g.control.Publish(qmp.Event{Name: qmp.EventGap, Time: time.Now()})
 			g.look(nil)
-		case <-g.doubt:
-			g.look(nil)
+		case how := <-g.doubt:
+			g.drain()
+			g.look(how)
 		}
 	}
 }
@@ -147,6 +148,9 @@ func (g *guest) ended(how *libvirt.DomainEventStoppedDetailType) {
 	g.mu.Lock()
 	g.exit = exit
 	g.mu.Unlock()
+	if c := g.channels(); c != nil {
+		c.drain()
+	}
 	g.b.forget(g)
 	close(g.done)
 	g.end(errEnded)
