@@ -194,7 +194,7 @@ func TestScreendump(t *testing.T) {
 	_, err = m.ScreenshotOf(ctx, "x", qmp.ScreenshotOptions{Device: "nope"})
 	require.ErrorIs(t, err, errors.ErrQMPCommand)
 
-	none := h.control(t, h.domain(t, "no-screen", ""))
+	none := h.control(t, h.domain(t, "no-screen", `<video><model type='none'/></video>`))
 	require.NoError(t, none.connect(ctx))
 	_, err = qmp.NewManager(qmpOne{none}).Screenshot(ctx, "x")
 	require.ErrorIs(t, err, errors.ErrQMPUnsupported)

@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"github.com/digitalocean/go-libvirt"
@@ -87,7 +88,7 @@ func (c *control) screen(ctx context.Context, o qmp.ScreenshotOptions) (uint32, 
 	number := uint32(0)
 	for _, v := range videos {
 		heads := max(v.Model.Heads, 1)
-		if v.Alias != nil && v.Alias.Name == o.Device {
+		if v.Alias != nil && (v.Alias.Name == o.Device || v.Alias.Name == aliasOf(o.Device)) {
 			if o.Head < int(heads) {
 				return number + uint32(o.Head), nil
 			}
@@ -117,5 +118,5 @@ func (c *control) videos(ctx context.Context) ([]libvirtxml.DomainVideo, error) 
 	if domain.Devices == nil {
 		return nil, nil
 	}
-	return domain.Devices.Videos, nil
+	return slices.DeleteFunc(domain.Devices.Videos, func(v libvirtxml.DomainVideo) bool { return v.Model.Type == "none" }), nil
 }
