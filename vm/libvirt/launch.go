@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 
 	"github.com/digitalocean/go-libvirt"
@@ -148,11 +149,28 @@ func (l *launch) stage(ctx context.Context) error {
 	if l.found != nil { // perhaps somebody has renamed it
 		spec.Config.Name = l.found.dom.Name
 	}
-	if l.said, undo, err = l.b.describe(ctx, spec); err != nil {
+	said, undo, err := l.b.describe(ctx, spec)
+	if err != nil {
 		return err
 	}
+	l.said = said
 	l.undos = append(l.undos, undo)
+	rt := &l.said.runtime
+	// What the Manager gave it, by the Manager's own names.
+	rt.Boot, rt.NVRAM, rt.Seed = l.spec.Boot, l.spec.NVRAM, l.spec.Seed
+	l.b.complete(rt, spec)
 	return nil
+}
+
+// complete adds what is reached through libvirt. Guests of the test driver have nothing of it.
+func (b *Backend) complete(rt *vm.Runtime, spec vm.LaunchSpec) {
+	if b.host.endpoint.driver == "test" {
+		return
+	}
+	rt.Sockets = channelPorts(spec)
+	if !spec.Config.Console.Disabled {
+		rt.Console = filepath.Join(b.logDir(spec.ID), consoleLog)
+	}
 }
 
 // follow subscribes to the domain's events, so that none is missed.
