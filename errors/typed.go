@@ -172,3 +172,28 @@ func quoteAll(args []string) string {
 	}
 	return "[" + strings.Join(q, " ") + "]"
 }
+
+// LibvirtError is libvirt's answer to a call that failed. Its kind is Kind, [ErrBackend] when
+// nil.
+type LibvirtError struct {
+	Kind    *Kind
+	Op      string // what was attempted, as a verb phrase
+	VM      string // name (or ID) of the VM, empty when none is concerned
+	Code    int    // libvirt's error number (virErrorNumber), such as 42 for an unknown domain
+	Message string // libvirt's own
+	Hint    string // the next step, if there is one
+	Err     error  // the error of the library that speaks to libvirt
+}
+
+// Error names the operation and the VM, and has libvirt's message.
+func (e *LibvirtError) Error() string {
+	return sentence(e.Op, e.VM, "libvirt: "+e.Message, nil, e.Hint)
+}
+
+// Unwrap returns the kind and the library's error.
+func (e *LibvirtError) Unwrap() []error {
+	if e.Kind == nil {
+		return kindAndCause(ErrBackend, e.Err)
+	}
+	return kindAndCause(e.Kind, e.Err)
+}

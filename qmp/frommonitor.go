@@ -3,14 +3,10 @@ package qmp
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
-	"slices"
 	"sync"
 	"time"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	goqemu "github.com/digitalocean/go-qemu/qmp"
 
@@ -37,137 +33,40 @@ func FromMonitor(m goqemu.Monitor) (Conn, error) {
 		cancel()
 		return nil, errors.Wrap(errors.ErrQMPConnection, "events of the monitor", "", err)
 	}
-	c := &monitorConn{
-		monitor: m,
-		cancel:  cancel,
-		hub:     newHub(defaultQueue),
-		turn:    make(chan struct{}, 1),
-		done:    make(chan struct{}),
-	}
+	c := &monitorConn{monitor: m, cancel: cancel}
+	c.Relay = NewRelay(c.carry)
+	c.Open()
 	if events != nil {
-		c.work.Go(func() { c.listen(events) })
+		c.listening.Go(func() { c.listen(events) })
 	}
 	return c, nil
 }
 
 type monitorConn struct {
-	monitor goqemu.Monitor
-	cancel  context.CancelFunc // ends the monitor's events
-	hub     *hub
-	taps    taps
-	turn    chan struct{} // held while the monitor runs a command
-	work    sync.WaitGroup
-
-	mu   sync.Mutex
-	err  error
-	done chan struct{} // closed once err is set
+	*Relay
+	monitor   goqemu.Monitor
+	cancel    context.CancelFunc // ends the monitor's events
+	listening sync.WaitGroup
 }
 
 var _ Tapper = (*monitorConn)(nil)
 
-// Tap implements [Tapper]. Events come without their wire form: it is made anew.
-func (c *monitorConn) Tap(fn func(Frame)) (stop func()) { return c.taps.add(fn) }
-
-func (c *monitorConn) Execute(ctx context.Context, command string, args any) (json.RawMessage, error) {
-	r, err := newRequest(command, args)
-	if err != nil {
-		return nil, err
-	}
-	finish := func(rep reply, err error) (json.RawMessage, error) { return outcome(command, rep, err) }
-	if err := ctx.Err(); err != nil {
-		return finish(reply{}, err)
-	}
-	select {
-	case c.turn <- struct{}{}:
-	case <-ctx.Done():
-		return finish(reply{}, ctx.Err())
-	case <-c.done:
-		return finish(reply{}, c.Err())
-	}
-	answer := make(chan result, 1)
-	if !c.start(r, answer) {
-		<-c.turn
-		return finish(reply{}, c.Err())
-	}
-	select {
-	case res := <-answer:
-		return finish(res.reply, res.err)
-	case <-ctx.Done():
-		return finish(reply{}, ctx.Err())
-	case <-c.done:
-		return finish(reply{}, c.Err())
-	}
-}
-
-type result struct {
-	reply reply
-	err   error
-}
-
-// start runs a command in a goroutine that gives the turn back. It returns false when
-// the connection has ended.
-func (c *monitorConn) start(r request, answer chan<- result) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
-		return false
-	}
-	c.work.Go(func() {
-		rep, err := c.run(r)
-		<-c.turn
-		answer <- result{rep, err}
-	})
-	return true
-}
-
-func (c *monitorConn) run(r request) (reply, error) {
-	// It has no id: libvirt puts in its own and refuses one that has another.
-	request := asciiJSON(r.append(nil))
-	c.taps.show(Frame{Sent: true, Data: request})
+// carry is the [Carrier]. Monitors know no contexts.
+func (c *monitorConn) carry(_ context.Context, request []byte) ([]byte, error) {
 	out, err := c.monitor.Run(request)
 	if err != nil {
-		c.taps.show(Frame{Data: []byte("# " + err.Error()), Command: r.command})
-		return c.failed(err)
+		return nil, c.failed(err)
 	}
-	c.taps.show(Frame{Data: out, Command: r.command})
-	var m message
-	if err := m.parse(out); err != nil {
-		return reply{err: &errorBody{Class: "GenericError", Desc: err.Error()}}, nil
-	}
-	return reply{result: m.Return, err: m.Error}, nil
-}
-
-// asciiJSON escapes what is not ASCII, which in JSON stands only in strings. libvirt 11
-// refuses commands with other UTF-8 ("failed to parse JSON: invalid utf-8 string").
-func asciiJSON(text []byte) []byte {
-	if !slices.ContainsFunc(text, func(b byte) bool { return b >= utf8.RuneSelf }) {
-		return text
-	}
-	out := make([]byte, 0, 2*len(text))
-	for _, r := range string(text) {
-		if r < utf8.RuneSelf {
-			out = append(out, byte(r))
-			continue
-		}
-		for _, unit := range utf16.AppendRune(nil, r) {
-			out = fmt.Appendf(out, `\u%04x`, unit)
-		}
-	}
-	return out
+	return out, nil
 }
 
 // listen hands out the monitor's events until they end, which is how the connection's
 // end is noticed.
 func (c *monitorConn) listen(events <-chan goqemu.Event) {
 	for e := range events {
-		if c.taps.any() {
-			if frame, err := json.Marshal(e); err == nil {
-				c.taps.show(Frame{Data: frame})
-			}
-		}
-		c.hub.publish(ownEvent(e))
+		c.Publish(ownEvent(e))
 	}
-	_ = c.lose(io.EOF)
+	_ = c.End(io.EOF)
 }
 
 func ownEvent(e goqemu.Event) Event {
@@ -181,38 +80,16 @@ func ownEvent(e goqemu.Event) Event {
 	return out
 }
 
-// lose makes err the sticky error, unless there is one, and returns that.
-func (c *monitorConn) lose(err error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err == nil {
-		c.err = errors.Wrap(errors.ErrQMPConnection, "", "", err)
-		c.hub.end()
-		close(c.done)
-	}
-	return c.err
-}
-
-func (c *monitorConn) Subscribe(names ...string) *Subscription { return c.hub.subscribe(names) }
-
-func (c *monitorConn) Done() <-chan struct{} { return c.done }
-
-func (c *monitorConn) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err
-}
-
 // Close also waits for the monitor: for its answer to a command in flight, and for
 // the end of its events.
 func (c *monitorConn) Close() error {
-	_ = c.lose(net.ErrClosed)
+	_ = c.End(net.ErrClosed)
 	// First, because go-libvirt can deadlock when a stream of events is cancelled while
 	// events arrive (its issue 191).
 	err := c.monitor.Disconnect()
 	c.cancel()
-	c.work.Wait()
-	c.hub.close()
+	c.listening.Wait()
+	_ = c.Relay.Close() // never fails
 	if err != nil && lostConnection(err) {
 		return nil // it had gone already
 	}

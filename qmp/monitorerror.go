@@ -13,24 +13,24 @@ import (
 
 // failed sorts what a monitor's Run returned as an error: QEMU's answer, or the reason
 // why there is none.
-func (c *monitorConn) failed(err error) (reply, error) {
+func (c *monitorConn) failed(err error) error {
 	if lostConnection(err) {
-		return reply{}, c.lose(err)
+		return c.End(err)
 	}
 	var e libvirt.Error
 	if !errors.As(err, &e) {
 		// Both monitors of go-qemu keep nothing but the description of QEMU's errors.
-		return reply{err: &errorBody{Class: "GenericError", Desc: err.Error()}}, nil
+		return &errors.QMPError{Class: "GenericError", Desc: err.Error()}
 	}
 	switch libvirt.ErrorNumber(e.Code) {
 	case libvirt.ErrNoDomain, libvirt.ErrOperationInvalid, libvirt.ErrSystemError:
 		// The domain is gone, or not running, or libvirt has lost its monitor, which
 		// makes it end the domain. A later domain of that name is another QEMU.
-		return reply{}, c.lose(err)
+		return c.End(err)
 	case libvirt.ErrOperationTimeout: // something else had the domain for too long
-		return reply{}, err
+		return errors.Wrap(errors.ErrQMPTimeout, "", "", err)
 	}
-	return reply{}, errors.Wrap(errors.ErrQMPConnection, "", "", err)
+	return err
 }
 
 // lostConnection tells errors of the transport from those of a command. go-qemu's

@@ -45,13 +45,3 @@ func TestFromMonitorErrorsOfLibvirt(t *testing.T) {
 		})
 	}
 }
-
-func TestFromMonitorSendsASCII(t *testing.T) {
-	for in, want := range map[string]string{
-		`"plain"`:                `"plain"`,
-		"\"a\u00e9\U0001f600b\"": `"a\u00e9\ud83d\ude00b"`,
-		"\"\xff\"":               `"\ufffd"`,
-	} {
-		require.Equal(t, want, string(asciiJSON([]byte(in))))
-	}
-}

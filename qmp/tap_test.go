@@ -62,7 +62,7 @@ func TestTapOnMonitor(t *testing.T) {
 	seen := []string{soon(t, frames), soon(t, frames), soon(t, frames)}
 	require.Contains(t, seen, `true {"execute":"x"}`)
 	require.Contains(t, seen, `false {"return":1}`)
-	require.Contains(t, seen, `false {"event":"STOP","data":null,"timestamp":{"seconds":1700000000,"microseconds":500000}}`)
+	require.Contains(t, seen, `false {"timestamp":{"seconds":1700000000,"microseconds":500000},"event":"STOP"}`)
 	_, err = c.Execute(t.Context(), "fails", nil)
 	require.Error(t, err)
 	require.Equal(t, `true {"execute":"fails"}`, soon(t, frames))

@@ -38,7 +38,7 @@ func (c *creator) build(cfg Config) (Instance, error) {
 	if err := cfg.Validate(); err != nil {
 		return Instance{}, err
 	}
-	if _, err := c.m.backend(cfg); err != nil {
+	if err := c.m.knows(cfg); err != nil {
 		return Instance{}, err
 	}
 	id := uuid.NewString()
@@ -77,7 +77,7 @@ func (c *creator) apply(ctx context.Context, cfg Config) (Instance, error) {
 	if err := cfg.Validate(); err != nil {
 		return Instance{}, err
 	}
-	if _, err := c.m.backend(cfg); err != nil {
+	if err := c.m.knows(cfg); err != nil {
 		return Instance{}, err
 	}
 	inst, err := c.m.store.Get(ctx, cfg.Name)
@@ -107,13 +107,21 @@ func (c *creator) change(ctx context.Context, inst Instance, cfg Config) (Instan
 	if sameConfig(inst.Config, cfg) {
 		return inst, nil
 	}
+	if inst.unreachable() {
+		return inst, errUnreachable("change VM", inst)
+	}
 	if inst.State.Live() {
 		return inst, &errors.TransitionError{VM: inst.Name, Op: "change", State: string(inst.State), Hint: "stop it first"}
 	}
 	if problems := c.m.images.outdated(inst, cfg); len(problems) > 0 {
 		return inst, &errors.ConfigError{Kind: errors.ErrInvalidConfiguration, VM: inst.Name, Problems: problems}
 	}
-	return c.m.states.amend(ctx, inst, func(i *Instance) { i.Config, i.Unplugged = cfg, nil })
+	return c.m.states.amend(ctx, inst, func(i *Instance) {
+		if i.Config.backendName() != cfg.backendName() {
+			i.Host = ""
+		}
+		i.Config, i.Unplugged = cfg, nil
+	})
 }
 
 // sameConfig compares what two configurations mean: an empty list is no list.

@@ -48,8 +48,13 @@ func (d *destroyer) stop(ctx context.Context, ref string, opts []StopOption) (St
 func (d *destroyer) stopLocked(ctx context.Context, inst Instance, o stopOptions) (StopReport, error) {
 	none := StopReport{Step: "none"}
 	inst, err := d.m.store.Get(ctx, inst.ID)
-	if err != nil || !inst.State.Live() {
+	if err != nil || !inst.held() {
 		return none, err
+	}
+	if inst.unreachable() {
+		if inst, err = d.regain(ctx, inst); err != nil || !inst.State.Live() {
+			return none, err
+		}
 	}
 	lg, err := d.hold(ctx, inst)
 	if err != nil {
@@ -104,6 +109,20 @@ func (d *destroyer) hold(ctx context.Context, inst Instance) (*liveGuest, error)
 	return lg, err
 }
 
+// regain brings the record of a VM that was out of reach up to date; it fails while that still
+// is. The VM's lock must be held.
+func (d *destroyer) regain(ctx context.Context, inst Instance) (Instance, error) {
+	lg, err := d.hold(ctx, inst)
+	switch {
+	case err != nil:
+		return inst, errors.Join(errUnreachable("reach VM", inst), err)
+	case lg == nil:
+		to, reason := d.m.obituary(inst)
+		return d.finalise(ctx, inst, ending{to: to, reason: reason})
+	}
+	return d.m.adopt(ctx, lg)
+}
+
 // ending is how a guest ended.
 type ending struct {
 	to         State
@@ -130,7 +149,7 @@ func (d *destroyer) finalise(ctx context.Context, inst Instance, end ending) (In
 		d.m.log.WarnContext(ctx, "VM's leftovers not cleared", "vm", inst.Name, "error", err)
 	}
 	err := d.m.states.retry(ctx, inst.ID, func(now Instance) error {
-		if !now.State.Live() {
+		if !now.held() {
 			inst = now
 			return nil
 		}
@@ -151,7 +170,7 @@ func (d *destroyer) finalise(ctx context.Context, inst Instance, end ending) (In
 
 // clear clears away what the guest of a live VM left.
 func (d *destroyer) clear(ctx context.Context, inst Instance, keepImages bool) error {
-	backend, err := d.m.backend(inst.Config)
+	backend, err := d.m.backend(inst)
 	if err != nil {
 		return err
 	}
@@ -194,6 +213,8 @@ func (d *destroyer) remove(ctx context.Context, ref string, opts []RemoveOption)
 		return err
 	} else if inst.State.Live() {
 		return stillLive(inst)
+	} else if inst.unreachable() {
+		return errUnreachable("remove VM", inst)
 	}
 	lock, err := d.m.locks.wait(ctx, inst.ID)
 	if err != nil {
@@ -214,7 +235,10 @@ func (d *destroyer) removeLocked(ctx context.Context, inst Instance, o removeOpt
 	if inst.State.Live() {
 		return stillLive(inst)
 	}
-	backend, err := d.m.backend(inst.Config)
+	if inst.unreachable() {
+		return errUnreachable("remove VM", inst)
+	}
+	backend, err := d.m.backend(inst)
 	if err != nil {
 		return err
 	}

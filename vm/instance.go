@@ -40,6 +40,9 @@ type Instance struct {
 	ImagesKept bool `json:"images_kept,omitempty"`
 	// Fork says which template the VM is a copy of; nil: of none.
 	Fork *Fork `json:"fork,omitempty"`
+	// Host names the backend that the VM is on, where that is not what Config.Backend says: it
+	// was placed there, or has moved; see [Placer] and [Manager.Migrate].
+	Host string `json:"host,omitempty"`
 	// Unclean is true after a run whose QEMU did not end in order: what it had not written yet
 	// of its images' reference counts has leaked. [Snapshots] clears it, once it has looked.
 	Unclean bool `json:"unclean,omitempty"`

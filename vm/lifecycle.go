@@ -18,6 +18,8 @@ type start struct {
 	m       *Manager
 	opts    startOptions
 	backend Backend
+	host    string // what Instance.Host becomes
+	former  string // what it was, if that was another backend
 	seq     sequence
 	limits  Timeouts
 
@@ -91,13 +93,23 @@ func (s *start) validate(ctx context.Context) (func(context.Context) error, erro
 		return nil, err
 	}
 	s.inst = inst
+	if inst.unreachable() {
+		return nil, errUnreachable("start VM", inst)
+	}
 	if err := startable(inst); err != nil {
 		return nil, err
 	}
 	if err := inst.Config.Validate(); err != nil {
 		return nil, err
 	}
-	if s.backend, err = s.m.backend(inst.Config); err != nil {
+	if s.host, err = s.m.place(ctx, inst); err != nil {
+		return nil, err
+	}
+	if s.former = ""; inst.Host != s.host {
+		s.former = inst.Host
+	}
+	s.inst.Host = s.host // recorded with the state
+	if s.backend, err = s.m.backend(s.inst); err != nil {
 		return nil, err
 	}
 	if err := s.checkFork(); err != nil {
@@ -144,7 +156,7 @@ func (s *start) mark(ctx context.Context) error {
 			}
 		}
 		next, err := s.m.states.move(ctx, s.inst, Starting, "", func(i *Instance) {
-			i.Owner, i.Steps, i.Runtime = s.m.self, nil, Runtime{}
+			i.Owner, i.Steps, i.Runtime, i.Host = s.m.self, nil, Runtime{}, s.host
 		})
 		if err == nil {
 			s.inst, s.last = next, s.inst.Runtime
@@ -201,6 +213,7 @@ func (s *start) images(ctx context.Context) (func(context.Context) error, error)
 	// What an earlier run left, if nobody could clear it away.
 	left := s.inst
 	left.Runtime = s.last
+	s.abandon(ctx, left)
 	if err := s.backend.Clean(ctx, left); err != nil {
 		return nil, err
 	}

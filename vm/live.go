@@ -135,11 +135,14 @@ func (l *liveSet) get(ctx context.Context, ref string) (*liveGuest, error) {
 	if lg := l.cached(inst.ID); lg != nil {
 		return lg, nil
 	}
-	if inst.State == Starting || inst.State == Stopping {
+	if inst.State == Starting || inst.State == Stopping || inst.unreachable() {
 		// Perhaps the process that did it died; if it lives, this changes nothing.
 		if inst, err = l.m.settle(ctx, inst); err != nil {
 			return nil, err
 		}
+	}
+	if inst.unreachable() {
+		return nil, errUnreachable("reach VM", inst)
 	}
 	if inst.State != Running && inst.State != Paused {
 		return nil, notRunning(inst)
@@ -173,7 +176,7 @@ func (l *liveSet) attach(ctx context.Context, inst Instance) (*liveGuest, error)
 }
 
 func (l *liveSet) connect(ctx context.Context, inst Instance) (*liveGuest, error) {
-	backend, err := l.m.backend(inst.Config)
+	backend, err := l.m.backend(inst)
 	if err != nil {
 		return nil, err
 	}

@@ -55,6 +55,11 @@ func newLiveGuest(ctx context.Context, m *Manager, inst Instance, guest Guest, l
 func (g *liveGuest) sign()  { g.lastSign.Store(time.Now().UnixNano()) }
 func (g *liveGuest) setUp() { g.up.Store(true) }
 
+// owns reports whether a record, which may have changed since, is of this guest.
+func (g *liveGuest) owns(inst Instance) bool {
+	return inst.held() && inst.Runtime.Process == g.guest.Runtime().Process
+}
+
 // watch starts the goroutines that follow the guest until it is gone or released.
 func (g *liveGuest) watch() {
 	sub := g.guest.QMP().Subscribe()
@@ -63,6 +68,9 @@ func (g *liveGuest) watch() {
 	}
 	if w, ok := g.guest.(HelperWatcher); ok {
 		g.wg.Go(func() { g.attend(w.LostHelpers()) })
+	}
+	if d, ok := g.guest.(Distant); ok {
+		g.wg.Go(func() { g.reach(d.Reach()) })
 	}
 	g.m.live.watching.Go(func() {
 		g.follow(sub)
@@ -202,7 +210,7 @@ func (g *liveGuest) event(ev qmp.Event) {
 // QMP. In any other state an operation is under way that records what it does.
 func (g *liveGuest) shift(from, to State, reason string) {
 	err := g.m.states.retry(g.ctx, g.id, func(inst Instance) error {
-		if inst.State != from {
+		if inst.State != from || g.m.live.entry(g.id) != g { // the VM's guest is another one since it moved
 			return nil
 		}
 		_, err := g.m.states.move(g.ctx, inst, to, reason, nil)
@@ -266,9 +274,8 @@ func (g *liveGuest) ended() {
 	if err != nil {
 		return // recorded, or released: then the next process that looks settles it
 	}
-	pid := g.guest.Runtime().Process
 	err = g.m.states.retry(g.ctx, g.id, func(inst Instance) error {
-		if !inst.State.Live() || inst.Runtime.Process != pid {
+		if !g.owns(inst) {
 			return nil
 		}
 		to, reason := g.epitaph()

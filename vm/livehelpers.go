@@ -30,7 +30,7 @@ func (g *liveGuest) helperLost(h Helper) {
 		g.doom(&errors.Error{Kind: errors.ErrVMStart, Op: h.Name, VM: g.name, Msg: "has ended with " + status + " before the guest was up: " + last})
 	}
 	err := g.m.states.retry(g.ctx, g.id, func(inst Instance) error {
-		if !inst.State.Live() || inst.Runtime.Process != g.guest.Runtime().Process {
+		if !g.owns(inst) {
 			return nil
 		}
 		_, err := g.m.states.amend(g.ctx, inst.Clone(), func(i *Instance) {

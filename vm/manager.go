@@ -2,7 +2,6 @@ package vm
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -24,6 +23,8 @@ type Options struct {
 	// Templates are what forks are started from. Nil: a fork is started only by [ColdBoot].
 	Templates Templates
 	Backends  map[string]Backend // at least one; "process" is the one an empty Config.Backend means
+	// Placers choose one of Backends for VMs whose Config.Backend is the Placer's name here.
+	Placers map[string]Placer
 	// Dir holds the lock files (Dir/locks), the images that are made (Dir/images), and UEFI
 	// variables and TPM secrets (Dir/state). It is created with mode 0700. Required.
 	Dir    string
@@ -39,6 +40,7 @@ type Manager struct {
 	snaps    Snapshots // nil: none
 	forks    Templates // nil: none
 	backends map[string]Backend
+	placers  map[string]Placer
 	log      *slog.Logger
 	self     Process
 
@@ -83,7 +85,7 @@ func NewManager(o Options) (*Manager, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	m := &Manager{
-		store: o.Store, booter: o.Booter, snaps: o.Snapshots, forks: o.Templates, backends: o.Backends, log: o.Logger,
+		store: o.Store, booter: o.Booter, snaps: o.Snapshots, forks: o.Templates, backends: o.Backends, placers: o.Placers, log: o.Logger,
 		self:   Process(self),
 		locks:  locks{dir: filepath.Join(o.Dir, "locks")},
 		images: &imageKeeper{images: o.Images, store: o.Store, dir: filepath.Join(o.Dir, "images")},
@@ -336,22 +338,7 @@ func (m *Manager) begin(ctx context.Context, op string) (context.Context, contex
 // Snapshotter returns the backend of a VM if that keeps snapshots by its own means; nil: it does
 // not.
 func (m *Manager) Snapshotter(inst Instance) (Snapshotter, error) {
-	b, err := m.backend(inst.Config)
+	b, err := m.backend(inst)
 	own, _ := b.(Snapshotter)
 	return own, err
-}
-
-// backend returns the backend that cfg names.
-func (m *Manager) backend(cfg Config) (Backend, error) {
-	name := cfg.Backend
-	if name == "" {
-		name = DefaultBackend
-	}
-	if b, ok := m.backends[name]; ok {
-		return b, nil
-	}
-	return nil, &errors.ConfigError{VM: cfg.Name, Problems: []errors.Problem{{
-		Field: "backend", Value: name, Message: "is not configured",
-		Fix: fmt.Sprintf("use one of %v", m.backendNames()),
-	}}}
 }

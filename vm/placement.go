@@ -1,6 +1,13 @@
 package vm
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/maqet/maqet/errors"
+)
 
 // Placer chooses the backend of VMs whose Config.Backend names no backend but several to choose
 // from, such as "any"; see [Options].
@@ -9,4 +16,73 @@ type Placer interface {
 	// and is on no backend, or has nothing there that lasts. Where none can,
 	// errors.ErrInvalidConfiguration says why for each.
 	Place(ctx context.Context, inst Instance) (string, error)
+}
+
+// backend returns the backend that a VM is on.
+func (m *Manager) backend(inst Instance) (Backend, error) {
+	name := m.on(inst)
+	if b, ok := m.backends[name]; ok {
+		return b, nil
+	}
+	return nil, m.noBackend(inst.Name, name)
+}
+
+func (c Config) backendName() string {
+	if c.Backend == "" {
+		return DefaultBackend
+	}
+	return c.Backend
+}
+
+// knows fails when there is no such backend, and nobody who would choose one.
+func (m *Manager) knows(cfg Config) error {
+	name := cfg.backendName()
+	if m.backends[name] != nil || m.placers[name] != nil {
+		return nil
+	}
+	return m.noBackend(cfg.Name, name)
+}
+
+func (m *Manager) noBackend(vm, name string) error {
+	names := append(m.backendNames(), slices.Sorted(maps.Keys(m.placers))...)
+	return &errors.ConfigError{VM: vm, Problems: []errors.Problem{{
+		Field: "backend", Value: name, Message: "is not configured", Fix: fmt.Sprintf("use one of %v", names),
+	}}}
+}
+
+// place decides which backend a start is on, and returns what [Instance].Host is to be. A VM
+// with something that lasts stays where that is.
+func (m *Manager) place(ctx context.Context, inst Instance) (string, error) {
+	if inst.Host != "" && inst.anchored() {
+		return inst.Host, nil
+	}
+	placer := m.placers[inst.Config.backendName()]
+	if placer == nil {
+		return "", nil
+	}
+	host, err := placer.Place(ctx, inst)
+	if err != nil {
+		return "", err
+	}
+	if m.backends[host] == nil {
+		return "", m.noBackend(inst.Name, host)
+	}
+	return host, nil
+}
+
+// anchored reports whether the next start needs what an earlier one has left on its backend.
+func (i Instance) anchored() bool {
+	return i.ImagesKept || i.Restore != "" || i.Snapshot != "" || len(i.Layers) > 0 || !i.Config.startedAnew()
+}
+
+// abandon has the backend that a VM was on before forget it. One that doesn't answer keeps what
+// it has: nothing of it is needed.
+func (s *start) abandon(ctx context.Context, left Instance) {
+	old := s.m.backends[s.former]
+	if old == nil {
+		return
+	}
+	if err := old.Erase(ctx, left); err != nil {
+		s.m.log.WarnContext(ctx, "VM not forgotten where it was before", "vm", left.Name, "backend", s.former, "error", err)
+	}
 }

@@ -82,7 +82,7 @@ func (m *Manager) ForgetDevice(ctx context.Context, ref, id string) (known bool,
 		return false, err
 	}
 	err = m.states.retry(ctx, inst.ID, func(now Instance) error {
-		if now.State.Live() {
+		if now.held() {
 			return &errors.TransitionError{VM: now.Name, Op: "forget device " + id + " of", State: string(now.State),
 				Hint: "try again when it runs, or has stopped"}
 		}

@@ -40,7 +40,14 @@ func (m *Manager) reconcile(ctx context.Context) ([]Instance, error) {
 // recorded; one whose operation died half-way is adopted or ended. It returns the
 // record as it is then. A VM that somebody works on is left alone.
 func (m *Manager) settle(ctx context.Context, inst Instance) (Instance, error) {
-	if !inst.State.Live() || m.live.cached(inst.ID) != nil {
+	if !inst.held() {
+		return inst, nil
+	}
+	if lg := m.live.cached(inst.ID); lg != nil {
+		if inst.unreachable() {
+			lg.returned() // if so
+			return m.store.Get(ctx, inst.ID)
+		}
 		return inst, nil
 	}
 	lock, err := m.claim(ctx, inst)
@@ -53,7 +60,7 @@ func (m *Manager) settle(ctx context.Context, inst Instance) (Instance, error) {
 	inst, err = m.store.Get(ctx, inst.ID)
 	gone := errors.Is(err, errors.ErrVMNotFound)
 	defer func() { m.locks.leave(lock, gone) }()
-	if err != nil || !inst.State.Live() {
+	if err != nil || !inst.held() {
 		return inst, err
 	}
 	if lg := m.live.entry(inst.ID); lg != nil { // gone, and about to be recorded by its watcher
@@ -65,6 +72,8 @@ func (m *Manager) settle(ctx context.Context, inst Instance) (Instance, error) {
 	case errors.Is(err, errors.ErrVMNotRunning):
 		to, reason := m.obituary(inst)
 		return m.destroyer.finalise(ctx, inst, ending{to: to, reason: reason})
+	case errors.Is(err, errors.ErrHostUnreachable):
+		return m.loseTouch(ctx, inst)
 	case err != nil:
 		return inst, err
 	}
@@ -116,7 +125,11 @@ func (m *Manager) adopt(ctx context.Context, lg *liveGuest) (Instance, error) {
 		if err != nil || want == now.State {
 			return err
 		}
-		inst, err = m.states.move(ctx, now, want, ReasonAdopted, func(i *Instance) { i.Runtime = lg.guest.Runtime() })
+		reason := ReasonAdopted
+		if now.unreachable() {
+			reason = ReasonHostReturned
+		}
+		inst, err = m.states.move(ctx, now, want, reason, func(i *Instance) { i.Runtime = lg.guest.Runtime() })
 		return err
 	})
 	return inst, err

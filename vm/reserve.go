@@ -67,6 +67,9 @@ func (r *Reservation) settle(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	r.inst = inst
+	if inst.unreachable() {
+		return false, errUnreachable("reserve VM", inst)
+	}
 	switch inst.State {
 	case Running, Paused:
 		return true, nil
@@ -144,7 +147,7 @@ func (r *Reservation) Fence(ctx context.Context) (bool, error) {
 	lock, err := r.m.locks.try(r.inst.ID)
 	for errors.Is(err, flock.ErrHeld) {
 		inst, getErr := r.Refresh(ctx)
-		if getErr != nil || inst.State.Live() {
+		if getErr != nil || inst.held() {
 			return false, getErr
 		}
 		select {
@@ -158,7 +161,7 @@ func (r *Reservation) Fence(ctx context.Context) (bool, error) {
 		return false, errors.Wrap(errors.ErrDatabaseLock, "fence VM", r.inst.Name, err)
 	}
 	inst, err := r.Refresh(ctx)
-	if err == nil && !inst.State.Live() {
+	if err == nil && !inst.held() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.lock = lock

@@ -17,7 +17,9 @@ const (
 	Failed   State = "failed" // ended in a way that nobody asked for; Reason says how
 )
 
-// transitions is the one table of what may follow what.
+// transitions is the one table of what may follow what. Besides, a VM that is Failed because
+// its host can't be reached becomes whatever its guest is found to be when the host answers
+// again; see [ReasonHostUnreachable].
 var transitions = map[State][]State{
 	Created:  {Starting},
 	Starting: {Running, Paused, Stopping, Stopped, Failed},
@@ -65,5 +67,6 @@ const (
 	// ReasonHostUnreachable: the host that runs the guest does not answer. The guest may run
 	// on: the VM is what it was again when its host answers again.
 	ReasonHostUnreachable = "host-unreachable"
-	ReasonVanished        = "vanished" // recorded as live, but nothing of it runs
+	ReasonHostReturned    = "host-returned" // its host can be reached again, and it runs there
+	ReasonVanished        = "vanished"      // recorded as live, but nothing of it runs
 )

@@ -20,7 +20,7 @@ func newStateMachine(store Store) *stateMachine {
 // move brings inst to another state. change, if not nil, edits the new record first.
 // A record that somebody else changed meanwhile is a *ConflictError.
 func (s *stateMachine) move(ctx context.Context, inst Instance, to State, reason string, change func(*Instance)) (Instance, error) {
-	if !inst.State.CanBecome(to) {
+	if !inst.State.CanBecome(to) && !inst.returns(to) {
 		return inst, &errors.TransitionError{VM: inst.Name, Op: "change to " + string(to), State: string(inst.State)}
 	}
 	next := inst

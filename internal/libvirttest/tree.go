@@ -51,7 +51,8 @@ func makeTree(system bool) (tree, error) {
 	folders := []string{"run", "config/libvirt", "cache", "data", "home"}
 	files := map[string]string{"libvirtd.conf": libvirtdConf, "config/libvirt/qemu.conf": qemuConf}
 	if system {
-		folders = []string{"run", "etc/libvirt", "var/lib", "var/cache", "var/log", "home"}
+		// run/lock has a lock file for each console and channel that is open as a stream.
+		folders = []string{"run/lock", "etc/libvirt", "var/lib", "var/cache", "var/log", "home"}
 		files = map[string]string{"libvirtd.conf": libvirtdConf, "etc/libvirt/qemu.conf": qemuConf + systemConf}
 		err = withUser(files)
 	}

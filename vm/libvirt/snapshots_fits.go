@@ -3,6 +3,7 @@ package libvirt
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"libvirt.org/go/libvirtxml"
 
@@ -66,22 +67,19 @@ func machineOf(dom *libvirtxml.Domain) (parts []machinePart) {
 		add(fmt.Sprintf("network card %d", i), "a %s", model)
 	}
 	for i, fs := range dom.Devices.Filesystems {
-		add(fmt.Sprintf("share %d", i), "shared as %s", nameOf(fs.Target))
+		add(fmt.Sprintf("share %d", i), "shared as %s", tagOf(fs))
 	}
 	add("hostdev", "%d devices", len(dom.Devices.Hostdevs))
 	add("tpm", "%d", len(dom.Devices.TPMs))
 	return parts
 }
 
-// aliasPrefix begins the aliases that users of libvirt may give.
-const aliasPrefix = "ua-"
-
 // diskName returns the name that a disk has in the VM's configuration, or the one that libvirt
 // has for it.
 func diskName(d libvirtxml.DomainDisk) string {
 	switch {
-	case d.Alias != nil && len(d.Alias.Name) > len(aliasPrefix) && d.Alias.Name[:len(aliasPrefix)] == aliasPrefix:
-		return d.Alias.Name[len(aliasPrefix):]
+	case d.Alias != nil && strings.HasPrefix(d.Alias.Name, "ua-"):
+		return d.Alias.Name[len("ua-"):]
 	case d.Target != nil:
 		return d.Target.Dev
 	}

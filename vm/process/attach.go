@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/internal/proc"
 	"github.com/maqet/maqet/vm"
 )
@@ -57,7 +58,7 @@ func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (vm.Guest, error
 
 // finishStart has Connect do what the owner, who died before, may not have done.
 func (b *Backend) finishStart(g *guest, inst vm.Instance) {
-	g.cards, g.sockets = cardsOf(inst.Config, inst.Unplugged), userSockets(inst.Config, inst.Unplugged)
+	g.cards, g.sockets = guestview.Cards(inst.Config, inst.Unplugged), userSockets(inst.Config, inst.Unplugged)
 	var bad *errors.Problem
 	if g.display, bad = servedOf(inst.Config.Display, g.runtime.Dir); bad != nil {
 		b.log.Warn("the display has no password, and lets in nobody", "vm", inst.Name, "file", bad.Value, "problem", bad.Message)
@@ -157,7 +158,7 @@ func (b *Backend) reconstruct(inst vm.Instance, id vm.Process, args []string) vm
 	if !inst.Config.Console.Disabled {
 		rt.Console = f.console
 	}
-	rt.Cards, rt.Boot = cardRecords(inst.Config, inst.Unplugged, inst.ID), bootOf(args, inst.Name)
+	rt.Cards, rt.Boot = guestview.CardRecords(inst.Config, inst.Unplugged, inst.ID), bootOf(args, inst.Name)
 	rt.NVRAM, rt.Seed = nodeFile(args, nodeNVRAM), nodeFile(args, seedID+"-file")
 	rt.Accel = valueOf(args, "-accel")
 	rt.Machine, _, _ = strings.Cut(valueOf(args, "-machine"), ",")

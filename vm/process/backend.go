@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/kvm"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -94,7 +95,7 @@ func New(o Options) (*Backend, error) {
 			return nil, errors.Wrap(errors.ErrInvalidConfiguration, "create process backend", "", err)
 		}
 	}
-	b := &Backend{opts: o, log: o.Logger, segments: newSegments(o.Logger), children: map[*process]child{}, kvm: sync.OnceValue(checkKVM)}
+	b := &Backend{opts: o, log: o.Logger, segments: newSegments(o.Logger), children: map[*process]child{}, kvm: sync.OnceValue(kvm.Check)}
 	start := func(cmd *exec.Cmd) error { return b.forks.run(cmd.Start) }
 	b.virtiofsd = newVirtiofsdFinder(start)
 	b.prober = newProber(filepath.Join(o.CacheDir, "qemu"), start)

@@ -10,11 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 )
-
-// ignitionBlob is where Ignition looks in a guest of QEMU (Ignition documentation,
-// "Supported platforms").
-const ignitionBlob = "opt/com.coreos/config"
 
 // blob is a text that QEMU reads from a file when it starts, so that others on the host,
 // who can see its command line, don't see the text.
@@ -34,7 +31,7 @@ func (b *builder) blobFile(text string) string {
 func (b *builder) blobs() {
 	cfg := b.spec.Config
 	if cfg.Ignition != "" {
-		b.fwCfg("ignition", "ignition", ignitionBlob, cfg.Ignition, "")
+		b.fwCfg("ignition", "ignition", guestview.IgnitionBlob, cfg.Ignition, "")
 	}
 	for i, f := range cfg.FwCfg {
 		field := fmt.Sprintf("fw_cfg[%d]", i)

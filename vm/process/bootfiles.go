@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -16,7 +17,7 @@ func bootOf(args []string, name string) vm.BootFiles {
 	boot.Cmdline = append(boot.Cmdline, strings.Fields(valueOf(args, "-append"))...)
 	if boot.Default { // the next start adds these again
 		boot.Cmdline = slices.DeleteFunc(boot.Cmdline, func(word string) bool {
-			return word == hostNameParameter+vm.HostName(name) || strings.HasPrefix(word, shareParameter) || strings.HasPrefix(word, addressParameter)
+			return guestview.OwnWord(word, name)
 		})
 	}
 	machine := parsePairs(valueOf(args, "-machine"))

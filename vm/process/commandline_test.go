@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -175,7 +176,7 @@ func TestCommandLineIsTheStarts(t *testing.T) {
 			word = strings.ReplaceAll(word, spec.ID, zeroID)
 			word = strings.ReplaceAll(word, filepath.Base(h.b.vmDir(spec.ID)), filepath.Base(h.b.vmDir(zeroID)))
 			for i := range cfg.Networks {
-				word = strings.ReplaceAll(word, macOf(spec.ID, i), macOf(zeroID, i))
+				word = strings.ReplaceAll(word, guestview.DerivedMAC(spec.ID, i), guestview.DerivedMAC(zeroID, i))
 			}
 			out = append(out, word)
 		}

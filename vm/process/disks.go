@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/vm"
 )
 
 // disks adds the disks. One that was removed while the VM ran keeps its place on its bus
 // and in the boot order, so that the others stay where they were.
 func (b *builder) disks() {
-	order := bootIndexes(b.spec.Config, b.spec.Boot.Kernel == "")
+	order := guestview.BootIndexes(b.spec.Config, b.spec.Boot.Kernel == "")
 	taken := map[string]int{}
 	for i, d := range b.spec.Config.Disks {
 		kind := b.diskInterface(d)
@@ -34,27 +35,6 @@ type attachment struct {
 	slot      int    // which disk of its kind it is
 	index     int    // which disk at all
 	bootindex int    // QEMU's; 0: firmware does not try it
-}
-
-// bootIndexes returns QEMU's bootindex of each disk, 0 for none: what the configuration
-// says, and where firmware looks for a system, images without a place of their own after
-// all that have one, in their order. QEMU gives 0 to a kernel that it loads itself.
-func bootIndexes(c vm.Config, firmware bool) []int {
-	out, last := make([]int, len(c.Disks)), 0
-	for i, d := range c.Disks {
-		out[i] = d.BootOrder
-		last = max(last, d.BootOrder)
-	}
-	for _, n := range c.Networks {
-		last = max(last, n.BootOrder)
-	}
-	for i, d := range c.Disks {
-		if firmware && out[i] == 0 && d.HasImage() {
-			last++
-			out[i] = last
-		}
-	}
-	return out
 }
 
 // The nodes of a disk: its format, which has the disk's name and is what snapshots,

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -132,7 +133,7 @@ func TestBootIndexes(t *testing.T) {
 		{[]vm.Disk{image(0)}, []vm.Network{{BootOrder: 1}}, true, []int{2}},
 		{[]vm.Disk{{Media: vm.MediaCDROM}, {Path: "a.iso"}}, nil, true, []int{0, 1}},
 	} {
-		require.Equal(t, c.want, bootIndexes(vm.Config{Disks: c.disks, Networks: c.networks}, c.firmware))
+		require.Equal(t, c.want, guestview.BootIndexes(vm.Config{Disks: c.disks, Networks: c.networks}, c.firmware))
 	}
 }
 

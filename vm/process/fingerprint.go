@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
@@ -134,7 +135,7 @@ func machineLine(a argument, ram string) string {
 // ownWord reports whether a word of the kernel's command line follows from the VM's name or
 // its network cards' addresses.
 func ownWord(word string) bool {
-	return strings.HasPrefix(word, hostNameParameter) || strings.HasPrefix(word, addressParameter)
+	return strings.HasPrefix(word, guestview.HostNameParameter) || strings.HasPrefix(word, guestview.AddressParameter)
 }
 
 // withoutKeys leaves keys out of an object in JSON. What is none, and so the user's, stays.

@@ -28,7 +28,7 @@ func checkForwards(ctx context.Context, cards []card) error {
 		for j, f := range c.Forwards {
 			if err := bindable(ctx, f); err != nil {
 				message, fix := forwardFault(f, err)
-				problems = append(problems, errors.Problem{Field: fmt.Sprintf("%s.forwards[%d].port", c.field, j),
+				problems = append(problems, errors.Problem{Field: fmt.Sprintf("%s.forwards[%d].port", c.Field, j),
 					Value: strconv.Itoa(f.Port), Message: message, Fix: fix})
 			}
 		}
@@ -78,7 +78,7 @@ func (g *guest) settledForwards(ctx context.Context, cards []card) (map[string][
 	forwards, open := map[string][]vm.Forward{}, false
 	for _, c := range cards {
 		if len(c.Forwards) > 0 {
-			forwards[c.name] = slices.Clone(c.Forwards)
+			forwards[c.Name] = slices.Clone(c.Forwards)
 			open = open || slices.ContainsFunc(c.Forwards, func(f vm.Forward) bool { return f.Port == 0 })
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/vm"
 )
@@ -151,7 +152,7 @@ func TestHardwareIDs(t *testing.T) {
 		requireProblem(t, err, "devices[0]")
 		require.ErrorContains(t, err, id)
 	}
-	for _, name := range []string{agentPort, streamPort0, "org.maqet.mine", vm.ChannelConsole, virtioSerial, vm.DisplayVNC} {
+	for _, name := range []string{guestview.AgentPort, guestview.StreamPort0, "org.maqet.mine", vm.ChannelConsole, virtioSerial, vm.DisplayVNC} {
 		_, err := build(vm.LaunchSpec{ID: fixedID, Config: vm.Config{Serials: []vm.Serial{{Name: name}}}, Boot: byDefault}, facts, paths)
 		requireProblem(t, err, "serials[0].name")
 	}

@@ -179,3 +179,15 @@ func nearest(name string, f features) []string {
 	}
 	return near[:min(3, len(near))]
 }
+
+// kvmProblem says why KVM can't run a guest of this architecture with this QEMU; nil
+// when it can.
+func (b *Backend) kvmProblem(arch string, f features) error {
+	switch {
+	case arch != hostArchs[runtime.GOARCH]:
+		return fmt.Errorf("the host is %s, the guest %s", hostArchs[runtime.GOARCH], arch)
+	case !f.KVM:
+		return errors.New("this QEMU was built without it")
+	}
+	return b.kvm()
+}

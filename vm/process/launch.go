@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/internal/proc"
 	"github.com/maqet/maqet/vm"
 )
@@ -67,7 +68,7 @@ func (b *Backend) launch(ctx context.Context, plan *builder) (*guest, error) {
 	rt := vm.Runtime{
 		Process: p.identity(), Backend: Name, Accel: host.accel, Machine: host.machine,
 		Args: plan.commandLine(), Dir: f.dir, Stderr: f.stderr, Sockets: map[string]string{}, Disks: spec.Images,
-		Captures: plan.captures, Boot: spec.Boot, Cards: cardRecords(spec.Config, spec.Unplugged, spec.ID),
+		Captures: plan.captures, Boot: spec.Boot, Cards: guestview.CardRecords(spec.Config, spec.Unplugged, spec.ID),
 	}
 	for _, ch := range plan.channels() {
 		rt.Sockets[ch] = socketPath(f.dir, ch)

@@ -2,7 +2,6 @@ package process
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,51 +9,37 @@ import (
 	"strings"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/internal/spelling"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
 
 // card is a network card of the configuration with its place.
-type card struct {
-	vm.Network
-	index       int
-	field, name string
-}
+type card = guestview.Card
 
-// cardsOf returns the network cards that a guest has.
-func cardsOf(cfg vm.Config, unplugged []string) []card {
-	var list []card
-	for i, n := range cfg.Networks {
-		if name := n.NameAt(i); !slices.Contains(unplugged, name) {
-			list = append(list, card{Network: n, index: i, field: fmt.Sprintf("networks[%d]", i), name: name})
-		}
-	}
-	return list
-}
-
-func (b *builder) cards() []card { return cardsOf(b.spec.Config, b.spec.Unplugged) }
+func (b *builder) cards() []card { return guestview.Cards(b.spec.Config, b.spec.Unplugged) }
 
 // networks adds each card and what is behind it. Both have the name of the network, by
 // which QMP's set_link finds them.
 func (b *builder) networks() {
 	for _, c := range b.cards() {
-		b.notReserved(c.field+".name", c.name)
+		b.notReserved(c.Field+".name", c.Name)
 		netdev := b.cable(c)
 		if netdev != nil {
-			netdev["id"] = c.name
-			b.json("netdev", c.name, c.field, netdev)
+			netdev["id"] = c.Name
+			b.json("netdev", c.Name, c.Field, netdev)
 		}
-		device := props{"driver": b.cardDriver(c), "id": c.name, "mac": b.mac(c)}
+		device := props{"driver": b.cardDriver(c), "id": c.Name, "mac": c.MACOf(b.spec.ID)}
 		if netdev != nil {
-			device["netdev"] = c.name
+			device["netdev"] = c.Name
 		}
 		if c.BootOrder > 0 {
 			device["bootindex"] = c.BootOrder
 		} else if !b.host.microvm() && !slices.Contains(notPCI, c.Model) {
 			device["romfile"] = "" // nobody boots from it, and loading it takes time
 		}
-		b.json("device", c.name, c.field, device)
+		b.json("device", c.Name, c.Field, device)
 		b.capture(c, netdev != nil)
 	}
 }
@@ -71,7 +56,7 @@ func (g *guest) setUpCards(ctx context.Context) error {
 		if !c.LinkDown { // no option of QEMU's says it
 			continue
 		}
-		if _, err := g.control.Execute(ctx, "set_link", map[string]any{"name": c.name, "up": false}); err != nil {
+		if _, err := g.control.Execute(ctx, "set_link", map[string]any{"name": c.Name, "up": false}); err != nil {
 			return err
 		}
 	}
@@ -100,14 +85,14 @@ func (b *builder) cardDriver(c card) string {
 	case c.Model == "" || c.Model == vm.ModelVirtio:
 		return b.virtio("net")
 	case b.host.microvm():
-		b.problem(c.field+".model", c.Model, "needs a bus that a microvm has not", "use virtio, or another machine")
+		b.problem(c.Field+".model", c.Model, "needs a bus that a microvm has not", "use virtio, or another machine")
 	case b.host.devices == nil || slices.Contains(b.host.devices, c.Model):
 	default:
 		fix := "use virtio, or a name that " + b.host.binary + " -device help lists"
 		if near := similar(c.Model, b.host.devices); len(near) > 0 {
 			fix = "did you mean " + strings.Join(near, ", ") + "?"
 		}
-		b.problem(c.field+".model", c.Model, "is not known to this QEMU", fix)
+		b.problem(c.Field+".model", c.Model, "is not known to this QEMU", fix)
 	}
 	return c.Model
 }
@@ -152,24 +137,6 @@ func (b *builder) cable(c card) props {
 	return netdev
 }
 
-// mac returns the card's MAC.
-func (b *builder) mac(c card) string { return c.mac(b.spec.ID) }
-
-// mac returns the card's MAC in the VM with this ID.
-func (c card) mac(id string) string {
-	if c.MAC != "" {
-		return strings.ToLower(c.MAC)
-	}
-	return macOf(id, c.index)
-}
-
-// macOf derives a MAC in QEMU's range from the VM's ID and the card's position: the
-// same at each start, and another one for each VM.
-func macOf(id string, index int) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%d", id, index))
-	return fmt.Sprintf("52:54:00:%02x:%02x:%02x", sum[0], sum[1], sum[2])
-}
-
 // capture has QEMU write the card's packets to a file, with the object filter-dump (QEMU
 // manual, -object filter-dump). QEMU would write over a file that exists, so it gets the
 // name by which the process itself finds the descriptor of a new one.
@@ -178,22 +145,22 @@ func (b *builder) capture(c card, connected bool) {
 	case c.Capture == "":
 		return
 	case !connected:
-		b.problem(c.field+".capture", c.Capture, "can't be made of a card without a cable", "leave it out, or use another type")
+		b.problem(c.Field+".capture", c.Capture, "can't be made of a card without a cable", "leave it out, or use another type")
 		return
 	}
 	fd := b.inherit(inherited{open: func(context.Context) (*os.File, error) {
 		file, err := createCapture(c.Capture)
 		if err != nil {
-			return nil, refuse(c.field+".capture", c.Capture, err.Error(), "give a path in a folder that exists and can be written to")
+			return nil, refuse(c.Field+".capture", c.Capture, err.Error(), "give a path in a folder that exists and can be written to")
 		}
 		if b.captures == nil {
 			b.captures = map[string]string{}
 		}
-		b.captures[c.name] = file.Name()
+		b.captures[c.Name] = file.Name()
 		return file, nil
 	}})
-	id := "capture-" + c.name
-	b.json("object", id, c.field+".capture", props{"qom-type": "filter-dump", "id": id, "netdev": c.name, "file": "/proc/self/fd/" + fd})
+	id := "capture-" + c.Name
+	b.json("object", id, c.Field+".capture", props{"qom-type": "filter-dump", "id": id, "netdev": c.Name, "file": "/proc/self/fd/" + fd})
 }
 
 // maxCaptures bounds how many files one path can have.

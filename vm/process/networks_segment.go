@@ -1,7 +1,6 @@
 package process
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -14,10 +13,7 @@ import (
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/segment"
-	"github.com/maqet/maqet/vm"
 )
-
-func (c card) segment() string { return cmp.Or(c.Segment, vm.DefaultSegment) }
 
 // segmentDir is the folder of a segment: short, as vmDir, and never the name of one of
 // those, which are hexadecimal.
@@ -34,10 +30,10 @@ var segmentName = regexp.MustCompile("^" + segmentPrefix + "[0-9a-f]{11}$")
 // package segment.
 func (b *builder) segmentCable(c card) props {
 	runtimeDir, short := filepath.Split(b.files.dir)
-	dir := segmentDir(runtimeDir, c.segment())
-	port := segment.PortPath(dir, fmt.Sprintf("%s.%d", short, c.index))
+	dir := segmentDir(runtimeDir, c.SegmentOf())
+	port := segment.PortPath(dir, fmt.Sprintf("%s.%d", short, c.Index))
 	if len(port) > maxSocketPath {
-		b.problem(c.field+".type", c.Type, fmt.Sprintf("needs a socket %q, whose path has %d bytes; %d are possible", port, len(port), maxSocketPath),
+		b.problem(c.Field+".type", c.Type, fmt.Sprintf("needs a socket %q, whose path has %d bytes; %d are possible", port, len(port), maxSocketPath),
 			"use a shorter folder: WithDir, WithRuntimeDir or XDG_RUNTIME_DIR")
 	}
 	return props{"type": "dgram",

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -197,27 +198,27 @@ func TestCardsOnSegments(t *testing.T) {
 }
 
 func TestAddressesForTheDefaultGuest(t *testing.T) {
-	mac := func(i int) string { return macOf(fixedID, i) }
-	lan := segmentAddress("lan", mac(0))
+	mac := func(i int) string { return guestview.DerivedMAC(fixedID, i) }
+	lan := guestview.SegmentAddress("lan", mac(0))
 	require.Regexp(t, `^10\.\d+\.\d+\.\d+/16$`, lan)
 	for want, nets := range map[string][]vm.Network{
 		"":                 {{}},
 		mac(0) + "," + lan: {{Type: vm.NetworkSegment, Segment: "lan"}},
-		mac(1) + "," + segmentAddress("lan", mac(1)):                          {{}, {Type: vm.NetworkSegment, Segment: "lan"}},
-		mac(0) + ",10.1.0.2/24;" + mac(2) + ",-":                              {{Type: vm.NetworkSegment, Address: "10.1.0.2/24"}, {}, {}},
-		mac(0) + ",192.168.4.15/22,192.168.4.2,192.168.4.3":                   {{Subnet: "192.168.4.0/22"}},
-		mac(0) + ",-;" + mac(1) + ",10.3.0.1/24":                              {{Type: vm.NetworkNone}, {Type: vm.NetworkNone, Address: "10.3.0.1/24"}},
-		"52:54:00:aa:bb:cc," + segmentAddress("default", "52:54:00:aa:bb:cc"): {{Type: vm.NetworkSegment, MAC: "52:54:00:AA:BB:CC"}},
+		mac(1) + "," + guestview.SegmentAddress("lan", mac(1)):                          {{}, {Type: vm.NetworkSegment, Segment: "lan"}},
+		mac(0) + ",10.1.0.2/24;" + mac(2) + ",-":                                        {{Type: vm.NetworkSegment, Address: "10.1.0.2/24"}, {}, {}},
+		mac(0) + ",192.168.4.15/22,192.168.4.2,192.168.4.3":                             {{Subnet: "192.168.4.0/22"}},
+		mac(0) + ",-;" + mac(1) + ",10.3.0.1/24":                                        {{Type: vm.NetworkNone}, {Type: vm.NetworkNone, Address: "10.3.0.1/24"}},
+		"52:54:00:aa:bb:cc," + guestview.SegmentAddress("default", "52:54:00:aa:bb:cc"): {{Type: vm.NetworkSegment, MAC: "52:54:00:AA:BB:CC"}},
 	} {
 		b := &builder{spec: vm.LaunchSpec{ID: fixedID, Config: vm.Config{Networks: nets}}}
 		if want != "" {
-			want = addressParameter + want
+			want = guestview.AddressParameter + want
 		}
-		require.Equal(t, want, b.addresses())
+		require.Equal(t, want, guestview.Addresses(b.spec))
 	}
 	seen := map[string]bool{}
 	for i := range 100 {
-		address := segmentAddress("lan", macOf(fmt.Sprint(i), 0))
+		address := guestview.SegmentAddress("lan", guestview.DerivedMAC(fmt.Sprint(i), 0))
 		require.False(t, seen[address] || strings.HasPrefix(address, "10.0.") || strings.HasSuffix(address, ".0.0/16") || strings.HasSuffix(address, ".255.255/16"))
 		seen[address] = true
 	}

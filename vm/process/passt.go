@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strconv"
 
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -15,11 +16,11 @@ import (
 func (b *builder) passtCable(c card) props {
 	path, err := exec.LookPath("passt")
 	if err != nil {
-		b.problem(c.field+".type", c.Type, "needs the program passt, which is not on PATH", "install the package passt, or use type user")
+		b.problem(c.Field+".type", c.Type, "needs the program passt, which is not on PATH", "install the package passt, or use type user")
 		return props{"type": "user"}
 	}
 	subnet := netip.MustParsePrefix(cmp.Or(c.Subnet, vm.DefaultSubnet)) // validated
-	addresses := userAddresses(subnet.String())
+	addresses := guestview.UserAddresses(subnet.String())
 	args := []string{path, "--foreground", "--stderr", "--fd", strconv.Itoa(helperFD), "--ipv4-only",
 		"--address", netip.MustParsePrefix(addresses[0]).Addr().String(), "--netmask", strconv.Itoa(subnet.Bits()),
 		"--gateway", addresses[1], "--dns-forward", addresses[2]}
@@ -30,6 +31,6 @@ func (b *builder) passtCable(c card) props {
 		}
 		args = append(args, option, fmt.Sprintf("%s/%d:%d", cmp.Or(f.Host, defaultForwardHost), f.Port, f.Guest))
 	}
-	fd := b.helper(helperPlan{name: "passt " + c.name, log: "passt-" + strconv.Itoa(c.index), args: args})
+	fd := b.helper(helperPlan{name: "passt " + c.Name, log: "passt-" + strconv.Itoa(c.Index), args: args})
 	return props{"type": "stream", "server": false, "addr": props{"type": "fd", "str": fd}}
 }

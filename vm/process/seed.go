@@ -1,7 +1,9 @@
 package process
 
+import "github.com/maqet/maqet/internal/guestview"
+
 // seedID is the ID of the disk that holds the image for cloud-init.
-const seedID = "cloud-seed"
+const seedID = guestview.Seed
 
 // seed adds the image for cloud-init, as a read-only virtio disk: cloud-init looks for its
 // label on every block device, and before anything else has started. A kernel for virtual

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
@@ -44,7 +45,7 @@ func (b *builder) serials() {
 
 // portNotTaken refuses the names that ports of this package's own have in the guest.
 func (b *builder) portNotTaken(field, name string) {
-	if !b.spec.Config.Agent.Disabled && (name == agentPort || strings.HasPrefix(name, ownPorts)) {
+	if !b.spec.Config.Agent.Disabled && (name == guestview.AgentPort || strings.HasPrefix(name, guestview.OwnPorts)) {
 		b.problem(field+".name", name, "is the name of a port by which the guest itself is reached", "use another, or disable agent")
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -113,50 +112,4 @@ func (b *builder) onBus(name string) string {
 		return name + "-device"
 	}
 	return name + "-pci"
-}
-
-// By what names maqet's own init learns its host name and its shares; see guest/init.
-const (
-	hostNameParameter = "maqet.hostname="
-	shareParameter    = "maqet.share="
-)
-
-// hostNameArg tells maqet's own init the guest's host name.
-func (b *builder) hostNameArg(cmdline []string) []string {
-	name := vm.HostName(b.spec.Config.Name)
-	if !b.spec.Boot.Default || name == "" || slices.ContainsFunc(cmdline, func(a string) bool { return strings.HasPrefix(a, hostNameParameter) }) {
-		return nil
-	}
-	return []string{hostNameParameter + name}
-}
-
-// shareArgs tell maqet's own init what to mount, see guest/init: the type, "ro" or "rw",
-// the tag and the mount point.
-func (b *builder) shareArgs() []string {
-	if !b.spec.Boot.Default {
-		return nil
-	}
-	var args []string
-	for i, s := range b.spec.Config.Shares {
-		mode := "ro"
-		if s.Writable {
-			mode = "rw"
-		}
-		args = append(args, strings.Join([]string{shareParameter + b.shareType(s), mode, percent(s.NameAt(i)), percent(s.MountAt(i))}, ","))
-	}
-	return args
-}
-
-// percent writes what could end a word, or part of one, as % and two hexadecimal digits.
-func percent(s string) string {
-	var out strings.Builder
-	for _, c := range []byte(s) {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("/._-", c) >= 0:
-			out.WriteByte(c)
-		default:
-			fmt.Fprintf(&out, "%%%02X", c)
-		}
-	}
-	return out.String()
 }

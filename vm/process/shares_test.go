@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/internal/proc"
 	"github.com/maqet/maqet/internal/testhost"
 	"github.com/maqet/maqet/vm"
@@ -212,7 +213,7 @@ func TestShareWords(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			b := &builder{spec: rehearsal(fixedID, cfg)}
-			args := b.shareArgs()
+			args := guestview.ShareArgs(b.spec, b.shareType)
 			require.Len(t, args, 1)
 			require.Len(t, strings.Fields(args[0]), 1)
 			require.NotContains(t, args[0], `"`, "quotes are the kernel's")

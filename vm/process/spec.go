@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -214,25 +215,13 @@ func (b *builder) boot() {
 	if boot.Initrd != "" {
 		b.add(plain("initrd", boot.Initrd, "boot.initrd"))
 	}
-	cmdline := boot.Cmdline
-	if address := b.addresses(); address != "" && boot.Default {
-		cmdline = slices.Concat([]string{address}, cmdline)
-	}
-	if !b.spec.Config.Console.Disabled && !slices.ContainsFunc(cmdline, func(a string) bool { return strings.HasPrefix(a, "console=") }) {
-		// In front: what follows "--" is for init.
-		cmdline = slices.Concat([]string{"console=" + consoleDevice(b.host.arch)}, cmdline)
-	}
-	cmdline = slices.Concat(b.hostNameArg(cmdline), b.shareArgs(), cmdline)
-	line := strings.Join(cmdline, " ")
-	if len(line) > maxCmdline {
-		b.problem("boot.cmdline", "", fmt.Sprintf("has %d characters with what is added for shares and the like, the kernel takes %d", len(line), maxCmdline),
+	line := strings.Join(guestview.Cmdline(b.spec, b.host.arch, b.shareType), " ")
+	if len(line) > guestview.MaxCmdline {
+		b.problem("boot.cmdline", "", fmt.Sprintf("has %d characters with what is added for shares and the like, the kernel takes %d", len(line), guestview.MaxCmdline),
 			"shorten it, or the names and mount points of shares")
 	}
 	b.add(plain("append", line, "boot.cmdline"))
 }
-
-// maxCmdline is what kernels take: COMMAND_LINE_SIZE in Linux's asm/setup.h, less a NUL.
-const maxCmdline = 2047
 
 // readable looks at a file that QEMU will open. A name without a slash is one in QEMU's
 // data folder, which QEMU knows.
@@ -253,14 +242,6 @@ func regularFile(path string) error {
 		err = unix.Access(path, unix.R_OK)
 	}
 	return err
-}
-
-// consoleDevice is what Linux calls the first serial port.
-func consoleDevice(arch string) string {
-	if arch == "aarch64" {
-		return "ttyAMA0"
-	}
-	return "ttyS0"
 }
 
 // chardev adds a socket that QEMU inherits listening. It is not waited for: the guest
@@ -295,32 +276,18 @@ func (b *builder) console() {
 	b.add(plain("serial", "chardev:"+vm.ChannelConsole, "console"))
 }
 
-// Names of the ports inside the guest.
-const (
-	agentPort   = "org.qemu.guest_agent.0"
-	streamPort0 = "org.maqet.stream.0"
-	streamPort1 = "org.maqet.stream.1"
-	ownPorts    = "org.maqet." // what names of this project's own begin with
-)
-
 // serialPorts are the virtio ports of the agent and, where maqet's own init is at the
 // other end, of its streams.
 func (b *builder) serialPorts() {
-	var ports [][2]string
-	if !b.spec.Config.Agent.Disabled {
-		ports = append(ports, [2]string{vm.ChannelAgent, agentPort})
-		if b.spec.Boot.Default {
-			ports = append(ports, [2]string{vm.ChannelStream0, streamPort0}, [2]string{vm.ChannelStream1, streamPort1})
-		}
-	}
+	ports := guestview.Ports(b.spec)
 	if len(ports) == 0 {
 		return
 	}
 	bus := b.virtioSerialBus("agent")
 	for _, p := range ports {
-		b.chardev(p[0])
-		b.json("device", p[0], "agent", props{"driver": "virtserialport", "bus": bus,
-			"id": p[0], "chardev": p[0], "name": p[1]})
+		b.chardev(p.Channel)
+		b.json("device", p.Channel, "agent", props{"driver": "virtserialport", "bus": bus,
+			"id": p.Channel, "chardev": p.Channel, "name": p.Name})
 	}
 }
 

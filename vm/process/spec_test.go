@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -190,10 +191,10 @@ func TestNoRoomOnVirt(t *testing.T) {
 }
 
 func TestMACs(t *testing.T) {
-	require.Equal(t, macOf(fixedID, 0), macOf(fixedID, 0))
-	require.NotEqual(t, macOf(fixedID, 0), macOf(fixedID, 1))
-	require.NotEqual(t, macOf(fixedID, 0), macOf("other", 0))
-	require.Regexp(t, `^52:54:00(:[0-9a-f]{2}){3}$`, macOf(fixedID, 0))
+	require.Equal(t, guestview.DerivedMAC(fixedID, 0), guestview.DerivedMAC(fixedID, 0))
+	require.NotEqual(t, guestview.DerivedMAC(fixedID, 0), guestview.DerivedMAC(fixedID, 1))
+	require.NotEqual(t, guestview.DerivedMAC(fixedID, 0), guestview.DerivedMAC("other", 0))
+	require.Regexp(t, `^52:54:00(:[0-9a-f]{2}){3}$`, guestview.DerivedMAC(fixedID, 0))
 }
 
 // TestReservedNames: what the backend itself makes can't be made twice.

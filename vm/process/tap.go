@@ -14,7 +14,7 @@ import (
 // tapCable is a tap device that this process opens and QEMU inherits: QEMU has no right to
 // start programs, as its bridge helper, and need not have that to open devices.
 func (b *builder) tapCable(c card) props {
-	field := c.field + ".interface"
+	field := c.Field + ".interface"
 	if _, err := net.InterfaceByName(c.Interface); err != nil {
 		fix := "make it with `ip tuntap add mode tap user USER name NAME`, or correct the name"
 		if c.Type == vm.NetworkBridge {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/qmp/qapi"
 	"github.com/maqet/maqet/vm"
 )
@@ -63,7 +64,7 @@ func TestForkContinues(t *testing.T) {
 func (h *house) requireOwnCards(template vm.LaunchSpec, forks ...*agentGuest) {
 	h.t.Helper()
 	seen := map[string]bool{}
-	for _, c := range cardRecords(template.Config, nil, template.ID) {
+	for _, c := range guestview.CardRecords(template.Config, nil, template.ID) {
 		seen[c.MAC] = true
 	}
 	for _, f := range forks {

@@ -1,4 +1,5 @@
-package process
+// Package kvm says whether KVM can run a guest on this host.
+package kvm
 
 import (
 	"bytes"
@@ -18,22 +19,10 @@ const (
 	kvmAPIVersion    = 12 // the only one there ever was
 )
 
-// kvmProblem says why KVM can't run a guest of this architecture with this QEMU; nil
-// when it can.
-func (b *Backend) kvmProblem(arch string, f features) error {
-	switch {
-	case arch != hostArchs[runtime.GOARCH]:
-		return fmt.Errorf("the host is %s, the guest %s", hostArchs[runtime.GOARCH], arch)
-	case !f.KVM:
-		return errors.New("this QEMU was built without it")
-	}
-	return b.kvm()
-}
-
-// checkKVM tries what a guest needs. That /dev/kvm opens is not enough: there are
+// Check tries what a guest needs. That /dev/kvm opens is not enough: there are
 // machines where it does, and a VM can be created, but guests hang, because the
 // processor that the host itself runs on has no virtualisation to offer.
-func checkKVM() error {
+func Check() error {
 	fd, err := unix.Open("/dev/kvm", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: "/dev/kvm", Err: err}

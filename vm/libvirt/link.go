@@ -1,0 +1,126 @@
+package libvirt
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/digitalocean/go-libvirt"
+	"github.com/digitalocean/go-libvirt/socket/dialers"
+)
+
+// link is one connection on which calls are made. When it is lost it is of no more use: a
+// libvirt.Libvirt that connects again races with itself (go-libvirt's issue 167).
+type link struct {
+	l     *libvirt.Libvirt
+	wire  *wire
+	slots chan struct{} // has one value for each call that runs
+	doubt chan struct{} // a call was not answered in time
+
+	probes sync.WaitGroup
+
+	retired atomic.Bool // it gets no new calls
+	lasting bool        // it stays open when it is retired and idle
+}
+
+// maxCalls is how many calls run on a connection at once. libvirtd reads no further from a
+// client that has five requests that are not answered yet (max_client_requests in libvirtd.conf);
+// what is beyond that waits on this side, where it can be cancelled, and one is left for
+// asking whether libvirtd lives.
+const maxCalls = 4
+
+// openLink makes a connection and opens the driver. When it returns an error nothing is left
+// of it.
+func openLink(ctx context.Context, dial func(context.Context) (net.Conn, error), uri string) (*link, error) {
+	c, err := dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := newWire(c)
+	stop := context.AfterFunc(ctx, func() { w.fail(context.Cause(ctx)) })
+	defer stop()
+	l := libvirt.NewWithDialer(dialers.NewAlreadyConnected(w))
+	err = l.ConnectToURI(libvirt.ConnectURI(uri))
+	close(w.opened)
+	if err != nil {
+		cause := w.cause()
+		_ = w.Close() // never fails
+		if cause != nil && !isAnswer(err) {
+			err = cause
+		}
+		return nil, err
+	}
+	return &link{l: l, wire: w, slots: make(chan struct{}, maxCalls), doubt: make(chan struct{}, 1)}, nil
+}
+
+// release ends a call that had a slot. A retired connection ends with its last call.
+func (k *link) release() {
+	<-k.slots
+	k.closeIfDone()
+}
+
+// retire gives the connection no more calls. Those that run go on.
+func (k *link) retire() {
+	k.retired.Store(true)
+	k.closeIfDone()
+}
+
+func (k *link) closeIfDone() {
+	if k.retired.Load() && !k.lasting && len(k.slots) == 0 {
+		k.wire.fail(errRetired)
+	}
+}
+
+// suspect has the connection's keeper ask whether libvirtd lives.
+func (k *link) suspect() {
+	select {
+	case k.doubt <- struct{}{}:
+	default: // it is going to
+	}
+}
+
+// probe reports whether libvirtd sends anything within limit, and asks it to. What it is asked
+// for is answered by the workers that libvirtd keeps for calls that can't block, and that it
+// has no such call is an answer too.
+func (k *link) probe(limit time.Duration) bool {
+	before := k.wire.heard.Load()
+	answered := make(chan struct{})
+	k.probes.Go(func() {
+		defer close(answered)
+		_, _ = k.l.ConnectGetLibVersion()
+	})
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	select {
+	case <-answered:
+		return k.wire.cause() == nil
+	case <-k.wire.lost:
+		return false
+	case <-late.C:
+		return k.wire.heard.Load() != before
+	}
+}
+
+// hangUp tells libvirtd that the connection ends, for its log's sake, if it listens, and ends
+// it.
+func (k *link) hangUp(reason error) {
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		_ = k.l.ConnectClose() // it ends anyhow
+	}()
+	late := time.NewTimer(politeness)
+	defer late.Stop()
+	select {
+	case <-said:
+	case <-k.wire.lost:
+	case <-late.C:
+	}
+	k.wire.fail(reason)
+	<-said
+}
+
+// politeness is how long libvirtd may take to notice that a connection is closed.
+const politeness = 200 * time.Millisecond
