@@ -13,10 +13,6 @@ import (
 	"github.com/maqet/maqet/vm"
 )
 
-// consoleLog is the file with what a VM's console printed, in the VM's folder below
-// Options.LogDir.
-const consoleLog = "console.log"
-
 func (b *Backend) logDir(id string) string { return filepath.Join(b.opts.LogDir, id) }
 
 // Clean implements vm.Backend. libvirtd itself clears away what belongs to a guest that is gone.

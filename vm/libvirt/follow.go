@@ -11,6 +11,10 @@ import (
 	"github.com/maqet/maqet/qmp"
 )
 
+// eventQueue is how many events of a domain may wait. Each of them takes the guest's watcher a
+// write to the store at most.
+const eventQueue = 256
+
 // follow hands the domain's events on, and notices its end.
 func (g *guest) follow() {
 	for {
