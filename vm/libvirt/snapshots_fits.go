@@ -3,7 +3,6 @@ package libvirt
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"libvirt.org/go/libvirtxml"
 
@@ -77,10 +76,12 @@ func machineOf(dom *libvirtxml.Domain) (parts []machinePart) {
 // diskName returns the name that a disk has in the VM's configuration, or the one that libvirt
 // has for it.
 func diskName(d libvirtxml.DomainDisk) string {
-	switch {
-	case d.Alias != nil && strings.HasPrefix(d.Alias.Name, "ua-"):
-		return d.Alias.Name[len("ua-"):]
-	case d.Target != nil:
+	if d.Alias != nil {
+		if name, ours := nameOf(d.Alias.Name); ours {
+			return name
+		}
+	}
+	if d.Target != nil {
 		return d.Target.Dev
 	}
 	return ""
