@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 
 	"github.com/digitalocean/go-libvirt"
@@ -142,7 +143,6 @@ func (l *launch) stage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.spec = spec
 	l.undos = append(l.undos, undo)
 	if l.found != nil { // perhaps somebody has renamed it
 		spec.Config.Name = l.found.dom.Name
@@ -159,7 +159,11 @@ func (l *launch) stage(ctx context.Context) error {
 		return errors.Wrap(errors.ErrVMStart, "describe the domain", spec.Config.Name, err)
 	}
 	l.rt = vm.Runtime{Backend: l.b.opts.Name, Accel: f.accel(), Machine: f.machine, Boot: spec.Boot,
-		Disks: slices.Clone(spec.Images), Cards: guestview.CardRecords(spec.Config, spec.Unplugged, spec.ID)}
+		Disks: slices.Clone(spec.Images), Cards: guestview.CardRecords(spec.Config, spec.Unplugged, spec.ID),
+		NVRAM: l.spec.NVRAM, Seed: l.spec.Seed, Sockets: channelPorts(spec)}
+	if !spec.Config.Console.Disabled {
+		l.rt.Console = filepath.Join(l.b.logDir(spec.ID), consoleLog)
+	}
 	return nil
 }
 
