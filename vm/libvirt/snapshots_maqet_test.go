@@ -90,3 +90,41 @@ func TestSnapshotsOfPausedVM(t *testing.T) {
 		require.Empty(t, strings.TrimSpace(virsh(t, d, "snapshot-list", "snapped", "--name")))
 	})
 }
+
+// What a guest holds comes back with a snapshot, and who works in it goes on, whoever made it.
+func TestSnapshotsOfGuest(t *testing.T) {
+	d := libvirt.SharedDaemon().Get(t)
+	m := lifeOpen(t, d, t.TempDir())
+	ctx := lifeLimit(t)
+	box, err := m.Run(ctx, vm.Config{Name: "snapguest", Backend: libvirt.DefaultName, Lifetime: vm.Persistent, Memory: 128 * vm.MiB,
+		Disks: []vm.Disk{{Size: 16 * vm.MiB}}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, box.Remove(lifeLimit(t), vm.ForceRemove(), vm.DeleteImages())) })
+	write := func(text string) {
+		t.Helper()
+		_, err := box.Exec(ctx, "sh", "-c", "echo "+text+" > /tmp/note; echo "+text+" > /dev/vda; sync")
+		require.NoError(t, err)
+	}
+	requireHolds := func(text string) {
+		t.Helper()
+		out, err := box.Exec(ctx, "sh", "-c", "cat /tmp/note; head -n 1 /dev/vda")
+		require.NoError(t, err)
+		require.Equal(t, text+"\n"+text+"\n", string(out.Stdout))
+	}
+	write("one")
+	_, err = box.Snapshot(ctx, "one")
+	require.NoError(t, err)
+	requireHolds("one")
+	write("two")
+	virsh(t, d, "snapshot-create-as", "snapguest", "theirs")
+	write("three")
+	for _, load := range []struct{ name, holds string }{{"one", "one"}, {"theirs", "two"}, {"one", "one"}} {
+		require.NoError(t, box.Load(ctx, load.name))
+		require.Equal(t, vm.Running, snapRecord(t, box).State)
+		requireHolds(load.holds)
+	}
+	require.NoError(t, box.Load(ctx, "one", snapshot.ThenPause()))
+	require.Equal(t, vm.Paused, snapRecord(t, box).State)
+	require.NoError(t, box.Resume(ctx))
+	requireHolds("one")
+}
