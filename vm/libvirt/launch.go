@@ -208,6 +208,9 @@ func (l *launch) create(ctx context.Context) error {
 	start := func(c *libvirt.Libvirt) (libvirt.Domain, error) {
 		return c.DomainCreateWithFlags(defined, uint32(libvirt.DomainStartPaused))
 	}
+	if l.spec.Restore != "" {
+		return l.restore(ctx)
+	}
 	if ephemeral(l.spec.Config) {
 		call = l.b.host.lifeline
 		start = func(c *libvirt.Libvirt) (libvirt.Domain, error) {
