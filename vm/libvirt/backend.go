@@ -160,6 +160,12 @@ func (b *Backend) Close() error {
 		group.Go(func() error {
 			if err := b.destroy(ctx, g.name, g.domain(), 0); err != nil {
 				b.log.Warn("ephemeral guest left to libvirtd to end", "vm", g.name, "error", err)
+				return g.Release()
+			}
+			select {
+			case <-g.done: // told by an event
+			case <-g.life.Done(): // released before
+			case <-ctx.Done():
 			}
 			return g.Release()
 		})

@@ -64,7 +64,12 @@ func (g *guest) domain() libvirt.Domain {
 }
 
 // Connect implements vm.Guest.
-func (g *guest) Connect(ctx context.Context) error { return g.control.connect(ctx) }
+func (g *guest) Connect(ctx context.Context) error {
+	if g.life.Err() != nil {
+		return errors.Wrap(errors.ErrQMPConnection, "connect to QEMU", g.name, context.Cause(g.life))
+	}
+	return g.control.connect(ctx)
+}
 
 // QMP implements vm.Guest.
 func (g *guest) QMP() qmp.Conn { return g.control }
