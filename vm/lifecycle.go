@@ -236,7 +236,7 @@ func (s *start) images(ctx context.Context) (func(context.Context) error, error)
 		return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
 	}
 	s.spec = LaunchSpec{ID: s.inst.ID, Config: s.inst.Config, Boot: boot, Images: images, Seed: seed,
-		NVRAM: nvram, StateDir: s.m.state.path(s.inst.ID), Plugged: s.inst.layeredPlugged(), Unplugged: s.inst.Unplugged, Incoming: s.incoming()}
+		NVRAM: nvram, StateDir: s.m.state.path(s.inst.ID), Plugged: s.inst.layeredPlugged(), Unplugged: s.inst.Unplugged, Incoming: s.incoming(), Restore: s.restoreFrom()}
 	return func(ctx context.Context) error { return errors.Join(undoState(ctx), undo(ctx)) }, nil
 }
 
