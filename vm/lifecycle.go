@@ -156,7 +156,7 @@ func (s *start) mark(ctx context.Context) error {
 			}
 		}
 		next, err := s.m.states.move(ctx, s.inst, Starting, "", func(i *Instance) {
-			i.Owner, i.Steps, i.Runtime, i.Host = s.m.self, nil, Runtime{}, s.host
+			i.Owner, i.Run, i.Steps, i.Runtime, i.Host = s.m.self, i.Version, nil, Runtime{}, s.host
 		})
 		if err == nil {
 			s.inst, s.last = next, s.inst.Runtime

@@ -4,8 +4,15 @@ import (
 	"context"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/vm"
 )
+
+// Runs implements vm.Surveyor.
+func (b *Backend) Runs(ctx context.Context, inst vm.Instance) (bool, error) {
+	found, err := b.find(ctx, inst.ID, inst.Name)
+	return err == nil && found.active() && found.ours, err
+}
 
 // Attach implements vm.Backend. The domain is found by its UUID, whatever its name is now, and is
 // the VM's when it has maqet's metadata.
@@ -30,6 +37,7 @@ func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (_ vm.Guest, err
 	rt := inst.Runtime
 	rt.Exit, rt.Backend = nil, b.opts.Name
 	g := newGuest(b, inst.Name, rt, found.dom, sub)
+	g.cards = guestview.Cards(inst.Config, inst.Unplugged)
 	if err := g.Connect(ctx); err != nil {
 		gone := g.gone()
 		err = errors.Join(err, g.Release())

@@ -60,7 +60,10 @@ type Backend struct {
 	ephemeral map[*guest]struct{} // those that Close ends: launched here, and not gone yet
 }
 
-var _ vm.Backend = (*Backend)(nil)
+var (
+	_ vm.Backend  = (*Backend)(nil)
+	_ vm.Surveyor = (*Backend)(nil)
+)
 
 // New returns a Backend. It connects to nothing: the first call that needs libvirt does. A URI
 // that can't be right is an *errors.ConfigError.
@@ -115,20 +118,29 @@ func (b *Backend) Timeouts(_ context.Context, cfg vm.Config) vm.Timeouts {
 	}
 }
 
-// begin registers work that Close waits for; done ends it. ctx keeps the values of parent, and
-// ends with the Backend instead of with it: what was begun on the host is brought to an end.
-func (b *Backend) begin(parent context.Context, op, name string) (ctx context.Context, done func(), err error) {
+// begin registers work that Close waits for; done ends it. Nobody awaits it any more when wanted
+// ends: that is with parent or the Backend. ctx goes on then, for endTime at most after Close:
+// what was begun on the host is brought to an end, or nobody would know what to undo.
+func (b *Backend) begin(parent context.Context, op, name string) (ctx, wanted context.Context, done func(), err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return nil, nil, closedError(op, name)
+		return nil, nil, nil, closedError(op, name)
 	}
 	b.work.Add(1)
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
-	stop := context.AfterFunc(b.life, func() { cancel(closedError(op, name)) })
-	return ctx, func() {
+	wanted, giveUp := context.WithCancelCause(parent)
+	timer := time.AfterFunc(endTime, func() { cancel(closedError(op, name)) })
+	timer.Stop()
+	stop := context.AfterFunc(b.life, func() {
+		giveUp(closedError(op, name))
+		timer.Reset(endTime)
+	})
+	return ctx, wanted, func() {
 		stop()
+		timer.Stop()
 		cancel(nil)
+		giveUp(nil)
 		b.work.Done()
 	}, nil
 }

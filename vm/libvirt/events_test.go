@@ -151,7 +151,7 @@ func TestEventsOfSlowSubscriber(t *testing.T) {
 	other, err := h.subscribe(t.Context(), "events-other", libvirt.UUID{1}, 1)
 	require.NoError(t, err)
 	defer other.close()
-	fast, err := h.subscribe(t.Context(), "events-slow", dom.UUID, 256, libvirtrpc.KindMonitor)
+	fast, err := h.subscribe(t.Context(), "events-slow", dom.UUID, eventQueue, libvirtrpc.KindMonitor)
 	require.NoError(t, err)
 	defer fast.close()
 
@@ -173,7 +173,7 @@ func TestEventsAfterLoss(t *testing.T) {
 	c := &cuttable{d: d}
 	h := eventsHub(t, c)
 	dom := eventsPaused(t, d, "events-lost")
-	s, err := h.subscribe(t.Context(), "events-lost", dom.UUID, 256, libvirtrpc.KindMonitor)
+	s, err := h.subscribe(t.Context(), "events-lost", dom.UUID, eventQueue, libvirtrpc.KindMonitor)
 	require.NoError(t, err)
 	defer s.close()
 	require.Empty(t, s.gap)
