@@ -18,7 +18,7 @@ import (
 // afterwards, which Close waits for: a call that libvirtd works on can't be recalled.
 func (b *Backend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest, error) {
 	const op = "launch VM"
-	working, done, err := b.begin(ctx, op, spec.Config.Name)
+	working, wanted, done, err := b.begin(ctx, op, spec.Config.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +29,7 @@ func (b *Backend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest, err
 	out := make(chan outcome) // without room: it is handed over, or undone
 	go func() {
 		defer done()
-		l := launch{b: b, spec: spec, wanted: ctx}
+		l := launch{b: b, spec: spec, wanted: wanted}
 		g, err := l.run(working)
 		select {
 		case out <- outcome{g, err}:
