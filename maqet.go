@@ -87,6 +87,9 @@ func (m *Maqet) assemble(s *settings) (err error) {
 		backends[vm.DefaultBackend] = backend
 		m.own("backend", backend.Close)
 	}
+	if err := m.addLibvirts(s, recs.files); err != nil {
+		return err
+	}
 	keeper, err := snapshot.NewKeeper(snapshot.KeeperOptions{Images: m.Storage, Records: recs.snapshots, Logger: s.logger})
 	if err != nil {
 		return err

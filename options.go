@@ -12,6 +12,7 @@ import (
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
+	"github.com/maqet/maqet/vm/libvirt"
 )
 
 // Option changes what [New] assembles.
@@ -22,6 +23,7 @@ type settings struct {
 	logger               *slog.Logger
 	store                vm.Store
 	backends             map[string]vm.Backend
+	libvirts             []libvirtHost
 	policy               qmp.Policy
 }
 
@@ -54,6 +56,22 @@ func WithStore(store vm.Store) Option { return func(s *settings) { s.store = sto
 // caller closes it.
 func WithBackend(name string, b vm.Backend) Option {
 	return func(s *settings) { s.backends[name] = b }
+}
+
+// WithLibvirt adds the backend "libvirt" ([libvirt.DefaultName]), which runs guests as domains
+// of the libvirt at uri: "qemu:///system", "qemu:///session", "qemu+ssh://user@host/system" and
+// whatever else [libvirt.Options] takes. A VM is run by it when its Config.Backend says so. New
+// connects to nothing; the first call that needs the host does. Close closes it.
+func WithLibvirt(uri string) Option {
+	return func(s *settings) { s.libvirts = append(s.libvirts, libvirtHost{name: libvirt.DefaultName, uri: uri}) }
+}
+
+// WithLibvirtHost is [WithLibvirt] for a backend called name, and for several: it may be given as
+// often as there are hosts. A VM is run by this host when its Config.Backend is name, and by any of
+// these hosts that has room when it is "any". The name may not be empty, "process", "any", or
+// that of another backend; a wrong one is an *errors.ConfigError of New.
+func WithLibvirtHost(name, uri string) Option {
+	return func(s *settings) { s.libvirts = append(s.libvirts, libvirtHost{name: name, uri: uri, placed: true}) }
 }
 
 // WithPolicy sets which QMP commands Maqet.QMP lets through. Default: the zero Policy,

@@ -11,12 +11,13 @@
 #   scripts/setup.sh --check       only report what is missing; exit status 1 if anything
 #                                  is; can be given with the others
 #
-# Kernels, programs of other architectures and qemu-guest-agent are not installed, only
+# Kernels, programs of other architectures, qemu-guest-agent and sshd are not installed, only
 # unpacked below the cache folder, ${XDG_CACHE_HOME:-~/.cache}/maqet; see scripts/unpack.sh:
 #   kernels/ARCH/VERSION/{boot,lib/modules}
 #   kernels-full/ARCH/VERSION/...   the tests' second kernel, with drivers for hardware
 #   tools/busybox/ARCH/busybox
 #   tools/qemu-guest-agent
+#   tools/openssh-server
 set -euo pipefail
 
 readonly go_url=https://go.dev/dl
@@ -275,7 +276,7 @@ unpacked() {
 	for a in "${arches[@]}"; do
 		has_kernel "$a" && has_busybox "$a" || return 1
 	done
-	[ -z "$tests" ] || { has_agent && has_image "$cache_dir/kernels-full/$arch" && has_disk_image; }
+	[ -z "$tests" ] || { has_agent && has_sshd && has_image "$cache_dir/kernels-full/$arch" && has_disk_image; }
 }
 
 has_disk_image() {
@@ -296,6 +297,7 @@ get_unpacked() {
 	done
 	if [ -n "$tests" ]; then
 		get_agent
+		get_sshd
 		get_full_kernel &
 		jobs+=($!)
 		if ! has_disk_image; then

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # What setup.sh unpacks below the cache folder, without installing it: guests' kernels and
-# programs, and qemu-guest-agent. Sourced by setup.sh, which has the functions that are
+# programs, qemu-guest-agent and sshd. Sourced by setup.sh, which has the functions that are
 # called but not here, and their variables.
 # shellcheck disable=SC2154
 
@@ -41,6 +41,8 @@ has_kernel() {
 has_busybox() { [ -x "$cache_dir/tools/busybox/$1/busybox" ]; }
 
 has_agent() { have qemu-ga || [ -x /usr/sbin/qemu-ga ] || [ -x "$cache_dir/tools/qemu-guest-agent/usr/sbin/qemu-ga" ]; }
+
+has_sshd() { [ -x /usr/sbin/sshd ] || [ -x "$cache_dir/tools/openssh-server/usr/sbin/sshd" ]; }
 
 host_kernel() {
 	local f
@@ -156,6 +158,16 @@ get_agent() {
 		die "the package lists have no qemu-guest-agent; as root, run apt-get update, then this script again"
 	unpack "$tmp/agent" qemu-guest-agent
 	place "$tmp/agent/root" "$cache_dir/tools/qemu-guest-agent"
+}
+
+# get_sshd gets the SSH server of the tests' libvirt hosts, with the one library of it that
+# others don't have. Installing it would let people in.
+get_sshd() {
+	has_sshd && return 0
+	known openssh-server libwrap0 || { can_be_root && apt_update; } ||
+		die "the package lists have no openssh-server; as root, run apt-get update, then this script again"
+	unpack "$tmp/sshd" openssh-server libwrap0
+	place "$tmp/sshd/root" "$cache_dir/tools/openssh-server"
 }
 
 # get_foreign gets a kernel and busybox for guests of another architecture than the

@@ -35,6 +35,7 @@ type Daemon struct {
 	driver libvirt.ConnectURI
 	cmd    *exec.Cmd
 	done   chan struct{} // closed when daemon.sh has ended
+	host   *Host         // nil: it is in this process's network
 	stop   sync.Once
 }
 
@@ -161,6 +162,9 @@ func (d *Daemon) launch(binary string) error {
 	}
 	d.cmd = exec.Command("/bin/sh", "-c", script, "daemon.sh", string(d.tree), mode, binary)
 	d.cmd.Env = d.tree.environ()
+	if d.host == nil {
+		d.cmd.Env = append(d.cmd.Env, "LISTEN_FDS=1", "LISTEN_FDNAMES=libvirtd.socket")
+	}
 	d.cmd.Dir = "/"
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	d.cmd.ExtraFiles = []*os.File{socket}
@@ -180,7 +184,11 @@ func (d *Daemon) launch(binary string) error {
 func (d *Daemon) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	err := d.cmd.Start()
+	start := d.cmd.Start
+	if d.host != nil {
+		start = func() error { return startApart(d.cmd) }
+	}
+	err := start()
 	started <- err
 	if err == nil {
 		_ = d.cmd.Wait() // its state is in d.cmd

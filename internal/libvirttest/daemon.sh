@@ -4,7 +4,8 @@
 #   daemon.sh TREE system|session LIBVIRTD
 #
 # In mode system it is process 1 of a PID namespace and root of a mount namespace.
-# Descriptor 3 is the socket that libvirtd accepts connections on.
+# Descriptor 3 is the socket that libvirtd accepts connections on, 4 and 5 are a test host's
+# for TCP and TLS.
 set -u
 tree=$1 mode=$2 libvirtd=$3
 child=
@@ -25,8 +26,7 @@ end_guests() {
 # shellcheck disable=SC2317 # called by the trap
 finish() {
 	trap '' TERM
-	[ -z "$child" ] || kill -KILL "$child"
-	wait
+	[ -z "$child" ] || { kill -KILL "$child" && wait "$child"; }
 	end_guests
 	rm -rf -- "$tree"
 	exit 0
@@ -46,19 +46,33 @@ if [ "$mode" = system ]; then
 	cover var/log
 	cover run
 fi
+if [ -f "$tree/hostname" ]; then # a test host
+	cat "$tree/hostname" >/proc/sys/kernel/hostname && cover etc/hosts && cover etc/shadow || exit 77
+fi
+if [ -d "$tree/ssh" ]; then
+	sshd=$(readlink "$tree/ssh/sshd")
+	# Where it is only unpacked, so is a library.
+	LD_LIBRARY_PATH=$(echo "${sshd%/sbin/sshd}"/lib/*-linux-gnu) "$sshd" -D -e -f "$tree/ssh/config" 3<&- 4<&- 5<&- &
+fi
 
 # libvirtd takes over a socket as from systemd, which names the receiver by its PID
-# (sd_listen_fds(3)).
-# shellcheck disable=SC2016 # expanded by the inner shell
-LISTEN_FDS=1 LISTEN_FDNAMES=libvirtd.socket \
+# (sd_listen_fds(3)). The sockets are kept for a libvirtd that is to follow.
+while :; do
+	# shellcheck disable=SC2016 # expanded by the inner shell
 	sh -c 'LISTEN_PID=$$ exec "$@"' sh "$libvirtd" --config "$tree/libvirtd.conf" \
-	--pid-file "$tree/run/libvirtd.pid" &
-child=$!
-exec 3<&-
-# The wait also reaps orphans: guests are children of process 1 of the namespace, and
-# libvirt looks again and again until a guest that it ended is no zombie any more.
-wait "$child"
-status=$?
-child=
+		--pid-file "$tree/run/libvirtd.pid" &
+	child=$!
+	# The wait also reaps orphans: guests are children of process 1 of the namespace, and
+	# libvirt looks again and again until a guest that it ended is no zombie any more.
+	wait "$child"
+	status=$?
+	child=
+	[ -p "$tree/restart" ] || break
+	# Daemon.Kill was it, which leaves the guests running until Daemon.Restart.
+	cat "$tree/restart" 3<&- 4<&- 5<&- &
+	child=$!
+	wait "$child"
+	rm -- "$tree/restart"
+done
 end_guests
 exit "$status"

@@ -23,7 +23,12 @@ import (
 	"github.com/maqet/maqet/internal/proc"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// inNetwork lets the tests have hosts.
+type inNetwork struct{ m *testing.M }
+
+func (n inNetwork) Run() int { return InNetwork(n.m.Run) }
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(inNetwork{m}) }
 
 // startGuest starts a paused domain without disks.
 func startGuest(t *testing.T, d *Daemon, name string) {

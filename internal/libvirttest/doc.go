@@ -7,4 +7,8 @@
 // users get that of qemu:///session with XDG_* in a temporary tree. Either starts in
 // about 0.2 seconds; the first domain takes one to three seconds more, in which
 // libvirt asks QEMU what it can do.
+//
+// [StartHosts] makes machines of such daemons, that libvirt's remote clients reach by TCP, TLS
+// and SSH, and that can be cut off. They and the tests are in network namespaces that nothing
+// else is in; see [InNetwork].
 package libvirttest

@@ -30,19 +30,18 @@ type eventHub struct {
 
 	mu      sync.Mutex
 	subs    map[libvirt.UUID]map[*subscription]struct{}
-	attempt *attempt // nil: there is a connection
+	attempt *eventAttempt // nil: there is a connection
 	running bool
 }
 
-// attempt is one at having a connection, whose outcome many can wait for.
-type attempt struct {
+// eventAttempt is one at having a connection, whose outcome many can wait for.
+type eventAttempt struct {
 	done chan struct{}
 	err  error // set before done is closed
 }
 
 // How events are listened to.
 const (
-	eventQueue        = 256              // events of a domain that nobody has taken yet
 	eventDialTime     = 30 * time.Second // for one attempt at having a connection
 	eventPause        = 100 * time.Millisecond
 	eventPauseMax     = 5 * time.Second
@@ -52,13 +51,13 @@ const (
 
 // newEventHub connects to nothing. It must be closed.
 func newEventHub(dial func(context.Context) (net.Conn, error), uri func() string, log *slog.Logger) *eventHub {
-	h := &eventHub{dial: dial, uri: uri, log: log, hurry: make(chan struct{}, 1), attempt: newAttempt(),
+	h := &eventHub{dial: dial, uri: uri, log: log, hurry: make(chan struct{}, 1), attempt: newEventAttempt(),
 		subs: make(map[libvirt.UUID]map[*subscription]struct{})}
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	return h
 }
 
-func newAttempt() *attempt { return &attempt{done: make(chan struct{})} }
+func newEventAttempt() *eventAttempt { return &eventAttempt{done: make(chan struct{})} }
 
 // subscription is who follows one domain.
 type subscription struct {
@@ -107,7 +106,7 @@ func (h *eventHub) subscribe(ctx context.Context, vm string, id libvirt.UUID, qu
 }
 
 // add adds a subscription, and returns what it has to wait for; nil: nothing.
-func (h *eventHub) add(s *subscription) *attempt {
+func (h *eventHub) add(s *subscription) *eventAttempt {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.subs[s.id] == nil {

@@ -58,7 +58,7 @@ func (h *eventHub) connected(err error) {
 	default:
 	}
 	if err != nil {
-		h.attempt = newAttempt()
+		h.attempt = newEventAttempt()
 		return
 	}
 	h.attempt = nil
@@ -90,7 +90,7 @@ func (h *eventHub) pass(events *libvirtrpc.Events) error {
 func (h *eventHub) lost() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.attempt = newAttempt()
+	h.attempt = newEventAttempt()
 }
 
 // rest waits before the next attempt, unless somebody waits for that.
