@@ -108,7 +108,7 @@ func choose(offers []offer, want claim) *offer {
 
 // refusal says of each host why it is none for the VM.
 func refusal(inst vm.Instance, offers []offer, want claim) error {
-	kind := error(errors.ErrHostUnreachable)
+	kind := errors.ErrHostUnreachable
 	var reasons []string
 	var causes []error
 	for _, o := range offers {
