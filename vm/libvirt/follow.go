@@ -49,7 +49,12 @@ func (g *guest) drain() {
 func (g *guest) event(ev libvirtrpc.Event) {
 	switch ev.Kind {
 	case libvirtrpc.KindMonitor:
-		g.said = g.said || ev.Monitor.Name == "SHUTDOWN"
+		if ev.Monitor.Name == "SHUTDOWN" {
+			if g.said { // libvirt ends a QEMU that has shut down with SIGTERM, which is no reason
+				return
+			}
+			g.said = true
+		}
 		at := time.Unix(ev.Monitor.Seconds, int64(ev.Monitor.Micros)*int64(time.Microsecond/time.Nanosecond))
 		g.control.Publish(qmp.Event{Name: ev.Monitor.Name, Time: at, Data: ev.Monitor.Details})
 	case libvirtrpc.KindLifecycle:
