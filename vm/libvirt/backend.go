@@ -118,8 +118,8 @@ func (b *Backend) Timeouts(_ context.Context, cfg vm.Config) vm.Timeouts {
 	}
 }
 
-// begin registers work that Close waits for; done ends it. ctx keeps the values of parent, and
-// ends with the Backend instead of with it: what was begun on the host is brought to an end.
+// begin registers work that Close waits for; done ends it. ctx keeps the values of parent and
+// outlives it, and the Backend by endTime: what was begun on the host is brought to an end.
 func (b *Backend) begin(parent context.Context, op, name string) (ctx context.Context, done func(), err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -128,7 +128,10 @@ func (b *Backend) begin(parent context.Context, op, name string) (ctx context.Co
 	}
 	b.work.Add(1)
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
-	stop := context.AfterFunc(b.life, func() { cancel(closedError(op, name)) })
+	stop := context.AfterFunc(b.life, func() {
+		late := time.AfterFunc(endTime, func() { cancel(closedError(op, name)) })
+		context.AfterFunc(ctx, func() { late.Stop() })
+	})
 	return ctx, func() {
 		stop()
 		cancel(nil)
