@@ -30,8 +30,8 @@ type guest struct {
 	work sync.WaitGroup
 	done chan struct{}
 
-	reach chan error    // see Reach
-	doubt chan struct{} // of whether it is there; capacity 1
+	reach chan error                                 // see Reach
+	doubt chan *libvirt.DomainEventStoppedDetailType // see recheck; capacity 1
 
 	mu      sync.Mutex
 	dom     libvirt.Domain // its ID is that of the run
@@ -47,7 +47,7 @@ var (
 
 // newGuest follows an active domain from now on; sub is its own.
 func newGuest(b *Backend, name string, rt vm.Runtime, dom libvirt.Domain, sub *subscription) *guest {
-	g := &guest{b: b, name: name, runtime: rt, dom: dom, sub: sub, done: make(chan struct{}), reach: make(chan error), doubt: make(chan struct{}, 1)}
+	g := &guest{b: b, name: name, runtime: rt, dom: dom, sub: sub, done: make(chan struct{}), reach: make(chan error), doubt: make(chan *libvirt.DomainEventStoppedDetailType, 1)}
 	g.life, g.end = context.WithCancelCause(context.Background()) // the guest's life, ended by Release
 	g.control = newControl(b.host, dom, name)
 	g.work.Go(g.follow)
@@ -76,6 +76,12 @@ func (g *guest) domain() libvirt.Domain {
 
 // Connect implements vm.Guest. What the guest prints from now on is in its log.
 func (g *guest) Connect(ctx context.Context) error {
+	if g.life.Err() != nil {
+		return errors.Wrap(errors.ErrQMPConnection, "connect to QEMU", g.name, context.Cause(g.life))
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(g.life, func() { cancel(context.Cause(g.life)) })()
 	if err := g.control.connect(ctx); err != nil || g.channels() != nil {
 		return err
 	}
@@ -92,12 +98,15 @@ func (g *guest) Connect(ctx context.Context) error {
 		return err
 	}
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.open, g.runtime.Forwards, g.runtime.Terminals = c, forwards, found.terminals
 	sockets := map[string]string{}
 	maps.Copy(sockets, g.runtime.Sockets)
 	maps.Copy(sockets, found.sockets)
-	g.runtime.Sockets = sockets
+	g.open, g.runtime.Forwards, g.runtime.Sockets, g.runtime.Terminals = c, forwards, sockets, found.terminals
+	g.mu.Unlock()
+	if g.life.Err() != nil { // Release may have been before
+		c.close()
+		return context.Cause(g.life)
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 
 	"github.com/digitalocean/go-libvirt"
@@ -17,7 +18,7 @@ import (
 // afterwards, which Close waits for: a call that libvirtd works on can't be recalled.
 func (b *Backend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest, error) {
 	const op = "launch VM"
-	working, done, err := b.begin(ctx, op, spec.Config.Name)
+	working, wanted, done, err := b.begin(ctx, op, spec.Config.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +29,7 @@ func (b *Backend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest, err
 	out := make(chan outcome) // without room: it is handed over, or undone
 	go func() {
 		defer done()
-		l := launch{b: b, spec: spec, wanted: ctx}
+		l := launch{b: b, spec: spec, wanted: wanted}
 		g, err := l.run(working)
 		select {
 		case out <- outcome{g, err}:
@@ -137,19 +138,39 @@ func (b *Backend) saved(ctx context.Context, name string, dom libvirt.Domain) er
 
 // stage brings files to where the host's QEMU finds them, and makes the domain's description.
 func (l *launch) stage(ctx context.Context) error {
-	spec, undo, err := l.b.stage(ctx, l.spec)
+	// What takes as long as there is data ends when nobody awaits it any more.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(l.wanted, func() { cancel(context.Cause(l.wanted)) })()
+	spec, err := l.b.stage(ctx, l.spec)
 	if err != nil {
 		return err
 	}
-	l.undos = append(l.undos, undo)
 	if l.found != nil { // perhaps somebody has renamed it
 		spec.Config.Name = l.found.dom.Name
 	}
-	if l.said, undo, err = l.b.describe(ctx, spec); err != nil {
+	said, undo, err := l.b.describe(ctx, spec)
+	if err != nil {
 		return err
 	}
+	l.said = said
 	l.undos = append(l.undos, undo)
+	rt := &l.said.runtime
+	// What the Manager gave it, by the Manager's own names.
+	rt.Boot, rt.NVRAM, rt.Seed = l.spec.Boot, l.spec.NVRAM, l.spec.Seed
+	l.b.complete(rt, spec)
 	return nil
+}
+
+// complete adds what is reached through libvirt. Guests of the test driver have nothing of it.
+func (b *Backend) complete(rt *vm.Runtime, spec vm.LaunchSpec) {
+	if b.host.endpoint.driver == "test" {
+		return
+	}
+	rt.Sockets = channelPorts(spec)
+	if !spec.Config.Console.Disabled {
+		rt.Console = filepath.Join(b.logDir(spec.ID), consoleLog)
+	}
 }
 
 // follow subscribes to the domain's events, so that none is missed.
@@ -187,6 +208,9 @@ func (l *launch) create(ctx context.Context) error {
 	start := func(c *libvirt.Libvirt) (libvirt.Domain, error) {
 		return c.DomainCreateWithFlags(defined, uint32(libvirt.DomainStartPaused))
 	}
+	if l.spec.Restore != "" {
+		return l.restore(ctx)
+	}
 	if ephemeral(l.spec.Config) {
 		call = l.b.host.lifeline
 		start = func(c *libvirt.Libvirt) (libvirt.Domain, error) {
@@ -211,10 +235,4 @@ func (l *launch) refused(ctx context.Context, err error) error {
 		}
 	}
 	return err
-}
-
-// stage makes the files of a launch available on the host. The result has the host's paths;
-// undo takes back what was made for this launch alone.
-func (b *Backend) stage(_ context.Context, spec vm.LaunchSpec) (_ vm.LaunchSpec, undo func(context.Context) error, _ error) {
-	return spec, func(context.Context) error { return nil }, nil
 }
