@@ -77,7 +77,7 @@ func (l *launch) run(ctx context.Context) (*guest, error) {
 		}
 	}
 	g := newGuest(l.b, l.spec.Config.Name, l.said.runtime, l.dom, l.sub)
-	g.cards = l.said.cards
+	g.config, g.cards = l.spec.Config, l.said.cards
 	if ephemeral(l.spec.Config) {
 		l.b.keep(g)
 	}
