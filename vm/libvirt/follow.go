@@ -27,8 +27,9 @@ func (g *guest) follow() {
 			g.drain()
 			g.control.Publish(qmp.Event{Name: qmp.EventGap, Time: time.Now()})
 			g.look(nil)
-		case <-g.doubt:
-			g.look(nil)
+		case how := <-g.doubt:
+			g.drain()
+			g.look(how)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/digitalocean/go-libvirt"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
@@ -21,14 +22,15 @@ type guest struct {
 	control *control
 	sub     *subscription
 	said    bool // QEMU has said why it shuts down; follow's
+	cards   []guestview.Card
 
 	life context.Context // ends when it is gone, and with Release
 	end  context.CancelCauseFunc
 	work sync.WaitGroup
 	done chan struct{}
 
-	reach chan error    // see Reach
-	doubt chan struct{} // of whether it is there; capacity 1
+	reach chan error                                 // see Reach
+	doubt chan *libvirt.DomainEventStoppedDetailType // see recheck; capacity 1
 
 	mu      sync.Mutex
 	dom     libvirt.Domain // its ID is that of the run
@@ -44,7 +46,7 @@ var (
 
 // newGuest follows an active domain from now on; sub is its own.
 func newGuest(b *Backend, name string, rt vm.Runtime, dom libvirt.Domain, sub *subscription) *guest {
-	g := &guest{b: b, name: name, runtime: rt, dom: dom, sub: sub, done: make(chan struct{}), reach: make(chan error), doubt: make(chan struct{}, 1)}
+	g := &guest{b: b, name: name, runtime: rt, dom: dom, sub: sub, done: make(chan struct{}), reach: make(chan error), doubt: make(chan *libvirt.DomainEventStoppedDetailType, 1)}
 	g.life, g.end = context.WithCancelCause(context.Background()) // the guest's life, ended by Release
 	g.control = newControl(b.host, dom, name)
 	g.work.Go(g.follow)
@@ -73,7 +75,17 @@ func (g *guest) domain() libvirt.Domain {
 
 // Connect implements vm.Guest. What the guest prints from now on is in its log.
 func (g *guest) Connect(ctx context.Context) error {
+	if g.life.Err() != nil {
+		return errors.Wrap(errors.ErrQMPConnection, "connect to QEMU", g.name, context.Cause(g.life))
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(g.life, func() { cancel(context.Cause(g.life)) })()
 	if err := g.control.connect(ctx); err != nil || g.channels() != nil {
+		return err
+	}
+	forwards, err := g.b.openForwards(ctx, g.domain(), g.name, g.cards)
+	if err != nil {
 		return err
 	}
 	c, err := g.b.openChannels(ctx, g.life, g.name, g.domain(), g.Runtime())
@@ -81,8 +93,12 @@ func (g *guest) Connect(ctx context.Context) error {
 		return err
 	}
 	g.mu.Lock()
-	g.open = c
+	g.open, g.runtime.Forwards = c, forwards
 	g.mu.Unlock()
+	if g.life.Err() != nil { // Release may have been before
+		c.close()
+		return context.Cause(g.life)
+	}
 	return nil
 }
 
