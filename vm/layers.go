@@ -84,6 +84,16 @@ func (i Instance) lastingLayers() []Layer {
 	return slices.DeleteFunc(slices.Clone(i.Layers), func(l Layer) bool { return i.Config.vanishes(l.Disk) })
 }
 
+// TakeLayers records the layers that a backend says the disks of the reserved VM are written in.
+func (r *Reservation) TakeLayers(ctx context.Context, backend Snapshotter) error {
+	inst := r.Instance()
+	layers, err := backend.SnapshotLayers(ctx, inst)
+	if err != nil || slices.Equal(layers, inst.Layers) {
+		return err
+	}
+	return r.Update(ctx, func(i *Instance) { i.Layers = layers })
+}
+
 func withoutLayer(list []Layer, disk string) []Layer {
 	return slices.DeleteFunc(slices.Clone(list), func(l Layer) bool { return l.Disk == disk })
 }

@@ -337,3 +337,11 @@ func (m *Manager) begin(ctx context.Context, op string) (context.Context, contex
 		m.calls.Done()
 	}, nil
 }
+
+// Snapshotter returns the backend of a VM if that keeps snapshots by its own means; nil: it does
+// not.
+func (m *Manager) Snapshotter(inst Instance) (Snapshotter, error) {
+	b, err := m.backend(inst)
+	own, _ := b.(Snapshotter)
+	return own, err
+}

@@ -7,6 +7,12 @@ import (
 	"github.com/maqet/maqet/vm"
 )
 
+// Runs implements vm.Surveyor.
+func (b *Backend) Runs(ctx context.Context, inst vm.Instance) (bool, error) {
+	found, err := b.find(ctx, inst.ID, inst.Name)
+	return err == nil && found.active() && found.ours, err
+}
+
 // Attach implements vm.Backend. The domain is found by its UUID, whatever its name is now, and is
 // the VM's when it has maqet's metadata.
 func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (_ vm.Guest, err error) {

@@ -66,7 +66,10 @@ type Backend struct {
 	ephemeral map[*guest]struct{} // those that Close ends: launched here, and not gone yet
 }
 
-var _ vm.Backend = (*Backend)(nil)
+var (
+	_ vm.Backend  = (*Backend)(nil)
+	_ vm.Surveyor = (*Backend)(nil)
+)
 
 // New returns a Backend. It connects to nothing: the first call that needs libvirt does. A URI
 // that can't be right is an *errors.ConfigError.

@@ -13,9 +13,11 @@ import (
 	"github.com/maqet/maqet/vm"
 )
 
-// consoleLog is the file with what a VM's console printed, in the VM's folder below
-// Options.LogDir.
-const consoleLog = "console.log"
+// Files in a VM's folder below Options.LogDir: what its console printed, and who writes it.
+const (
+	consoleLog  = "console.log"
+	consoleLock = "console.lock"
+)
 
 func (b *Backend) logDir(id string) string { return filepath.Join(b.opts.LogDir, id) }
 
@@ -69,7 +71,10 @@ func (b *Backend) undefine(ctx context.Context, name string, dom libvirt.Domain)
 // removeLogs removes what this package writes in a VM's folder, and the folder. A file of
 // somebody else in it stays, and so does the folder then.
 func removeLogs(dir string) error {
-	err := ignore(os.Remove(filepath.Join(dir, consoleLog)), fs.ErrNotExist)
+	var err error
+	for _, name := range append(channelLocks(), consoleLog, consoleLock) {
+		err = errors.Join(err, ignore(os.Remove(filepath.Join(dir, name)), fs.ErrNotExist))
+	}
 	return errors.Join(err, ignore(ignore(os.Remove(dir), fs.ErrNotExist), syscall.ENOTEMPTY))
 }
 

@@ -7,29 +7,24 @@ import (
 
 // dialer makes connections to one libvirtd.
 type dialer interface {
-	// dial returns a connection on which nothing was said yet. Closing it never blocks, and
-	// ends what is read from it.
+	// dial returns a connection on which nothing was said yet. Closing it takes a moment at
+	// most, and ends what is being read from it, also when the other side is gone.
 	dial(ctx context.Context) (net.Conn, error)
-	// close ends what the connections stand on. There must be none any more.
+	// close ends what connections have in common, and so those that are still open.
 	close()
 }
 
 func newDialer(e *endpoint) dialer {
-	if e.local() {
-		return unixDialer(e.sockets())
+	switch e.transport {
+	case transportTCP:
+		return tcpDialer(e.address())
+	case transportTLS:
+		return newTLSDialer(e)
+	case transportSSH:
+		return newSSHDialer(e)
 	}
-	return tcpDialer(e.address())
+	return unixDialer(e.sockets())
 }
-
-// tcpDialer has the address of a libvirtd that neither encrypts nor asks who it serves.
-type tcpDialer string
-
-func (d tcpDialer) dial(ctx context.Context) (net.Conn, error) {
-	var n net.Dialer
-	return n.DialContext(ctx, "tcp", string(d))
-}
-
-func (tcpDialer) close() {}
 
 // unixDialer has the paths of sockets, to try in that order.
 type unixDialer []string
@@ -48,3 +43,13 @@ func (d unixDialer) dial(ctx context.Context) (net.Conn, error) {
 }
 
 func (unixDialer) close() {}
+
+// tcpDialer has the address of a libvirtd that neither encrypts nor asks whom it serves.
+type tcpDialer string
+
+func (d tcpDialer) dial(ctx context.Context) (net.Conn, error) {
+	var n net.Dialer
+	return n.DialContext(ctx, "tcp", string(d))
+}
+
+func (tcpDialer) close() {}

@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"io/fs"
@@ -179,10 +180,16 @@ func connectError(e *endpoint, err error) error {
 }
 
 func connectHint(e *endpoint, err error) string {
+	if hint := securityHint(e, err); hint != "" {
+		return hint
+	}
 	var unknown *net.DNSError
+	var rejected *sshSocketError
 	switch {
 	case errors.Is(err, errClosed):
 		return ""
+	case errors.As(err, &rejected):
+		return "see that libvirtd runs there, that the user may use its socket, and that sshd allows it (AllowStreamLocalForwarding)"
 	case errors.Is(err, fs.ErrPermission):
 		return permissionHint(e)
 	case errors.Is(err, errNotLibvirt):
@@ -199,6 +206,36 @@ func connectHint(e *endpoint, err error) string {
 		transportTLS: "have libvirtd listen there: on many hosts by its unit libvirtd-tls.socket",
 		transportSSH: "see that sshd and libvirtd run there",
 	}[e.transport]
+}
+
+// securityHint is for hosts and clients that don't trust one another.
+func securityHint(e *endpoint, err error) string {
+	var (
+		file  *tlsFileError
+		name  x509.HostnameError
+		ca    x509.UnknownAuthorityError
+		key   *hostKeyError
+		login *sshLoginError
+	)
+	switch {
+	case errors.As(err, &file):
+		return "see \"TLS certificates\" in libvirt's documentation, or say with ?pkipath= where cacert.pem, clientcert.pem and clientkey.pem are"
+	case errors.As(err, &name):
+		return "the host's certificate must have the name or address from the URI as a subject alternative name"
+	case errors.As(err, &ca):
+		return "its certificate is of another authority than that of cacert.pem"
+	case errors.Is(err, errUnwelcome):
+		return "see tls_allowed_dn_list in libvirtd.conf there, and whether clientcert.pem is of the authority that it trusts"
+	case errors.As(err, &key) && key.changed():
+		return "it is not the host that it was: find out why before you change known_hosts"
+	case errors.As(err, &key):
+		return "connect with ssh once and compare the key, or say with ?known_hosts= where it is known"
+	case errors.As(err, &login) && login.keys == 0:
+		return "no key was found: say with ?keyfile= where it is, or start the SSH agent"
+	case errors.As(err, &login):
+		return "add one of the keys to authorized_keys there"
+	}
+	return ""
 }
 
 func permissionHint(e *endpoint) string {

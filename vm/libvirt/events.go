@@ -42,7 +42,6 @@ type eventAttempt struct {
 
 // How events are listened to.
 const (
-	eventQueue        = 256              // events of a domain that nobody has taken yet
 	eventDialTime     = 30 * time.Second // for one attempt at having a connection
 	eventPause        = 100 * time.Millisecond
 	eventPauseMax     = 5 * time.Second

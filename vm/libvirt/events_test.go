@@ -23,7 +23,8 @@ func eventsPaused(t testing.TB, d *libvirttest.Daemon, name string) libvirt.Doma
 	dom, err := l.DomainCreateXML(`<domain type='qemu'>
 		<name>`+name+`</name><memory unit='MiB'>32</memory>
 		<os><type arch='x86_64' machine='q35'>hvm</type></os>
-		<devices><controller type='usb' model='none'/><memballoon model='none'/></devices>
+		<devices><controller type='usb' model='none'/><memballoon model='none'/>
+			<serial type='pty'/><console type='pty'/></devices>
 	</domain>`, libvirt.DomainStartPaused)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = l.DomainDestroy(dom) })

@@ -11,6 +11,10 @@ import (
 	"github.com/maqet/maqet/qmp"
 )
 
+// eventQueue is how many events of a domain may wait. Each of them takes the guest's watcher a
+// write to the store at most.
+const eventQueue = 256
+
 // follow hands the domain's events on, and notices its end.
 func (g *guest) follow() {
 	for {
@@ -22,6 +26,8 @@ func (g *guest) follow() {
 		case <-g.sub.gap:
 			g.drain()
 			g.control.Publish(qmp.Event{Name: qmp.EventGap, Time: time.Now()})
+			g.look(nil)
+		case <-g.doubt:
 			g.look(nil)
 		}
 	}
@@ -51,6 +57,9 @@ func (g *guest) event(ev libvirtrpc.Event) {
 			return
 		}
 		how := libvirt.DomainEventStoppedDetailType(ev.Lifecycle.Detail)
+		if how == libvirt.DomainEventStoppedFromSnapshot {
+			g.outlast()
+		}
 		g.look(&how)
 	}
 }
@@ -59,12 +68,18 @@ func (g *guest) event(ev libvirtrpc.Event) {
 // its end. An event alone does not count: it can be of an earlier run. Only where nobody can be
 // asked it does.
 func (g *guest) look(how *libvirt.DomainEventStoppedDetailType) {
+	if g.gone() {
+		return
+	}
 	run := g.domain()
 	now, err := ask(g.life, g.b.host.call, "look at VM", g.name, func(l *libvirt.Libvirt) (libvirt.Domain, error) {
 		return l.DomainLookupByUUID(run.UUID)
 	})
 	switch {
 	case err == nil && now.ID == run.ID:
+		return
+	case err == nil && now.ID != notActive && how != nil && *how == libvirt.DomainEventStoppedFromSnapshot:
+		g.renewed(now)
 		return
 	case err == nil && now.ID == notActive && how == nil:
 		how = g.lastState(run)
@@ -73,6 +88,23 @@ func (g *guest) look(how *libvirt.DomainEventStoppedDetailType) {
 		return
 	}
 	g.ended(how)
+}
+
+// outlast returns when a revert to a snapshot is over, which ends QEMU and begins another. It
+// asks for something that libvirt does not do meanwhile; what comes of it does not count.
+func (g *guest) outlast() {
+	_ = g.b.host.call(g.life, "wait for VM", g.name, func(l *libvirt.Libvirt) error {
+		_, err := l.QEMUDomainMonitorCommand(g.domain(), `{"execute":"query-status"}`, 0)
+		return err
+	})
+}
+
+// renewed goes on with the QEMU that a revert to a snapshot has begun.
+func (g *guest) renewed(dom libvirt.Domain) {
+	g.mu.Lock()
+	g.dom, g.said = dom, false
+	g.mu.Unlock()
+	g.control.Publish(qmp.Event{Name: qmp.EventGap, Time: time.Now()})
 }
 
 // shutoff has the detail of the event for what a domain that was found off says of its end.
@@ -115,6 +147,9 @@ func (g *guest) ended(how *libvirt.DomainEventStoppedDetailType) {
 	g.mu.Lock()
 	g.exit = exit
 	g.mu.Unlock()
+	if c := g.channels(); c != nil {
+		c.drain()
+	}
 	g.b.forget(g)
 	close(g.done)
 	g.end(errEnded)

@@ -21,6 +21,8 @@ type host struct {
 	life     line // what guests live as long as
 	reach    reach
 
+	known factsCache // what the host can do
+
 	// ctx is the host's own: connections outlive the calls that they are made for. It ends
 	// with close.
 	ctx  context.Context

@@ -2,11 +2,13 @@ package libvirt
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 
 	"github.com/digitalocean/go-libvirt"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -145,14 +147,26 @@ func (l *launch) stage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.spec = spec
 	if l.found != nil { // perhaps somebody has renamed it
 		spec.Config.Name = l.found.dom.Name
 	}
-	if l.xml, err = domainXML(spec); err != nil {
+	f, err := l.b.host.facts(ctx, spec.Config)
+	if err != nil {
 		return err
 	}
-	l.rt = vm.Runtime{Backend: l.b.opts.Name, Boot: spec.Boot, Disks: slices.Clone(spec.Images)}
+	dom, err := domainOf(spec, f)
+	if err != nil {
+		return err
+	}
+	if l.xml, err = dom.Marshal(); err != nil {
+		return errors.Wrap(errors.ErrVMStart, "describe the domain", spec.Config.Name, err)
+	}
+	l.rt = vm.Runtime{Backend: l.b.opts.Name, Accel: f.accel(), Machine: f.machine, Boot: spec.Boot,
+		Disks: slices.Clone(spec.Images), Cards: guestview.CardRecords(spec.Config, spec.Unplugged, spec.ID),
+		NVRAM: l.spec.NVRAM, Seed: l.spec.Seed, Sockets: channelPorts(spec)}
+	if !spec.Config.Console.Disabled {
+		l.rt.Console = filepath.Join(l.b.logDir(spec.ID), consoleLog)
+	}
 	return nil
 }
 

@@ -65,6 +65,9 @@ func parseURI(text string) (*endpoint, error) {
 		return nil, uriProblem(text, "can't be read as a URI", "give one "+examples)
 	}
 	shown := u.Redacted()
+	if strings.Contains(u.Path, "@") { // most likely the rest of a password with a slash in it
+		shown = ""
+	}
 	fail := func(message, fix string) (*endpoint, error) { return nil, uriProblem(shown, message, fix) }
 	if _, secret := u.User.Password(); secret {
 		return fail("has a password", "leave it out, and use a key or the SSH agent")
@@ -124,7 +127,7 @@ func (e *endpoint) checkPath(u *url.URL) (message, fix string) {
 		return "names the host " + strconv.Quote(u.Host) + " and no path",
 			"write " + u.Scheme + ":///system for this host, or " + u.Scheme + "://HOST/system for another"
 	}
-	return "has the path " + strconv.Quote(e.path), meant(e.path, []string{"/system", "/session"})
+	return "has a path that no daemon serves", meant(e.path, []string{"/system", "/session"})
 }
 
 // setAddress checks user, host and port against the transport.
@@ -154,20 +157,18 @@ func (e *endpoint) address() string { return net.JoinHostPort(e.host, e.port) }
 func (e *endpoint) local() bool { return e.transport == transportUnix }
 
 // driverURI is what libvirtd itself is asked to open: the URI of the driver on its own host.
-func (e *endpoint) driverURI() string { return e.driver + "://" + e.path }
+func (e *endpoint) driverURI() string {
+	return e.driver + "://" + (&url.URL{Path: e.path}).EscapedPath()
+}
 
 // String names the host in messages: the URI without parameters.
 func (e *endpoint) String() string {
-	u := url.URL{Scheme: e.driver, Host: e.host, Path: e.path}
-	if !e.local() {
-		u.Scheme += "+" + string(e.transport)
-		u.Host = e.address()
+	if e.local() {
+		return e.driverURI()
 	}
+	u := url.URL{Scheme: e.driver + "+" + string(e.transport), Host: e.address(), Path: e.path}
 	if e.user != "" {
 		u.User = url.User(e.user)
-	}
-	if u.Host == "" {
-		return u.Scheme + "://" + u.Path
 	}
 	return u.String()
 }

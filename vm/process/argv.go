@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/qemuarg"
 )
 
 // argument is one option of QEMU's command line.
@@ -35,13 +35,6 @@ var synonyms = map[string]string{
 	"M": "machine", "enable-kvm": "accel", "no-kvm": "accel", "nographic": "display", "watchdog-action": "action",
 }
 
-// refused lists options that would take QEMU out of this package's hands.
-var refused = map[string]string{
-	"daemonize": "QEMU would leave the process that is watched",
-	"runas":     "changing the user clears the signal that ends QEMU with its owner",
-	"run-with":  "it can change the user, or leave a second process (async-teardown)",
-}
-
 // flag is an option without a value.
 func flag(option string) argument { return argument{option: option, bare: true} }
 
@@ -61,55 +54,22 @@ func keyed(option, id, field string, pairs ...string) argument {
 		if pairs[i] != "" {
 			b.WriteString(pairs[i] + "=")
 		}
-		b.WriteString(escape(pairs[i+1]))
+		b.WriteString(qemuarg.Escape(pairs[i+1]))
 	}
 	return argument{option: option, value: b.String(), id: id, field: field}
 }
 
-// escape doubles commas, the one thing that ends a value in QEMU's key=value form
-// (qemu-options, "-device ... a comma in a value is written twice").
-func escape(value string) string { return strings.ReplaceAll(value, ",", ",,") }
-
 // props are properties of an object, in JSON form.
-type props map[string]any
+type props = qemuarg.Props
 
 // inJSON is an option in JSON form, where no value can end its own quotes. Keys are
 // sorted, so that equal configurations have equal command lines.
 func inJSON(option, id, field string, p props) (argument, error) {
-	b, err := json.Marshal(p)
-	if err == nil {
-		err = expressible(map[string]any(p))
-	}
+	text, err := p.JSON()
 	if err != nil {
 		return argument{}, fmt.Errorf("-%s %s: %w", option, id, err)
 	}
-	return argument{option: option, value: string(b), id: id, field: field}, nil
-}
-
-// expressible refuses texts that would be other ones in QEMU: Go's JSON replaces what is
-// not UTF-8, and QEMU's takes a NUL for two other bytes.
-func expressible(v any) error {
-	switch v := v.(type) {
-	case string:
-		if !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
-			return fmt.Errorf("%q is not UTF-8, or has a NUL character", v)
-		}
-	case props:
-		return expressible(map[string]any(v))
-	case map[string]any:
-		for key, value := range v {
-			if err := errors.Join(expressible(key), expressible(value)); err != nil {
-				return err
-			}
-		}
-	case []any:
-		for _, value := range v {
-			if err := expressible(value); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return argument{option: option, value: text, id: id, field: field}, nil
 }
 
 // argv renders arguments.
@@ -187,7 +147,7 @@ func collisions(generated, raw []argument) []errors.Problem {
 		claim(a)
 	}
 	for _, a := range raw {
-		if why, no := refused[a.option]; no {
+		if why, no := qemuarg.Refused[a.option]; no {
 			problems = append(problems, errors.Problem{Field: a.field, Value: shown(a), Message: "can't be used: " + why, Fix: "remove it"})
 			continue
 		}

@@ -44,7 +44,7 @@ func (b *builder) blobs() {
 func (b *builder) fwCfg(field, fileField, name, file, text string) {
 	if file == "" {
 		file = b.blobFile(text)
-	} else if err := regularFile(file); err != nil {
+	} else if err := guestview.RegularFile(file); err != nil {
 		b.problem(fileField, file, err.Error(), "give the path of a readable file")
 	}
 	b.add(keyed("fw_cfg", name, field, "name", name, "file", file))

@@ -3,15 +3,14 @@ package process
 import (
 	"bytes"
 	"context"
-	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
@@ -91,9 +90,6 @@ func (b *builder) adapter(kind string) {
 	b.json("device", vm.DeviceAdapter, "display.adapter", props{"driver": driver, "id": vm.DeviceAdapter})
 }
 
-// maxPasswordFile bounds what is read of a file for its first line.
-const maxPasswordFile = 4096
-
 // servedOf returns the display that a configuration asks for, whose socket is in dir. With a
 // problem it has no password, and lets in nobody.
 func servedOf(d vm.Display, dir string) (served, *errors.Problem) {
@@ -101,38 +97,9 @@ func servedOf(d vm.Display, dir string) (served, *errors.Problem) {
 	if d.Type != "" && d.Type != vm.DisplayNone {
 		s.kind, s.socket = d.Type, socketPath(dir, d.Type)
 	}
-	if d.PasswordFile == "" {
-		return s, nil
-	}
-	bad := &errors.Problem{Field: "display.password_file", Value: d.PasswordFile}
-	password, err := firstLine(d.PasswordFile)
-	if err != nil {
-		bad.Message, bad.Fix = "can't be read: "+err.Error(), "give the path of a file with the password in its first line"
-		return s, bad
-	}
-	if refused := qmp.CheckDisplayPassword(d.Type, password); refused != nil {
-		bad.Message, bad.Fix = "holds no password: its first line "+refused.Problems[0].Message, refused.Problems[0].Fix
-		return s, bad
-	}
+	password, bad := guestview.DisplayPassword(d)
 	s.password = password
-	return s, nil
-}
-
-func firstLine(path string) (string, error) {
-	path, err := filepath.Abs(path)
-	if err == nil {
-		err = readable(path)
-	}
-	if err != nil {
-		return "", err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxPasswordFile))
-	line, _, _ := strings.Cut(string(data), "\n")
-	return strings.TrimSuffix(line, "\r"), errors.Join(err, f.Close())
+	return s, bad
 }
 
 // secureDisplay is for a display that was just made: it lets nobody else connect to its

@@ -1,5 +1,7 @@
 package process
 
+import "github.com/maqet/maqet/internal/guestview"
+
 // Nodes of the flash memory that holds a UEFI: the program, and its variables.
 const (
 	nodeCode  = "pflash0"
@@ -13,7 +15,7 @@ func (b *builder) flash() []string {
 	if uefi == nil {
 		return nil
 	}
-	if err := readable(uefi.Code); err != nil {
+	if err := guestview.Readable(uefi.Code); err != nil {
 		b.problem("boot.firmware", uefi.Code, err.Error(), "install the firmware again")
 	}
 	b.flashNode(nodeCode, uefi.Code, uefi.CodeFormat, true)

@@ -53,7 +53,7 @@ func (b *Backend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest, err
 func (b *Backend) launch(ctx context.Context, plan *builder) (*guest, error) {
 	spec, host, f := plan.spec, plan.host, plan.files
 	ports := portsOf(plan.commandLine())
-	err := checkForwards(ctx, plan.cards())
+	err := guestview.CheckForwards(ctx, plan.cards())
 	if err == nil {
 		err = b.segments.join(ports)
 	}

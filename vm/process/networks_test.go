@@ -114,14 +114,14 @@ func TestUsernetIsReadStrictly(t *testing.T) {
 		"  TCP[HOST_FORWARD]  10       127.0.0.1 99999       10.0.2.15    80     0     0\r\n" +
 		"  TCP[HOST_FORWARD]  10       127.0.0.1    22       10.0.3.15 65535     0     0\r\n" +
 		"  TCP[HOST_FORWARD]  10       127.0.0.1    23       10.0.3.15 65535     0     0 more\r\n"
-	row := func(card, host string, port, guest int, proto string) forwardRow {
-		return forwardRow{card: card, Forward: vm.Forward{Host: host, Port: port, Guest: guest, Proto: proto}}
+	row := func(card, host string, port, guest int, proto string) guestview.ForwardRow {
+		return guestview.ForwardRow{Card: card, Forward: vm.Forward{Host: host, Port: port, Guest: guest, Proto: proto}}
 	}
-	require.Equal(t, []forwardRow{
+	require.Equal(t, []guestview.ForwardRow{
 		row("net0", "127.0.0.1", 39739, 80, "tcp"), row("net0", "0.0.0.0", 40969, 80, "tcp"),
 		row("net0", "127.0.0.1", 51297, 53, "udp"), row("a.b-c", "127.0.0.1", 22, 65535, "tcp"),
-	}, parseUsernet(text))
-	require.Empty(t, parseUsernet("what a future QEMU may say"))
+	}, guestview.ParseUsernet(text))
+	require.Empty(t, guestview.ParseUsernet("what a future QEMU may say"))
 }
 
 func TestCaptureIsANewFile(t *testing.T) {

@@ -29,7 +29,7 @@ func (b *builder) passtCable(c card) props {
 		if f.Proto == "udp" {
 			option = "--udp-ports"
 		}
-		args = append(args, option, fmt.Sprintf("%s/%d:%d", cmp.Or(f.Host, defaultForwardHost), f.Port, f.Guest))
+		args = append(args, option, fmt.Sprintf("%s/%d:%d", cmp.Or(f.Host, guestview.DefaultForwardHost), f.Port, f.Guest))
 	}
 	fd := b.helper(helperPlan{name: "passt " + c.Name, log: "passt-" + strconv.Itoa(c.Index), args: args})
 	return props{"type": "stream", "server": false, "addr": props{"type": "fd", "str": fd}}

@@ -3,12 +3,9 @@ package process
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/guestview"
@@ -203,7 +200,7 @@ func topology(c vm.CPU) []string {
 func (b *builder) boot() {
 	boot := b.spec.Boot
 	if boot.Firmware != "" {
-		if err := readable(boot.Firmware); err != nil {
+		if err := guestview.Readable(boot.Firmware); err != nil {
 			b.problem("boot.firmware", boot.Firmware, err.Error(), "give the path of a readable file")
 		}
 		b.add(plain("bios", boot.Firmware, "boot.firmware"))
@@ -221,27 +218,6 @@ func (b *builder) boot() {
 			"shorten it, or the names and mount points of shares")
 	}
 	b.add(plain("append", line, "boot.cmdline"))
-}
-
-// readable looks at a file that QEMU will open. A name without a slash is one in QEMU's
-// data folder, which QEMU knows.
-func readable(path string) error {
-	if !strings.ContainsRune(path, '/') {
-		return nil
-	}
-	return regularFile(path)
-}
-
-// regularFile reports why QEMU could not read a file.
-func regularFile(path string) error {
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("is not a regular file")
-	}
-	if err == nil {
-		err = unix.Access(path, unix.R_OK)
-	}
-	return err
 }
 
 // chardev adds a socket that QEMU inherits listening. It is not waited for: the guest
