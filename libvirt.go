@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 	"github.com/maqet/maqet/vm/libvirt"
 )
@@ -19,13 +20,13 @@ type libvirtHost struct {
 }
 
 // addLibvirts makes the backends that the options ask for.
-func (m *Maqet) addLibvirts(s *settings) error {
+func (m *Maqet) addLibvirts(s *settings, files storage.Registry) error {
 	for i, h := range s.libvirts {
 		if problem := h.check(s.backends); problem != nil {
 			problem.Field = fmt.Sprintf("libvirt[%d].name", i)
 			return &errors.ConfigError{Kind: errors.ErrInvalidConfiguration, Problems: []errors.Problem{*problem}}
 		}
-		b, err := libvirt.New(libvirt.Options{URI: h.uri, Name: h.name, LogDir: filepath.Join(s.data, "vms"), Logger: s.logger})
+		b, err := libvirt.New(libvirt.Options{URI: h.uri, Name: h.name, LogDir: filepath.Join(s.data, "vms"), Files: files, Logger: s.logger})
 		if err != nil {
 			return errors.Wrap(errors.ErrInvalidConfiguration, "add libvirt host "+h.name, "", err)
 		}

@@ -87,7 +87,7 @@ func (m *Maqet) assemble(s *settings) (err error) {
 		backends[vm.DefaultBackend] = backend
 		m.own("backend", backend.Close)
 	}
-	if err := m.addLibvirts(s); err != nil {
+	if err := m.addLibvirts(s, recs.files); err != nil {
 		return err
 	}
 	keeper, err := snapshot.NewKeeper(snapshot.KeeperOptions{Images: m.Storage, Records: recs.snapshots, Logger: s.logger})

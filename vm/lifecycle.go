@@ -220,12 +220,13 @@ func (s *start) images(ctx context.Context) (func(context.Context) error, error)
 	if err := s.recover(ctx); err != nil {
 		return nil, err
 	}
-	images, undoImages, err := s.m.images.prepare(ctx, s.inst)
+	keeper := s.m.imagesOf(s.backend)
+	images, undoImages, err := keeper.prepare(ctx, s.inst)
 	if err != nil {
 		return nil, err
 	}
 	undo := func(ctx context.Context) error {
-		return errors.Join(s.m.images.unseed(ctx, s.inst.ID), undoImages(ctx))
+		return errors.Join(keeper.unseed(ctx, s.inst), undoImages(ctx))
 	}
 	seed, err := s.seed(ctx)
 	if err != nil {

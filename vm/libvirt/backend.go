@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -26,9 +27,12 @@ type Options struct {
 	// LogDir holds a folder for each VM with what its console printed. Empty: maqet/vms below
 	// the XDG data folder.
 	LogDir string
-	// Pool is the storage pool in which volumes are made. Empty: "maqet", which is made when it
-	// is needed and is not there.
+	// Pool is the storage pool in which volumes are made. Empty: [DefaultPool], which is made when
+	// it is needed and is not there.
 	Pool string
+	// Files records the volumes that are made for VMs: only what is recorded is deleted. Nil: a
+	// registry in memory, which forgets with the Backend.
+	Files storage.Registry
 	// Grace is how long the host may be out of reach until its guests count as unreachable.
 	// 0: 10 s.
 	Grace time.Duration
@@ -50,6 +54,8 @@ type Backend struct {
 	host *host
 	// events of all domains, over a connection of their own
 	events *eventHub
+
+	volumes *volumes // nil: guests use files of this host
 
 	life context.Context // ends when Close begins
 	end  context.CancelFunc
@@ -80,6 +86,12 @@ func New(o Options) (*Backend, error) {
 	if o.LogDir == "" {
 		o.LogDir = filepath.Join(xdg.DataHome, "maqet", "vms")
 	}
+	if o.Pool == "" {
+		o.Pool = DefaultPool
+	}
+	if o.Files == nil {
+		o.Files = new(storage.MemoryRegistry)
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -90,7 +102,10 @@ func New(o Options) (*Backend, error) {
 	b := &Backend{opts: o, log: o.Logger, host: h, ephemeral: map[*guest]struct{}{}}
 	b.events = newEventHub(h.dial, h.driverURI, b.log)
 	b.life, b.end = context.WithCancel(context.Background()) // the backend's life, ended by Close
-	return b, nil
+	if !h.endpoint.usesFiles() {
+		b.volumes, err = newVolumes(b)
+	}
+	return b, err
 }
 
 // scaleTCG is how much slower things go without hardware to help.
@@ -118,23 +133,29 @@ func (b *Backend) Timeouts(_ context.Context, cfg vm.Config) vm.Timeouts {
 	}
 }
 
-// begin registers work that Close waits for; done ends it. ctx keeps the values of parent and
-// outlives it, and the Backend by endTime: what was begun on the host is brought to an end.
-func (b *Backend) begin(parent context.Context, op, name string) (ctx context.Context, done func(), err error) {
+// begin registers work that Close waits for; done ends it. Nobody awaits it any more when wanted
+// ends: that is with parent or the Backend. ctx goes on then, for endTime at most after Close:
+// what was begun on the host is brought to an end, or nobody would know what to undo.
+func (b *Backend) begin(parent context.Context, op, name string) (ctx, wanted context.Context, done func(), err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return nil, nil, closedError(op, name)
+		return nil, nil, nil, closedError(op, name)
 	}
 	b.work.Add(1)
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
+	wanted, giveUp := context.WithCancelCause(parent)
+	timer := time.AfterFunc(endTime, func() { cancel(closedError(op, name)) })
+	timer.Stop()
 	stop := context.AfterFunc(b.life, func() {
-		late := time.AfterFunc(endTime, func() { cancel(closedError(op, name)) })
-		context.AfterFunc(ctx, func() { late.Stop() })
+		giveUp(closedError(op, name))
+		timer.Reset(endTime)
 	})
-	return ctx, func() {
+	return ctx, wanted, func() {
 		stop()
+		timer.Stop()
 		cancel(nil)
+		giveUp(nil)
 		b.work.Done()
 	}, nil
 }
@@ -166,6 +187,12 @@ func (b *Backend) Close() error {
 		group.Go(func() error {
 			if err := b.destroy(ctx, g.name, g.domain(), 0); err != nil {
 				b.log.Warn("ephemeral guest left to libvirtd to end", "vm", g.name, "error", err)
+				return g.Release()
+			}
+			select {
+			case <-g.done: // told by an event
+			case <-g.life.Done(): // released before
+			case <-ctx.Done():
 			}
 			return g.Release()
 		})

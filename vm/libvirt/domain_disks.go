@@ -162,6 +162,7 @@ func (c *creator) attach(a attachment, d *libvirtxml.DomainDisk) {
 		}
 		place(a.slot/2, 0, a.slot%2)
 	case vm.InterfaceUSB:
+		c.usb(a.field)
 		if a.IsCDROM() {
 			c.problem(a.field+".interface", a.kind, "can't be had for a CD-ROM: libvirt 9.0 makes a disk of it", "use scsi, or leave it out")
 		}
@@ -208,6 +209,11 @@ func (c *creator) controller(field string, want libvirtxml.DomainController) {
 	}
 	want.Index, want.Address = ptr(uint(0)), c.pci(field)
 	c.dev.Controllers = append(c.dev.Controllers, want)
+}
+
+// usb adds the USB controller before the first device that needs it.
+func (c *creator) usb(field string) {
+	c.controller(field, libvirtxml.DomainController{Type: "usb", Model: "qemu-xhci", Alias: alias("usb")})
 }
 
 // seed adds the image for cloud-init, as a read-only virtio disk, which kernels for virtual

@@ -31,6 +31,7 @@ func (c *creator) hardware() {
 		c.generationID(cfg.GenerationID)
 	}
 	if cfg.Tablet && !c.unplugged(vm.DeviceTablet) {
+		c.usb("tablet")
 		c.dev.Inputs = append(c.dev.Inputs, libvirtxml.DomainInput{Type: "tablet", Bus: "usb", Alias: alias(vm.DeviceTablet)})
 	}
 	if cfg.Vsock != nil && !c.unplugged(vm.DeviceVsock) {

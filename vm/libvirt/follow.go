@@ -55,11 +55,10 @@ func (g *guest) event(ev libvirtrpc.Event) {
 			}
 			g.said = true
 		}
-		at := time.Unix(ev.Monitor.Seconds, int64(ev.Monitor.Micros)*int64(time.Microsecond/time.Nanosecond))
-		g.control.Publish(qmp.Event{Name: ev.Monitor.Name, Time: at, Data: ev.Monitor.Details})
+		g.control.Publish(monitorEvent(ev.Monitor))
 	case libvirtrpc.KindLifecycle:
 		if ev.Lifecycle.Event != libvirt.DomainEventStopped {
-			g.control.tell(ev.Lifecycle.Event, ev.Lifecycle.Detail, time.Now())
+			g.control.tell(ev.Lifecycle.Event, time.Now())
 			return
 		}
 		how := libvirt.DomainEventStoppedDetailType(ev.Lifecycle.Detail)

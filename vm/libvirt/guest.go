@@ -75,6 +75,9 @@ func (g *guest) domain() libvirt.Domain {
 
 // Connect implements vm.Guest. What the guest prints from now on is in its log.
 func (g *guest) Connect(ctx context.Context) error {
+	if g.life.Err() != nil {
+		return errors.Wrap(errors.ErrQMPConnection, "connect to QEMU", g.name, context.Cause(g.life))
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(g.life, func() { cancel(context.Cause(g.life)) })()

@@ -18,7 +18,7 @@ import (
 // afterwards, which Close waits for: a call that libvirtd works on can't be recalled.
 func (b *Backend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest, error) {
 	const op = "launch VM"
-	working, done, err := b.begin(ctx, op, spec.Config.Name)
+	working, wanted, done, err := b.begin(ctx, op, spec.Config.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +29,7 @@ func (b *Backend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest, err
 	out := make(chan outcome) // without room: it is handed over, or undone
 	go func() {
 		defer done()
-		l := launch{b: b, spec: spec, wanted: ctx}
+		l := launch{b: b, spec: spec, wanted: wanted}
 		g, err := l.run(working)
 		select {
 		case out <- outcome{g, err}:
@@ -67,7 +67,7 @@ type launch struct {
 // run does everything, or leaves nothing.
 func (l *launch) run(ctx context.Context) (*guest, error) {
 	for _, step := range []func(context.Context) error{l.look, l.stage, l.follow, l.define, l.create} {
-		err := errors.Join(context.Cause(l.wanted), l.b.life.Err())
+		err := errors.Wrap(errors.ErrVMStart, "launch VM", l.spec.Config.Name, context.Cause(l.wanted))
 		if err == nil {
 			err = step(ctx)
 		}
@@ -134,17 +134,22 @@ func (b *Backend) saved(ctx context.Context, name string, dom libvirt.Domain) er
 
 // stage brings files to where the host's QEMU finds them, and makes the domain's description.
 func (l *launch) stage(ctx context.Context) error {
-	spec, undo, err := l.b.stage(ctx, l.spec)
+	// What takes as long as there is data ends when nobody awaits it any more.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(l.wanted, func() { cancel(context.Cause(l.wanted)) })()
+	spec, err := l.b.stage(ctx, l.spec)
 	if err != nil {
 		return err
 	}
-	l.undos = append(l.undos, undo)
 	if l.found != nil { // perhaps somebody has renamed it
 		spec.Config.Name = l.found.dom.Name
 	}
-	if l.said, undo, err = l.b.describe(ctx, spec); err != nil {
+	said, undo, err := l.b.describe(ctx, spec)
+	if err != nil {
 		return err
 	}
+	l.said = said
 	l.undos = append(l.undos, undo)
 	rt := &l.said.runtime
 	// What the Manager gave it, by the Manager's own names.
@@ -213,6 +218,9 @@ func (l *launch) discard(ctx context.Context) error {
 
 // create starts the domain, with its CPUs halted.
 func (l *launch) create(ctx context.Context) error {
+	if l.spec.Restore != "" {
+		return l.restore(ctx)
+	}
 	var call caller = l.b.host.call
 	defined, xml := l.dom, l.said.xml
 	start := func(c *libvirt.Libvirt) (libvirt.Domain, error) {
@@ -241,10 +249,4 @@ func (l *launch) refused(ctx context.Context, err error) error {
 		}
 	}
 	return err
-}
-
-// stage makes the files of a launch available on the host. The result has the host's paths;
-// undo takes back what was made for this launch alone.
-func (b *Backend) stage(_ context.Context, spec vm.LaunchSpec) (_ vm.LaunchSpec, undo func(context.Context) error, _ error) {
-	return spec, func(context.Context) error { return nil }, nil
 }
