@@ -40,7 +40,7 @@ func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (_ vm.Guest, err
 	}
 	rt.Exit, rt.Backend = nil, b.opts.Name
 	g := newGuest(b, inst.Name, rt, found.dom, sub)
-	g.cards = guestview.Cards(inst.Config, inst.Unplugged)
+	g.config, g.cards = inst.Config, guestview.Cards(inst.Config, inst.Unplugged)
 	if err := g.Connect(ctx); err != nil {
 		gone := g.gone()
 		err = errors.Join(err, g.Release())

@@ -77,7 +77,7 @@ func (l *launch) run(ctx context.Context) (*guest, error) {
 		}
 	}
 	g := newGuest(l.b, l.spec.Config.Name, l.said.runtime, l.dom, l.sub)
-	g.cards = l.said.cards
+	g.config, g.cards = l.spec.Config, l.said.cards
 	if ephemeral(l.spec.Config) {
 		l.b.keep(g)
 	}
@@ -112,7 +112,7 @@ func (l *launch) look(ctx context.Context) error {
 	if !found.ours {
 		return l.b.foreign(name, "a domain has its UUID "+l.spec.ID)
 	}
-	if found.active() {
+	if found.active() && l.b.idle(ctx, name, found.dom) != nil {
 		return &errors.Error{Kind: errors.ErrVMAlreadyRunning, Op: "launch VM", VM: name,
 			Msg: "its domain " + found.dom.Name + " runs already", Hint: "somebody has started it by other means: reconcile"}
 	}
