@@ -31,6 +31,9 @@ func (o *options) spec(name string, inst vm.Instance) vm.SnapshotSpec {
 // allowed fails with all that stands in the way of what the backend is to do.
 func (op *operation) allowed(ctx context.Context, act vm.SnapshotAct, spec vm.SnapshotSpec) error {
 	list, err := blockersOf(ctx, op.backend, op.inst, act, spec)
+	if rec, ok := op.record(spec.Name); ok && act == vm.LoadingSnapshot && rec.Kind == Memory && !spec.NoMemory {
+		list = append(list, misfits(rec, op.inst, "")...)
+	}
 	return op.refuse(list, err)
 }
 

@@ -35,9 +35,10 @@ func testManagerStartFails(p *place) {
 		opts  []vm.StartOption
 		needs Feature
 	}{
-		"no kernel":         {steps: []string{vm.StepImages}, boot: &booter{err: errors.ErrKernelNotFound}},
-		"no such kernel":    {steps: []string{vm.StepLaunch, vm.StepHandshake}, boot: &booter{files: vm.BootFiles{Kernel: filepath.Join(h.dir, "none")}}, needs: PC},
-		"killed before QMP": {steps: []string{vm.StepHandshake}, opts: []vm.StartOption{begins(vm.StepHandshake, kill)}},
+		"no kernel":      {steps: []string{vm.StepImages}, boot: &booter{err: errors.ErrKernelNotFound}},
+		"no such kernel": {steps: []string{vm.StepLaunch, vm.StepHandshake}, boot: &booter{files: vm.BootFiles{Kernel: filepath.Join(h.dir, "none")}}, needs: PC},
+		"killed before QMP": {steps: []string{vm.StepHandshake, vm.StepContinue, vm.StepReady},
+			opts: []vm.StartOption{begins(vm.StepHandshake, kill), vm.WaitFor(failing{})}},
 		"killed before it runs": {steps: []string{vm.StepContinue, vm.StepReady},
 			opts: []vm.StartOption{begins(vm.StepContinue, kill), vm.WaitFor(failing{})}},
 		"killed later": {steps: []string{vm.StepReady}, opts: []vm.StartOption{begins(vm.StepReady, kill), vm.WaitFor(failing{})}},

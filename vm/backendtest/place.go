@@ -55,6 +55,23 @@ func (p *place) lacks(f Feature) bool { return slices.Contains(p.o.Lacks, f) }
 // backendName is what VMs' configurations call the backend.
 func (p *place) backendName() string { return cmp.Or(p.o.Config.Backend, vm.DefaultBackend) }
 
+// settles waits until there is as much of guests as before: what a call had begun when its
+// context ended, or its backend was closed, may be undone a moment later.
+func (p *place) settles(before []string, why string) {
+	p.Helper()
+	want := slices.Sorted(slices.Values(before))
+	var left []string
+	for end := time.Now().Add(patience); ; time.Sleep(quiet) {
+		if left = slices.Sorted(slices.Values(p.left())); slices.Equal(want, left) {
+			return
+		}
+		if time.Now().After(end) {
+			break
+		}
+	}
+	require.Equal(p, want, left, why)
+}
+
 // open returns another backend, as another process would have it.
 func (p *place) open() vm.Backend {
 	p.Helper()

@@ -163,20 +163,13 @@ func (c *agentConn) unanswered(err error) error {
 
 // command executes one command.
 func (c *agentConn) command(request string) (string, error) {
-	answer := make(chan string, 1) // not read when the call was given up
-	err := c.host.call(c.life, "guest agent", c.vm, func(l *libvirt.Libvirt) error {
+	return ask(c.life, c.host.call, "guest agent", c.vm, func(l *libvirt.Libvirt) (string, error) {
 		reply, err := l.QEMUDomainAgentCommand(c.domain, request, agentTime, 0)
-		text := ""
-		if len(reply) > 0 {
-			text = reply[0]
+		if len(reply) == 0 {
+			return "", err
 		}
-		answer <- text
-		return err
+		return reply[0], err
 	})
-	if err != nil {
-		return "", err
-	}
-	return <-answer, nil
 }
 
 // agentPause is the longest time between two looks whether the agent answers. libvirt
@@ -218,13 +211,11 @@ func (c *agentConn) execute(request string, sync bool) (string, error) {
 
 // halted reports whether the guest's CPUs are: libvirt refuses to ask its agent then.
 func (c *agentConn) halted() bool {
-	answer := make(chan int32, 1)
-	err := c.host.call(c.life, "look at VM", c.vm, func(l *libvirt.Libvirt) error {
+	state, err := ask(c.life, c.host.call, "look at VM", c.vm, func(l *libvirt.Libvirt) (int32, error) {
 		state, _, err := l.DomainGetState(c.domain, 0)
-		answer <- state
-		return err
+		return state, err
 	})
-	return err == nil && libvirt.DomainState(<-answer) == libvirt.DomainPaused
+	return err == nil && libvirt.DomainState(state) == libvirt.DomainPaused
 }
 
 // refusal is the agent's own refusal of a command. Of that libvirt tells no class, so a

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -36,6 +37,7 @@ func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (_ vm.Guest, err
 	rt := inst.Runtime
 	rt.Exit, rt.Backend = nil, b.opts.Name
 	g := newGuest(b, inst.Name, rt, found.dom, sub)
+	g.config, g.cards = inst.Config, guestview.Cards(inst.Config, inst.Unplugged)
 	if err := g.Connect(ctx); err != nil {
 		gone := g.gone()
 		err = errors.Join(err, g.Release())

@@ -133,20 +133,29 @@ func (b *Backend) Timeouts(_ context.Context, cfg vm.Config) vm.Timeouts {
 	}
 }
 
-// begin registers work that Close waits for; done ends it. ctx keeps the values of parent, and
-// ends with the Backend instead of with it: what was begun on the host is brought to an end.
-func (b *Backend) begin(parent context.Context, op, name string) (ctx context.Context, done func(), err error) {
+// begin registers work that Close waits for; done ends it. Nobody awaits it any more when wanted
+// ends: that is with parent or the Backend. ctx goes on then, for endTime at most after Close:
+// what was begun on the host is brought to an end, or nobody would know what to undo.
+func (b *Backend) begin(parent context.Context, op, name string) (ctx, wanted context.Context, done func(), err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return nil, nil, closedError(op, name)
+		return nil, nil, nil, closedError(op, name)
 	}
 	b.work.Add(1)
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
-	stop := context.AfterFunc(b.life, func() { cancel(closedError(op, name)) })
-	return ctx, func() {
+	wanted, giveUp := context.WithCancelCause(parent)
+	timer := time.AfterFunc(endTime, func() { cancel(closedError(op, name)) })
+	timer.Stop()
+	stop := context.AfterFunc(b.life, func() {
+		giveUp(closedError(op, name))
+		timer.Reset(endTime)
+	})
+	return ctx, wanted, func() {
 		stop()
+		timer.Stop()
 		cancel(nil)
+		giveUp(nil)
 		b.work.Done()
 	}, nil
 }
@@ -178,6 +187,12 @@ func (b *Backend) Close() error {
 		group.Go(func() error {
 			if err := b.destroy(ctx, g.name, g.domain(), 0); err != nil {
 				b.log.Warn("ephemeral guest left to libvirtd to end", "vm", g.name, "error", err)
+				return g.Release()
+			}
+			select {
+			case <-g.done: // told by an event
+			case <-g.life.Done(): // released before
+			case <-ctx.Done():
 			}
 			return g.Release()
 		})

@@ -21,8 +21,11 @@ const (
 
 func (b *Backend) logDir(id string) string { return filepath.Join(b.opts.LogDir, id) }
 
-// Clean implements vm.Backend. libvirtd itself clears away what belongs to a guest that is gone.
-func (b *Backend) Clean(context.Context, vm.Instance) error { return nil }
+// Clean implements vm.Backend. libvirtd itself clears away what belongs to a guest that is gone,
+// but for the keys and texts that it was given.
+func (b *Backend) Clean(ctx context.Context, inst vm.Instance) error {
+	return errors.Join(b.takeSecrets(ctx, inst.ID, inst.Config), b.removeBlobs(inst.ID))
+}
 
 // Erase implements vm.Backend. The domain's snapshots, checkpoints, saved memory, UEFI variables
 // and TPM go with it. A domain that runs, or is not maqet's, is left alone.

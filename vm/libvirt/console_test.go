@@ -123,11 +123,9 @@ func TestChannels(t *testing.T) {
 	})
 	t.Run("type", func(t *testing.T) { channelsType(t, c) })
 	t.Run("stream", func(t *testing.T) { channelsStream(t, c) })
-	t.Run("take over", func(t *testing.T) {
-		other := rpcChannels(t, rpcBackend(t, d, logs), dom)
-		channelsTakeOver(t, c, other)
-		c = other
-	})
+	other := rpcChannels(t, rpcBackend(t, d, logs), dom)
+	t.Run("take over", func(t *testing.T) { channelsTakeOver(t, c, other) })
+	c = other
 	t.Run("last words", func(t *testing.T) {
 		rpcType(t, c, "seq 1 20000; echo last-$((1+1)); poweroff -f\n")
 		require.Eventually(t, func() bool {

@@ -59,15 +59,13 @@ func (c *control) carry(ctx context.Context, request []byte) ([]byte, error) {
 	if c.bare.Load() {
 		return c.imitate(ctx, request)
 	}
-	answer := make(chan string, 1) // not read when the call was given up
-	err := c.host.longCall(ctx, "QMP", c.vm, func(l *libvirt.Libvirt) error {
-		reply, err := l.QEMUDomainMonitorCommand(c.domain, string(request), 0)
-		answer <- reply
-		return err
+	// Nothing but ctx bounds it, as nothing does where the monitor is a socket.
+	reply, err := ask(ctx, c.host.longCall, "QMP", c.vm, func(l *libvirt.Libvirt) (string, error) {
+		return l.QEMUDomainMonitorCommand(c.domain, string(request), 0)
 	})
 	switch {
 	case err == nil:
-		return []byte(<-answer), nil
+		return []byte(reply), nil
 	case hasCode(err, libvirt.ErrNoSupport):
 		c.bare.Store(true)
 		return c.imitate(ctx, request)

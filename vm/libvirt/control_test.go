@@ -132,7 +132,7 @@ func TestControlWithoutMonitor(t *testing.T) {
 	c := newControl(b.host, d, "bare")
 	defer c.Close()
 	require.NoError(t, c.connect(ctx))
-	events := c.Subscribe("STOP", "RESUME", "SHUTDOWN")
+	events := c.Subscribe()
 	status := func() string {
 		s, err := qmp.Do[qmp.StatusInfo](ctx, c, "query-status", nil)
 		require.NoError(t, err)
@@ -150,42 +150,29 @@ func TestControlWithoutMonitor(t *testing.T) {
 	_, err = c.Execute(ctx, "quit", nil)
 	require.NoError(t, err)
 
-	for _, e := range []struct {
-		what   libvirt.DomainEventType
-		detail int32
-		want   string
-	}{
-		{libvirt.DomainEventSuspended, 0, "STOP"},
-		{libvirt.DomainEventStarted, 0, ""},
-		{libvirt.DomainEventResumed, 0, "RESUME"},
-		{libvirt.DomainEventStopped, int32(libvirt.DomainEventStoppedShutdown), `SHUTDOWN{"guest":true,"reason":"guest-shutdown"}`},
-		{libvirt.DomainEventStopped, int32(libvirt.DomainEventStoppedDestroyed), `SHUTDOWN{"guest":false,"reason":"host-qmp-quit"}`},
-	} {
-		c.tell(e.what, e.detail, time.Now())
-		if e.want != "" {
-			got := <-events.C()
-			require.Equal(t, e.want, got.Name+string(got.Data))
-		}
-	}
+	c.tell(libvirt.DomainEventSuspended, time.Now())
+	c.tell(libvirt.DomainEventStarted, time.Now())
+	c.tell(libvirt.DomainEventResumed, time.Now())
+	require.Equal(t, "STOP", (<-events.C()).Name)
+	require.Equal(t, "RESUME", (<-events.C()).Name)
 }
 
-// A picture comes over the connection, from whatever host, though go-libvirt's call for it
-// fails each time.
+// A picture comes over a connection, from whatever host. go-libvirt's call for it always fails
+// ("xdr:DecodeUint: EOF"), and sometimes hangs.
 func TestScreendump(t *testing.T) {
 	h := newQMPHost(t, daemon.Get(t))
 	d := h.domain(t, "screen", `<video><model type='vga'/></video>`)
 	ctx := qmpPatient(t)
-	var p picture
-	_, err := h.beside.DomainScreenshot(d, &p, 0, 0)
-	require.NotEmpty(t, p.data, "%v", err)
-	require.Error(t, err, "go-libvirt is mended: control.Screendump can be simpler")
-
 	c := h.control(t, d)
 	require.NoError(t, c.connect(ctx))
 	m := qmp.NewManager(qmpOne{c})
 	img, err := m.Screenshot(ctx, "x")
 	require.NoError(t, err)
 	require.Greater(t, img.Bounds().Dx(), 100)
+	for range 20 {
+		_, err = c.Screendump(ctx, qmp.ScreenshotOptions{})
+		require.NoError(t, err)
+	}
 	img, err = m.ScreenshotOf(ctx, "x", qmp.ScreenshotOptions{Device: "video0"})
 	require.NoError(t, err)
 	require.Greater(t, img.Bounds().Dx(), 100)

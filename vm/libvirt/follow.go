@@ -27,8 +27,9 @@ func (g *guest) follow() {
 			g.drain()
 			g.control.Publish(qmp.Event{Name: qmp.EventGap, Time: time.Now()})
 			g.look(nil)
-		case <-g.doubt:
-			g.look(nil)
+		case how := <-g.doubt:
+			g.drain()
+			g.look(how)
 		}
 	}
 }
@@ -48,12 +49,16 @@ func (g *guest) drain() {
 func (g *guest) event(ev libvirtrpc.Event) {
 	switch ev.Kind {
 	case libvirtrpc.KindMonitor:
-		g.said = g.said || ev.Monitor.Name == "SHUTDOWN"
-		at := time.Unix(ev.Monitor.Seconds, int64(ev.Monitor.Micros)*int64(time.Microsecond/time.Nanosecond))
-		g.control.Publish(qmp.Event{Name: ev.Monitor.Name, Time: at, Data: ev.Monitor.Details})
+		if ev.Monitor.Name == "SHUTDOWN" {
+			if g.said { // libvirt ends a QEMU that has shut down with SIGTERM, which is no reason
+				return
+			}
+			g.said = true
+		}
+		g.control.Publish(monitorEvent(ev.Monitor))
 	case libvirtrpc.KindLifecycle:
 		if ev.Lifecycle.Event != libvirt.DomainEventStopped {
-			g.control.tell(ev.Lifecycle.Event, ev.Lifecycle.Detail, time.Now())
+			g.control.tell(ev.Lifecycle.Event, time.Now())
 			return
 		}
 		how := libvirt.DomainEventStoppedDetailType(ev.Lifecycle.Detail)

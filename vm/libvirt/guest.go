@@ -10,6 +10,7 @@ import (
 	"github.com/digitalocean/go-libvirt"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
@@ -20,15 +21,17 @@ type guest struct {
 	name    string
 	control *control
 	sub     *subscription
-	said    bool // QEMU has said why it shuts down; follow's
+	said    bool      // QEMU has said why it shuts down; follow's
+	config  vm.Config // what it was launched with
+	cards   []guestview.Card
 
 	life context.Context // ends when it is gone, and with Release
 	end  context.CancelCauseFunc
 	work sync.WaitGroup
 	done chan struct{}
 
-	reach chan error    // see Reach
-	doubt chan struct{} // of whether it is there; capacity 1
+	reach chan error                                 // see Reach
+	doubt chan *libvirt.DomainEventStoppedDetailType // see recheck; capacity 1
 
 	mu      sync.Mutex
 	dom     libvirt.Domain // its ID is that of the run
@@ -44,7 +47,7 @@ var (
 
 // newGuest follows an active domain from now on; sub is its own.
 func newGuest(b *Backend, name string, rt vm.Runtime, dom libvirt.Domain, sub *subscription) *guest {
-	g := &guest{b: b, name: name, runtime: rt, dom: dom, sub: sub, done: make(chan struct{}), reach: make(chan error), doubt: make(chan struct{}, 1)}
+	g := &guest{b: b, name: name, runtime: rt, dom: dom, sub: sub, done: make(chan struct{}), reach: make(chan error), doubt: make(chan *libvirt.DomainEventStoppedDetailType, 1)}
 	g.life, g.end = context.WithCancelCause(context.Background()) // the guest's life, ended by Release
 	g.control = newControl(b.host, dom, name)
 	g.work.Go(g.follow)
@@ -58,7 +61,7 @@ func (g *guest) Runtime() vm.Runtime {
 	defer g.mu.Unlock()
 	rt := g.runtime
 	rt.Disks, rt.Cards, rt.Boot.Cmdline = slices.Clone(rt.Disks), slices.Clone(rt.Cards), slices.Clone(rt.Boot.Cmdline)
-	rt.Forwards, rt.Sockets = maps.Clone(rt.Forwards), maps.Clone(rt.Sockets)
+	rt.Forwards, rt.Sockets, rt.Terminals = maps.Clone(rt.Forwards), maps.Clone(rt.Sockets), maps.Clone(rt.Terminals)
 	for name, list := range rt.Forwards {
 		rt.Forwards[name] = slices.Clone(list)
 	}
@@ -73,7 +76,21 @@ func (g *guest) domain() libvirt.Domain {
 
 // Connect implements vm.Guest. What the guest prints from now on is in its log.
 func (g *guest) Connect(ctx context.Context) error {
+	if g.life.Err() != nil {
+		return errors.Wrap(errors.ErrQMPConnection, "connect to QEMU", g.name, context.Cause(g.life))
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(g.life, func() { cancel(context.Cause(g.life)) })()
 	if err := g.control.connect(ctx); err != nil || g.channels() != nil {
+		return err
+	}
+	forwards, err := g.b.openForwards(ctx, g.domain(), g.name, g.cards)
+	if err != nil {
+		return err
+	}
+	found, err := g.b.findPlaces(ctx, g.domain(), g.name, g.config)
+	if err != nil {
 		return err
 	}
 	c, err := g.b.openChannels(ctx, g.life, g.name, g.domain(), g.Runtime())
@@ -81,8 +98,15 @@ func (g *guest) Connect(ctx context.Context) error {
 		return err
 	}
 	g.mu.Lock()
-	g.open = c
+	sockets := map[string]string{}
+	maps.Copy(sockets, g.runtime.Sockets)
+	maps.Copy(sockets, found.sockets)
+	g.open, g.runtime.Forwards, g.runtime.Sockets, g.runtime.Terminals = c, forwards, sockets, found.terminals
 	g.mu.Unlock()
+	if g.life.Err() != nil { // Release may have been before
+		c.close()
+		return context.Cause(g.life)
+	}
 	return nil
 }
 

@@ -46,16 +46,14 @@ func (c *control) imitate(ctx context.Context, request []byte) ([]byte, error) {
 }
 
 func (c *control) imitateStatus(ctx context.Context) ([]byte, error) {
-	answer := make(chan int32, 1)
-	err := c.host.call(ctx, "QMP query-status", c.vm, func(l *libvirt.Libvirt) error {
+	state, err := ask(ctx, c.host.call, "QMP query-status", c.vm, func(l *libvirt.Libvirt) (int32, error) {
 		state, _, err := l.DomainGetState(c.domain, 0)
-		answer <- state
-		return err
+		return state, err
 	})
 	if err != nil {
 		return nil, controlError(err)
 	}
-	status := runState(libvirt.DomainState(<-answer))
+	status := runState(libvirt.DomainState(state))
 	return fmt.Appendf(nil, `{"return":{"status":%q,"running":%t,"singlestep":false}}`, status, status == "running"), nil
 }
 
@@ -76,23 +74,9 @@ func runState(s libvirt.DomainState) string {
 
 // tell publishes the event that QEMU would have sent for a lifecycle event of libvirt's,
 // where the driver has no monitor: elsewhere QEMU's own comes.
-func (c *control) tell(what libvirt.DomainEventType, detail int32, at time.Time) {
-	if !c.bare.Load() {
-		return
+func (c *control) tell(what libvirt.DomainEventType, at time.Time) {
+	names := map[libvirt.DomainEventType]string{libvirt.DomainEventSuspended: "STOP", libvirt.DomainEventResumed: "RESUME"}
+	if name := names[what]; name != "" && c.bare.Load() {
+		c.Publish(qmp.Event{Name: name, Time: at})
 	}
-	e := qmp.Event{Time: at}
-	switch what {
-	case libvirt.DomainEventSuspended:
-		e.Name = "STOP"
-	case libvirt.DomainEventResumed:
-		e.Name = "RESUME"
-	case libvirt.DomainEventStopped:
-		e.Name, e.Data = "SHUTDOWN", json.RawMessage(`{"guest":false,"reason":"host-qmp-quit"}`)
-		if detail == int32(libvirt.DomainEventStoppedShutdown) {
-			e.Data = json.RawMessage(`{"guest":true,"reason":"guest-shutdown"}`)
-		}
-	default:
-		return
-	}
-	c.Publish(e)
 }

@@ -2,12 +2,14 @@ package libvirt
 
 import (
 	"context"
+	"sync"
+	"time"
 
 	"github.com/digitalocean/go-libvirt"
 	goqemu "github.com/digitalocean/go-qemu/qmp"
-	"github.com/google/uuid"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/libvirtrpc"
 	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
@@ -27,25 +29,83 @@ import (
 // domain does not run is errors.ErrVMNotRunning.
 func (b *Backend) Monitor(ctx context.Context, inst vm.Instance) (goqemu.Monitor, error) {
 	const op = "connect to the monitor"
-	id, err := uuid.Parse(inst.ID)
-	if err != nil {
-		return nil, errors.Wrap(errors.ErrInvalidConfiguration, op, inst.Name, err)
-	}
-	answer := make(chan libvirt.Domain, 1)
-	err = b.host.call(ctx, op, inst.Name, func(l *libvirt.Libvirt) error {
-		d, err := l.DomainLookupByUUID(libvirt.UUID(id))
-		answer <- d
-		return err
-	})
-	if hasCode(err, libvirt.ErrNoDomain) {
-		return nil, errors.Wrap(errors.ErrVMNotRunning, op, inst.Name, err)
-	}
+	id, err := domainUUID(inst.ID, inst.Name)
 	if err != nil {
 		return nil, err
 	}
-	c := newControl(b.host, <-answer, inst.Name)
-	if err := c.connect(ctx); err != nil {
-		return nil, errors.Join(errors.Wrap(errors.KindOf(err), op, inst.Name, err), c.Close())
+	sub, err := b.events.subscribe(ctx, inst.Name, id, eventQueue, libvirtrpc.KindMonitor, libvirtrpc.KindLifecycle)
+	if err != nil {
+		return nil, err
 	}
-	return qmp.AsMonitor(c), nil
+	run, err := b.find(ctx, inst.ID, inst.Name)
+	if err == nil && !run.active() {
+		err = &errors.Error{Kind: errors.ErrVMNotRunning, Op: op, VM: inst.Name, Msg: "no domain of it runs on " + b.opts.URI}
+	}
+	if err != nil {
+		sub.close()
+		return nil, err
+	}
+	m := &followed{control: newControl(b.host, run.dom, inst.Name), sub: sub}
+	m.life, m.stop = context.WithCancel(context.Background()) // ended by Close
+	m.work.Go(m.follow)
+	if err := m.connect(ctx); err != nil {
+		return nil, errors.Join(errors.Wrap(errors.KindOf(err), op, inst.Name, err), m.Close())
+	}
+	return qmp.AsMonitor(m), nil
+}
+
+// followed is a control channel that follows its domain itself.
+type followed struct {
+	*control
+	sub  *subscription
+	life context.Context // ends with Close
+	stop context.CancelFunc
+	work sync.WaitGroup
+}
+
+// Close implements qmp.Conn.
+func (m *followed) Close() error {
+	m.stop()
+	m.sub.close()
+	err := m.control.Close()
+	m.work.Wait()
+	return err
+}
+
+// follow publishes the domain's events until it is gone, or Close.
+func (m *followed) follow() {
+	for {
+		select {
+		case <-m.Done():
+			return
+		case ev := <-m.sub.c:
+			switch {
+			case ev.Kind == libvirtrpc.KindMonitor:
+				m.Publish(monitorEvent(ev.Monitor))
+			case ev.Lifecycle.Event == libvirt.DomainEventStopped:
+				m.look()
+			default:
+				m.tell(ev.Lifecycle.Event, time.Now())
+			}
+		case <-m.sub.gap:
+			m.Publish(qmp.Event{Name: qmp.EventGap, Time: time.Now()})
+			m.look()
+		}
+	}
+}
+
+// look ends the channel if the domain does not run any more.
+func (m *followed) look() {
+	now, err := ask(m.life, m.host.call, "look at VM", m.vm, func(l *libvirt.Libvirt) (libvirt.Domain, error) {
+		return l.DomainLookupByUUID(m.domain.UUID)
+	})
+	if err == nil && now.ID != m.domain.ID || hasCode(err, libvirt.ErrNoDomain) {
+		_ = m.End(errEnded) // returns it
+	}
+}
+
+// monitorEvent is an event as package qmp has it.
+func monitorEvent(e libvirtrpc.Monitor) qmp.Event {
+	at := time.Unix(e.Seconds, int64(e.Micros)*int64(time.Microsecond))
+	return qmp.Event{Name: e.Name, Time: at, Data: e.Details}
 }

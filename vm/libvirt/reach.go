@@ -1,6 +1,10 @@
 package libvirt
 
-import "time"
+import (
+	"time"
+
+	"github.com/digitalocean/go-libvirt"
+)
 
 // Reach implements vm.Distant. It tells an outage that has lasted for Options.Grace.
 func (g *guest) Reach() <-chan error { return g.reach }
@@ -31,7 +35,7 @@ func (g *guest) watchHost() {
 			case s.err == nil:
 				grace.Stop()
 				verdict = nil
-				g.recheck()
+				g.recheck(nil)
 			case cause == nil:
 				grace.Reset(time.Until(s.since.Add(g.b.opts.Grace)))
 			}
@@ -40,10 +44,10 @@ func (g *guest) watchHost() {
 	}
 }
 
-// recheck has the guest looked at soon: it may be gone.
-func (g *guest) recheck() {
+// recheck has the guest looked at soon: it may be gone, for the reason that is given.
+func (g *guest) recheck(how *libvirt.DomainEventStoppedDetailType) {
 	select {
-	case g.doubt <- struct{}{}:
+	case g.doubt <- how:
 	default: // it will be
 	}
 }

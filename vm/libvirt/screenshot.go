@@ -2,13 +2,16 @@ package libvirt
 
 import (
 	"context"
+	"io"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/digitalocean/go-libvirt"
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/libvirtrpc"
 	"github.com/maqet/maqet/qmp"
 )
 
@@ -26,49 +29,36 @@ func (c *control) Screendump(ctx context.Context, o qmp.ScreenshotOptions) ([]by
 	if err != nil {
 		return nil, err
 	}
-	answer := make(chan *picture, 1)
-	err = c.host.call(ctx, op, c.vm, func(l *libvirt.Libvirt) error {
-		var p picture
-		_, err := l.DomainScreenshot(c.domain, &p, screen, 0)
-		answer <- &p
-		var refused libvirt.Error
-		if errors.As(err, &refused) || errors.Is(err, libvirt.ErrInterrupted) || len(p.data) == 0 {
-			return err
-		}
-		// go-libvirt takes the end of the picture's stream for the call's reply, fails to
-		// decode that, and has thrown the reply away. That the picture is whole shows when
-		// it is decoded.
-		return nil
-	})
-	if err == nil {
-		p := <-answer
-		if p.tooLong {
-			err = errors.New("the picture has more than " + strconv.Itoa(maxScreen) + " bytes")
-		} else {
-			return p.data, nil
-		}
-	}
-	if ctx.Err() != nil {
-		return nil, errors.Wrap(errors.ErrQMPTimeout, op, c.vm, err)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.host.opts.Timeout, errNoAnswer)
+	defer cancel()
+	data, err := c.picture(ctx, screen)
+	switch {
+	case err == nil:
+		return data, nil
+	case ctx.Err() != nil:
+		return nil, errors.Wrap(errors.ErrQMPTimeout, op, c.vm, context.Cause(ctx))
 	}
 	return nil, errors.Wrap(errors.KindOf(controlError(err)), op, c.vm, err)
 }
 
-// picture collects what a stream brings. Its Write never fails: go-libvirt would wedge the
-// connection.
-type picture struct {
-	data    []byte
-	tooLong bool
-}
-
-func (p *picture) Write(b []byte) (int, error) {
-	if len(p.data)+len(b) > maxScreen {
-		p.tooLong, p.data = true, nil
+// picture reads a picture over a connection of its own: go-libvirt takes the end of a
+// picture's stream for the reply, and can be stuck for good when libvirtd says more.
+func (c *control) picture(ctx context.Context, screen uint32) ([]byte, error) {
+	conn, err := c.host.dial(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if !p.tooLong {
-		p.data = append(p.data, b...)
+	stream, err := libvirtrpc.OpenScreenshot(ctx, conn, c.host.driverURI(), c.domain, screen)
+	if err != nil {
+		return nil, err
 	}
-	return len(b), nil
+	defer func() { _ = stream.Close() }() // it has been read
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	data, err := io.ReadAll(io.LimitReader(stream, maxScreen+1))
+	if err == nil && len(data) > maxScreen {
+		err = errors.New("the picture has more than " + strconv.Itoa(maxScreen) + " bytes")
+	}
+	return data, err
 }
 
 // screen returns libvirt's number of a screen: libvirt counts the heads of all video
@@ -102,17 +92,14 @@ func (c *control) screen(ctx context.Context, o qmp.ScreenshotOptions) (uint32, 
 
 func (c *control) videos(ctx context.Context) ([]libvirtxml.DomainVideo, error) {
 	const op = "take a screenshot"
-	answer := make(chan string, 1)
-	err := c.host.call(ctx, op, c.vm, func(l *libvirt.Libvirt) error {
-		text, err := l.DomainGetXMLDesc(c.domain, 0)
-		answer <- text
-		return err
+	text, err := ask(ctx, c.host.call, op, c.vm, func(l *libvirt.Libvirt) (string, error) {
+		return l.DomainGetXMLDesc(c.domain, 0)
 	})
 	if err != nil {
 		return nil, errors.Wrap(errors.KindOf(controlError(err)), op, c.vm, err)
 	}
 	var domain libvirtxml.Domain
-	if err := domain.Unmarshal(<-answer); err != nil {
+	if err := domain.Unmarshal(text); err != nil {
 		return nil, errors.Wrap(errors.ErrQMP, op, c.vm, err)
 	}
 	if domain.Devices == nil {

@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	"github.com/digitalocean/go-libvirt"
-	"github.com/google/uuid"
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/maqet/maqet/errors"
@@ -47,7 +46,10 @@ func (b *Backend) CreateSnapshot(ctx context.Context, inst vm.Instance, spec vm.
 // by starting the guest from it, so that this does, without letting it run, and ends it.
 func (b *Backend) LoadSnapshot(ctx context.Context, inst vm.Instance, name string) error {
 	return b.onSnapshot(ctx, "load snapshot "+strconv.Quote(name), inst, name, func(l *libvirt.Libvirt, snap libvirt.DomainSnapshot) error {
-		held, err := describe(l, snap)
+		if err := vacate(l, inst.Name, snap.Dom); err != nil {
+			return err
+		}
+		held, err := describe(l, snap, 0)
 		if err != nil {
 			return err
 		}
@@ -61,12 +63,21 @@ func (b *Backend) LoadSnapshot(ctx context.Context, inst vm.Instance, name strin
 	})
 }
 
-// restore starts the guest of inst, whose domain is defined and does not run, from the memory and
-// the disks of a snapshot. Its CPUs stay halted.
-func (b *Backend) restore(ctx context.Context, inst vm.Instance, name string) error {
-	return b.onSnapshot(ctx, "restore snapshot "+strconv.Quote(name), inst, name, func(l *libvirt.Libvirt, snap libvirt.DomainSnapshot) error {
-		return l.DomainRevertToSnapshot(snap, uint32(libvirt.DomainSnapshotRevertPaused))
-	})
+// vacate makes sure that the domain of a VM that is not live does not run either, for its disks to
+// be loaded. A load that died before its end can have left a guest that was started from a
+// snapshot, and has not run since: nothing is lost with that.
+func vacate(l *libvirt.Libvirt, name string, dom libvirt.Domain) error {
+	state, reason, err := l.DomainGetState(dom, 0)
+	switch {
+	case err != nil:
+		return err
+	case libvirt.DomainState(state) == libvirt.DomainShutoff:
+		return nil
+	case libvirt.DomainState(state) == libvirt.DomainPaused && libvirt.DomainPausedReason(reason) == libvirt.DomainPausedFromSnapshot:
+		return l.DomainDestroy(dom)
+	}
+	return &errors.Error{Kind: errors.ErrSnapshotBlocked, Op: "load snapshot", VM: name, Msg: "its domain " + dom.Name + " runs",
+		Hint: "somebody has started it by other means: stop it there first"}
 }
 
 // DeleteSnapshot implements vm.Snapshotter.
@@ -134,12 +145,12 @@ func (b *Backend) onDomain(ctx context.Context, op string, inst vm.Instance, fn 
 	if ctx.Err() != nil {
 		return errors.Wrap(errors.ErrSnapshot, op, inst.Name, context.Cause(ctx))
 	}
-	id, err := uuid.Parse(inst.ID)
+	id, err := domainUUID(inst.ID, inst.Name)
 	if err != nil {
-		return errors.Wrap(errors.ErrSnapshot, op, inst.Name, err)
+		return err
 	}
-	return b.host.call(context.WithoutCancel(ctx), op, inst.Name, func(l *libvirt.Libvirt) error {
-		dom, err := l.DomainLookupByUUID(libvirt.UUID(id))
+	return b.host.longCall(context.WithoutCancel(ctx), op, inst.Name, func(l *libvirt.Libvirt) error {
+		dom, err := l.DomainLookupByUUID(id)
 		if err != nil {
 			return err
 		}
@@ -165,32 +176,20 @@ func snapshotXML(spec vm.SnapshotSpec) (string, error) {
 	return text.Marshal()
 }
 
-// snapshotError says which of snapshots' kinds of errors an answer of libvirt is; kind where it
-// is none in particular.
+// snapshotError gives an error the kind of what was attempted, where libvirt does not say more.
 func snapshotError(kind *errors.Kind, err error) error {
-	var answer libvirt.Error
 	switch {
-	case err == nil:
-		return nil
-	case !errors.As(err, &answer):
-		return errors.Wrap(kind, "", "", err)
-	case answer.Code == uint32(libvirt.ErrNoDomainSnapshot), answer.Code == uint32(libvirt.ErrNoDomain):
+	case err == nil || errors.Is(err, errors.ErrSnapshot) || errors.Is(err, errors.ErrHostUnreachable):
+		return err
+	case hasCode(err, libvirt.ErrNoDomain):
 		kind = errors.ErrSnapshotNotFound
 	}
 	return errors.Wrap(kind, "", "", err)
 }
 
-// agentFailed reports whether libvirt could not have the guest's agent do something.
+// agentFailed reports whether libvirt could not have the guest's agent do something: it answers
+// that it can't, or not at all, the domain has no channel for one, or is paused.
 func agentFailed(err error) bool {
-	var answer libvirt.Error
-	if !errors.As(err, &answer) {
-		return false
-	}
-	switch libvirt.ErrorNumber(answer.Code) {
-	case libvirt.ErrAgentUnresponsive, libvirt.ErrAgentUnsynced, libvirt.ErrAgentCommandTimeout, libvirt.ErrAgentCommandFailed,
-		libvirt.ErrArgumentUnsupported, // it has no channel for one
-		libvirt.ErrOperationInvalid:    // it is paused
-		return true
-	}
-	return false
+	return hasCode(err, libvirt.ErrAgentUnresponsive, libvirt.ErrAgentUnsynced, libvirt.ErrAgentCommandTimeout, libvirt.ErrAgentCommandFailed,
+		libvirt.ErrArgumentUnsupported, libvirt.ErrOperationInvalid)
 }

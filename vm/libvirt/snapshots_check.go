@@ -119,7 +119,7 @@ func (c *snapshotCheck) createInternal(disks []libvirtxml.DomainDisk) {
 	}
 	for _, fs := range c.domain.Devices.Filesystems {
 		if fs.Driver != nil && fs.Driver.Type == "virtiofs" {
-			c.add(shareName(fs.Target), "make it by DiskOnly, or without the share", "is shared by virtiofs, and can't be saved with the memory")
+			c.add(tagOf(fs), "make it by DiskOnly, or without the share", "is shared by virtiofs, and can't be saved with the memory")
 		}
 	}
 	if len(c.domain.Devices.Hostdevs) > 0 {
@@ -127,11 +127,12 @@ func (c *snapshotCheck) createInternal(disks []libvirtxml.DomainDisk) {
 	}
 }
 
-func shareName(target *libvirtxml.DomainFilesystemTarget) string {
-	if target == nil {
+// tagOf is what a guest mounts a share by.
+func tagOf(fs libvirtxml.DomainFilesystem) string {
+	if fs.Target == nil {
 		return "share"
 	}
-	return target.Dir
+	return fs.Target.Dir
 }
 
 func formatOf(d libvirtxml.DomainDisk) string {

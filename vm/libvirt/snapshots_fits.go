@@ -66,7 +66,7 @@ func machineOf(dom *libvirtxml.Domain) (parts []machinePart) {
 		add(fmt.Sprintf("network card %d", i), "a %s", model)
 	}
 	for i, fs := range dom.Devices.Filesystems {
-		add(fmt.Sprintf("share %d", i), "shared as %s", shareName(fs.Target))
+		add(fmt.Sprintf("share %d", i), "shared as %s", tagOf(fs))
 	}
 	add("hostdev", "%d devices", len(dom.Devices.Hostdevs))
 	add("tpm", "%d", len(dom.Devices.TPMs))
@@ -77,7 +77,7 @@ func machineOf(dom *libvirtxml.Domain) (parts []machinePart) {
 // has for it.
 func diskName(d libvirtxml.DomainDisk) string {
 	if d.Alias != nil {
-		if name, ok := nameOf(d.Alias.Name); ok {
+		if name, ours := nameOf(d.Alias.Name); ours {
 			return name
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/digitalocean/go-libvirt"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"libvirt.org/go/libvirtxml"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/vm"
@@ -149,8 +150,19 @@ func TestSnapshotsWithMemory(t *testing.T) {
 			require.True(t, list[name].Current)
 		}
 	})
+	t.Run("into a domain that runs all the same", func(t *testing.T) {
+		s.run(t, "virsh", "-c", s.uri, "snapshot-revert", s.inst.Name, "one", "--paused") // as a load that died
+		require.NoError(t, s.LoadSnapshot(t.Context(), s.inst, "off"))
+		require.Equal(t, libvirt.DomainShutoff, s.state(t))
+		s.start(t)
+		require.ErrorIs(t, s.LoadSnapshot(t.Context(), s.inst, "off"), errors.ErrSnapshotBlocked)
+		require.Equal(t, libvirt.DomainPaused, s.state(t))
+		require.NoError(t, s.l.DomainDestroy(s.dom))
+	})
 	t.Run("a start from memory", func(t *testing.T) {
-		require.NoError(t, s.restore(t.Context(), s.inst, "two"))
+		dom, err := s.startFrom(t.Context(), s.inst.Name, s.dom, "two")
+		require.NoError(t, err)
+		require.NotEqual(t, notActive, dom.ID)
 		require.Equal(t, libvirt.DomainPaused, s.state(t))
 	})
 	t.Run("delete in the middle", func(t *testing.T) {
@@ -234,6 +246,48 @@ func TestSnapshotOfAnotherMachine(t *testing.T) {
 		"network card 0 was not there when the snapshot was made",
 	}, s.tells(t, vm.LoadingSnapshot, vm.SnapshotSpec{Name: "mem"}))
 	require.Empty(t, s.tells(t, vm.LoadingSnapshot, vm.SnapshotSpec{Name: "mem", NoMemory: true}))
+	_, err := s.startFrom(t.Context(), s.inst.Name, s.dom, "mem")
+	require.ErrorIs(t, err, errors.ErrSnapshotBlocked)
+	require.ErrorContains(t, err, "memory was")
+	require.Equal(t, libvirt.DomainShutoff, s.state(t))
+}
+
+// libvirt does not know of what is plugged through QMP, and would start QEMU without it.
+func TestRestoreWithPluggedDevice(t *testing.T) {
+	s := newSnapBench(t, "qcow2")
+	text, err := s.l.DomainGetXMLDesc(s.dom, libvirt.DomainXMLInactive)
+	require.NoError(t, err)
+	define := func(args ...string) {
+		var dom libvirtxml.Domain
+		require.NoError(t, dom.Unmarshal(text))
+		dom.QEMUCommandline = &libvirtxml.DomainQEMUCommandline{}
+		for _, a := range args {
+			dom.QEMUCommandline.Args = append(dom.QEMUCommandline.Args, libvirtxml.DomainQEMUCommandlineArg{Value: "-device"},
+				libvirtxml.DomainQEMUCommandlineArg{Value: a})
+		}
+		text, err := dom.Marshal()
+		require.NoError(t, err)
+		_, err = s.l.DomainDefineXML(text)
+		require.NoError(t, err)
+	}
+	const port, rng = "pcie-root-port,id=hotplug0,bus=pcie.0,chassis=200,addr=1c", "virtio-rng-pci,id=rng,bus=hotplug0"
+	define(port)
+	s.start(t)
+	said, err := s.l.QEMUDomainMonitorCommand(s.dom, `{"execute":"device_add","arguments":{"driver":"virtio-rng-pci","id":"rng","bus":"hotplug0"}}`, 0)
+	require.NoError(t, err)
+	require.Contains(t, said, "return")
+	s.create(t, vm.SnapshotSpec{Name: "mem"})
+	s.create(t, vm.SnapshotSpec{Name: "child"})
+	require.NoError(t, s.l.DomainDestroy(s.dom))
+	define(port, rng)
+	dom, err := s.startFrom(t.Context(), s.inst.Name, s.dom, "mem")
+	require.NoError(t, err)
+	said, err = s.l.QEMUDomainMonitorCommand(dom, `{"execute":"qom-list","arguments":{"path":"/machine/peripheral"}}`, 0)
+	require.NoError(t, err)
+	require.Contains(t, said, "child<virtio-rng-pci>")
+	list, _ := s.list(t)
+	require.True(t, list["mem"].Current)
+	require.Equal(t, "mem", list["child"].Parent)
 }
 
 func TestSnapshotsOfWhatLibvirtCantKeep(t *testing.T) {

@@ -27,8 +27,7 @@ type snapshotTree struct {
 func (b *Backend) tree(ctx context.Context, op string, inst vm.Instance) (*snapshotTree, error) {
 	t := &snapshotTree{}
 	err := b.onDomain(ctx, op, inst, t.read)
-	var answer libvirt.Error
-	if errors.As(err, &answer) && answer.Code == uint32(libvirt.ErrNoDomain) {
+	if hasCode(err, libvirt.ErrNoDomain) {
 		return t, nil
 	}
 	return t, snapshotError(errors.ErrSnapshot, err)
@@ -43,7 +42,7 @@ func (t *snapshotTree) read(l *libvirt.Libvirt, dom libvirt.Domain) error {
 		return err
 	}
 	for _, snap := range all {
-		s, err := describe(l, snap)
+		s, err := describe(l, snap, 0)
 		if err != nil {
 			return err
 		}
@@ -75,8 +74,8 @@ func (t *snapshotTree) readDomain(l *libvirt.Libvirt, dom libvirt.Domain) error 
 	return t.domain.Unmarshal(text)
 }
 
-func describe(l *libvirt.Libvirt, snap libvirt.DomainSnapshot) (*libvirtxml.DomainSnapshot, error) {
-	text, err := l.DomainSnapshotGetXMLDesc(snap, 0)
+func describe(l *libvirt.Libvirt, snap libvirt.DomainSnapshot, flags libvirt.DomainXMLFlags) (*libvirtxml.DomainSnapshot, error) {
+	text, err := l.DomainSnapshotGetXMLDesc(snap, uint32(flags))
 	if err != nil {
 		return nil, err
 	}
