@@ -35,11 +35,20 @@ func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (_ vm.Guest, err
 		return nil, err
 	}
 	rt := inst.Runtime
+	if rt.Backend == "" { // never recorded
+		if rt, err = b.reconstruct(ctx, inst, found.dom); err != nil {
+			sub.close()
+			return nil, err
+		}
+	}
 	rt.Exit, rt.Backend = nil, b.opts.Name
 	g := newGuest(b, inst.Name, rt, found.dom, sub)
 	g.cards = guestview.Cards(inst.Config, inst.Unplugged)
 	if err := g.Connect(ctx); err != nil {
 		gone := g.gone()
+		if again, lookErr := b.find(ctx, inst.ID, inst.Name); lookErr == nil && !again.active() {
+			gone = true // meanwhile, and not told yet
+		}
 		err = errors.Join(err, g.Release())
 		if gone {
 			err = errors.Wrap(errors.ErrVMNotRunning, op, inst.Name, err)

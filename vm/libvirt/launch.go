@@ -2,10 +2,12 @@ package libvirt
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/digitalocean/go-libvirt"
+	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/vm"
@@ -223,7 +225,26 @@ func (l *launch) create(ctx context.Context) error {
 	}
 	l.dom = dom
 	l.undos = append(l.undos, func(ctx context.Context) error { return l.b.destroy(ctx, l.spec.Config.Name, dom, 0) })
-	return nil
+	return l.log()
+}
+
+// log makes the console's file anew, before anything is printed: what an earlier run printed
+// would be taken for this one's.
+func (l *launch) log() error {
+	path := l.said.runtime.Console
+	if path == "" {
+		return nil
+	}
+	l.undos = append(l.undos, func(context.Context) error { return removeLogs(l.b.logDir(l.spec.ID)) })
+	err := os.MkdirAll(filepath.Dir(path), 0o700)
+	var file *os.File
+	if err == nil {
+		file, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	}
+	if err == nil {
+		err = file.Close()
+	}
+	return errors.Wrap(errors.ErrVMStart, "make the console's file", l.spec.Config.Name, err)
 }
 
 // refused explains an error of libvirt's: perhaps somebody was quicker with a domain of the
