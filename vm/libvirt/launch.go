@@ -160,13 +160,12 @@ func (l *launch) stage(ctx context.Context) error {
 	rt := &l.said.runtime
 	// What the Manager gave it, by the Manager's own names.
 	rt.Boot, rt.NVRAM, rt.Seed = l.spec.Boot, l.spec.NVRAM, l.spec.Seed
-	l.b.complete(rt, spec)
 	return nil
 }
 
 // complete adds what is reached through libvirt. Guests of the test driver have nothing of it.
 func (b *Backend) complete(rt *vm.Runtime, spec vm.LaunchSpec) {
-	if b.host.endpoint.driver == "test" {
+	if b.imitates() {
 		return
 	}
 	rt.Sockets = channelPorts(spec)
@@ -206,18 +205,17 @@ func (l *launch) define(ctx context.Context) error {
 // create starts the domain, with its CPUs halted.
 func (l *launch) create(ctx context.Context) error {
 	var call caller = l.b.host.call
+	halted, bound := libvirt.DomainStartPaused, libvirt.DomainStartAutodestroy
+	if l.b.imitates() {
+		halted, bound = 0, 0
+	}
 	defined, xml := l.dom, l.said.xml
 	start := func(c *libvirt.Libvirt) (libvirt.Domain, error) {
-		return c.DomainCreateWithFlags(defined, uint32(libvirt.DomainStartPaused))
-	}
-	if l.spec.Restore != "" {
-		return l.restore(ctx)
+		return c.DomainCreateWithFlags(defined, uint32(halted))
 	}
 	if ephemeral(l.spec.Config) {
 		call = l.b.host.lifeline
-		start = func(c *libvirt.Libvirt) (libvirt.Domain, error) {
-			return c.DomainCreateXML(xml, libvirt.DomainStartPaused|libvirt.DomainStartAutodestroy)
-		}
+		start = func(c *libvirt.Libvirt) (libvirt.Domain, error) { return c.DomainCreateXML(xml, halted|bound) }
 	}
 	dom, err := ask(ctx, call, "start VM", l.spec.Config.Name, start)
 	if err != nil {
@@ -225,8 +223,18 @@ func (l *launch) create(ctx context.Context) error {
 	}
 	l.dom = dom
 	l.undos = append(l.undos, func(ctx context.Context) error { return l.b.destroy(ctx, l.spec.Config.Name, dom, 0) })
+	if l.b.imitates() {
+		err := l.b.host.call(ctx, "halt VM", l.spec.Config.Name, func(c *libvirt.Libvirt) error { return c.DomainSuspend(dom) })
+		if err != nil {
+			return err
+		}
+	}
 	return l.log()
 }
+
+// imitates reports whether the driver is libvirt's test driver, whose guests execute nothing:
+// it knows no flags for a start, and they can as well be halted after it.
+func (b *Backend) imitates() bool { return b.host.endpoint.driver == "test" }
 
 // log makes the console's file anew, before anything is printed: what an earlier run printed
 // would be taken for this one's.
