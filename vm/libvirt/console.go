@@ -83,6 +83,7 @@ func (m *consoleMirror) start(ctx context.Context) error {
 		}
 		return errors.Wrap(errors.ErrBackend, "keep the console of VM", m.vm, errors.Join(err, lock.Unlock()))
 	}
+	m.set(stream) // who types need not wait for the goroutine
 	m.work.Go(func() { m.run(lock, file, stream) })
 	return nil
 }
