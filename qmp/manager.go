@@ -88,6 +88,13 @@ func (m *Manager) ExecuteWithFiles(ctx context.Context, ref, command string, arg
 // for what this package does itself: a screenshot's screendump writes to a descriptor
 // of ours, so it does not count as the dangerous command that takes a file's name.
 func (m *Manager) executeAs(ctx context.Context, ref string, class Class, command string, args any, files ...*os.File) (json.RawMessage, error) {
+	return m.executed(ctx, ref, class, command, args, func() ([]byte, error) { return m.execute(ctx, ref, command, args, files) })
+}
+
+// executed decides whether a command may be executed, has do execute it, and logs it.
+func (m *Manager) executed(ctx context.Context, ref string, class Class, command string, args any,
+	do func() ([]byte, error),
+) ([]byte, error) {
 	decision := m.policy.Decide(class)
 	if class == Dangerous && decision == Deny && dangerousAllowed(ctx) {
 		decision = Audit
@@ -102,7 +109,7 @@ func (m *Manager) executeAs(ctx context.Context, ref string, class Class, comman
 		level = slog.LevelInfo
 	}
 	start := time.Now()
-	out, err := m.execute(ctx, ref, command, args, files)
+	out, err := do()
 	m.audit(ctx, level, ref, command, args, class, time.Since(start), err)
 	return out, err
 }

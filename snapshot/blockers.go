@@ -56,7 +56,16 @@ func (c *Coordinator) Blockers(ctx context.Context, ref string, opts ...Option) 
 	if err != nil {
 		return nil, err
 	}
-	list, err := c.blockers(ctx, inst, o.kind(inst))
+	backend, err := c.vms.Snapshotter(inst)
+	if err != nil {
+		return nil, err
+	}
+	var list []Blocker
+	if backend != nil {
+		list, err = blockersOf(ctx, backend, inst, vm.CreatingSnapshot, o.spec("", inst))
+	} else {
+		list, err = c.blockers(ctx, inst, o.kind(inst))
+	}
 	return list, errors.Wrap(errors.ErrSnapshot, what, inst.Name, err)
 }
 

@@ -23,6 +23,9 @@ func (c *Coordinator) LoadBlockers(ctx context.Context, ref, name string, opts .
 		return nil, err
 	}
 	_, err = work(ctx, op, func(ctx context.Context) (struct{}, error) {
+		if op.backend != nil {
+			return struct{}{}, op.allowed(ctx, vm.LoadingSnapshot, op.spec(name, op.inst))
+		}
 		rec, err := op.find(name)
 		if err == nil {
 			err = op.buried(rec)

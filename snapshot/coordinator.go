@@ -25,6 +25,7 @@ type VMs interface {
 	List(ctx context.Context, f vm.Filter) ([]vm.Instance, error)
 	AddFork(ctx context.Context, cfg vm.Config, fork vm.Fork, plugged []qmp.Device, unplugged []string) (vm.Instance, error)
 	Remove(ctx context.Context, ref string, opts ...vm.RemoveOption) error
+	Snapshotter(inst vm.Instance) (vm.Snapshotter, error)
 }
 
 // Freezer freezes the file systems of a guest. guest.Manager implements it.
@@ -97,6 +98,7 @@ type operation struct {
 	r       *vm.Reservation
 	inst    vm.Instance // when it began
 	records []Record
+	backend vm.Snapshotter // of a VM whose snapshots its backend keeps; nil: of another
 	release func()
 }
 
@@ -112,6 +114,13 @@ func (c *Coordinator) begin(ctx context.Context, call calls, what, ref string, o
 		return nil, nil, err
 	}
 	op := &operation{Coordinator: c, options: o, call: call, what: what, r: r, release: r.Release, inst: r.Instance()}
+	if op.backend, err = c.vms.Snapshotter(op.inst); err == nil {
+		err = op.offered()
+	}
+	if err != nil {
+		r.Release()
+		return nil, nil, err
+	}
 	return r.Context(), op, nil
 }
 
@@ -131,6 +140,9 @@ func (op *operation) prepare(ctx context.Context) (err error) {
 
 // mend finishes or undoes operations that died, whether the VM is live or not.
 func (op *operation) mend(ctx context.Context) error {
+	if op.backend != nil {
+		return op.mendByBackend(ctx)
+	}
 	if op.r.Instance().State.Live() {
 		asked := op.options
 		op.options = options{progress: asked.progress} // what is asked for is not asked of what is mended

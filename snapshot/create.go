@@ -37,6 +37,9 @@ func (c *Coordinator) Create(ctx context.Context, ref, name string, opts ...Opti
 }
 
 func (op *operation) create(ctx context.Context, name string) (Snapshot, error) {
+	if op.backend != nil {
+		return op.createByBackend(ctx, name)
+	}
 	if err := op.absent(ctx, name); err != nil {
 		return Snapshot{}, err
 	}

@@ -20,6 +20,9 @@ func (c *Coordinator) Delete(ctx context.Context, ref, name string, opts ...Opti
 }
 
 func (op *operation) delete(ctx context.Context, name string) error {
+	if op.backend != nil {
+		return op.deleteByBackend(ctx, name)
+	}
 	rec, err := op.find(name)
 	if err != nil {
 		return err

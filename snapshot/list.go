@@ -16,7 +16,8 @@ import (
 // delete are [Unfinished].
 //
 // It reads the records and the images themselves, and asks no QEMU: it waits for nobody, also
-// not for an operation that is under way, in this or another process.
+// not for an operation that is under way, in this or another process. The snapshots of a VM
+// whose backend is a vm.Snapshotter are what that says, without looking at images.
 //
 // Errors: what vm.Manager.Get says of ref; errors.ErrDatabase; errors.ErrStorage for an image
 // that is there and can't be read.
@@ -25,7 +26,16 @@ func (c *Coordinator) List(ctx context.Context, ref string) ([]Snapshot, error) 
 	if err != nil {
 		return nil, err
 	}
-	list, err := c.list(ctx, inst.ID)
+	backend, err := c.vms.Snapshotter(inst)
+	if err != nil {
+		return nil, err
+	}
+	var list []Snapshot
+	if backend != nil {
+		list, err = c.listOfBackend(ctx, backend, inst)
+	} else {
+		list, err = c.list(ctx, inst.ID)
+	}
 	return list, errors.Wrap(errors.ErrSnapshot, "list snapshots", inst.Name, err)
 }
 
@@ -62,7 +72,7 @@ func (c *Coordinator) list(ctx context.Context, id string) (list []Snapshot, err
 
 // shown returns a snapshot as List shows it.
 func (op *operation) shown(ctx context.Context, name string) (Snapshot, error) {
-	list, err := op.list(ctx, op.inst.ID)
+	list, err := op.List(ctx, op.inst.ID)
 	if err != nil {
 		return Snapshot{}, errors.Wrap(errors.ErrSnapshot, op.what, op.inst.Name, err)
 	}

@@ -42,6 +42,8 @@ func (v *listedVM) Get(_ context.Context, ref string) (vm.Instance, error) {
 	return v.inst, nil
 }
 
+func (v *listedVM) Snapshotter(vm.Instance) (vm.Snapshotter, error) { return nil, nil }
+
 func (v *listedVM) Images(vm.Instance) []vm.Image { return v.images }
 
 // shelf is a VM with real images, and what lists its snapshots.

@@ -30,6 +30,9 @@ func (c *Coordinator) Load(ctx context.Context, ref, name string, opts ...Option
 }
 
 func (op *operation) load(ctx context.Context, name string) error {
+	if op.backend != nil {
+		return op.loadByBackend(ctx, name)
+	}
 	rec, err := op.find(name)
 	if err != nil {
 		return err

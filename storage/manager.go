@@ -44,8 +44,8 @@ func NewManager(opts Options) (*Manager, error) {
 	if err != nil {
 		return nil, errors.Wrap(errors.ErrStorage, "manage images", "", err)
 	}
-	m := &Manager{root: root, runner: opts.Runner, files: opts.Registry, log: opts.Logger, share: reflink}
-	if m.files == nil {
+	m := &Manager{root: root, runner: opts.Runner, files: ownFiles{opts.Registry}, log: opts.Logger, share: reflink}
+	if opts.Registry == nil {
 		m.files = new(MemoryRegistry)
 	}
 	if m.runner == nil {

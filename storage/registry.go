@@ -24,6 +24,7 @@ const (
 // File is a file that the manager made, as it is registered.
 type File struct {
 	Path    string    `json:"path"`            // absolute
+	Host    string    `json:"host,omitempty"`  // the backend on whose host it is; empty: this host
 	Owner   string    `json:"owner,omitempty"` // ID of the VM it was made for, or attached to; empty: of none
 	Disk    string    `json:"disk,omitempty"`  // name of that VM's disk, if it is one's
 	Kind    FileKind  `json:"kind"`
@@ -71,6 +72,14 @@ type Registry interface {
 	Files(ctx context.Context, f FileFilter) ([]File, error)
 	// DropFile forgets a path; one that is not recorded is no error.
 	DropFile(ctx context.Context, path string) error
+}
+
+// ownFiles is a registry as far as it is about files of this host: others are none of a [Manager]'s.
+type ownFiles struct{ Registry }
+
+func (o ownFiles) Files(ctx context.Context, f FileFilter) ([]File, error) {
+	list, err := o.Registry.Files(ctx, f)
+	return slices.DeleteFunc(list, func(f File) bool { return f.Host != "" }), err
 }
 
 // MemoryRegistry is a Registry in memory. The zero value is empty and ready for use.

@@ -214,3 +214,17 @@ func TestRefresh(t *testing.T) {
 	_, err = m.Refresh(t.Context(), filepath.Join(root, "another"))
 	require.ErrorIs(t, err, errors.ErrImageNotFound)
 }
+
+// TestFilesOfOtherHosts: a registry can have them, and they are none of a Manager's.
+func TestFilesOfOtherHosts(t *testing.T) {
+	var files storage.MemoryRegistry
+	require.NoError(t, files.PutFile(t.Context(), storage.File{Path: "/there/x.qcow2", Host: "fleet", Owner: "id"}))
+	m, err := storage.NewManager(storage.Options{Root: t.TempDir(), Registry: &files})
+	require.NoError(t, err)
+	list, err := m.Files(t.Context(), storage.FileFilter{Owner: "id"})
+	require.NoError(t, err)
+	require.Empty(t, list)
+	found, err := m.Verify(t.Context(), storage.VerifySpec{})
+	require.NoError(t, err)
+	require.Empty(t, found)
+}

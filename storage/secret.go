@@ -92,6 +92,18 @@ func (s Secret) Check() error {
 	return checkSecret(s.File, value)
 }
 
+// Read returns the secret, checked as by Check, for who gives it to the program that opens the
+// image. It is the caller's: clear it after use.
+func (s Secret) Read() ([]byte, error) {
+	if err := s.Check(); err != nil {
+		return nil, err
+	}
+	if s.File == "" {
+		return bytes.Clone(s.Value), nil
+	}
+	return readSecret(s.File)
+}
+
 func checkSecret(file string, value []byte) error {
 	e := &SecretError{File: file}
 	switch {

@@ -56,6 +56,9 @@ type LaunchSpec struct {
 	Unplugged []string
 	// Incoming, if not nil, has the guest wait for a saved state instead of booting.
 	Incoming *Incoming
+	// Restore names the snapshot whose memory and disks the guest continues from instead of
+	// booting; empty: none. Only a [Snapshotter] gets it.
+	Restore string
 }
 
 // BootFiles is a Boot with everything found: paths exist, the command line is whole.

@@ -113,7 +113,11 @@ func (c *creator) change(ctx context.Context, inst Instance, cfg Config) (Instan
 	if inst.State.Live() {
 		return inst, &errors.TransitionError{VM: inst.Name, Op: "change", State: string(inst.State), Hint: "stop it first"}
 	}
-	if problems := c.m.images.outdated(inst, cfg); len(problems) > 0 {
+	problems, err := c.outdated(ctx, inst, cfg)
+	if err != nil {
+		return inst, err
+	}
+	if len(problems) > 0 {
 		return inst, &errors.ConfigError{Kind: errors.ErrInvalidConfiguration, VM: inst.Name, Problems: problems}
 	}
 	return c.m.states.amend(ctx, inst, func(i *Instance) {
@@ -122,6 +126,14 @@ func (c *creator) change(ctx context.Context, inst Instance, cfg Config) (Instan
 		}
 		i.Config, i.Unplugged = cfg, nil
 	})
+}
+
+func (c *creator) outdated(ctx context.Context, inst Instance, cfg Config) ([]errors.Problem, error) {
+	backend, err := c.m.backend(inst)
+	if err != nil {
+		return nil, nil // nothing was made where there is none
+	}
+	return c.m.imagesOf(backend).outdated(ctx, inst, cfg)
 }
 
 // sameConfig compares what two configurations mean: an empty list is no list.

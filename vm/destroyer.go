@@ -174,11 +174,12 @@ func (d *destroyer) clear(ctx context.Context, inst Instance, keepImages bool) e
 	if err != nil {
 		return err
 	}
-	err = errors.Join(backend.Clean(ctx, inst), d.m.images.unseed(ctx, inst.ID), d.m.state.release(inst))
+	images := d.m.imagesOf(backend)
+	err = errors.Join(backend.Clean(ctx, inst), images.unseed(ctx, inst), d.m.state.release(inst))
 	if keepImages {
 		return err
 	}
-	return errors.Join(err, d.m.images.releaseAll(ctx, inst))
+	return errors.Join(err, images.releaseAll(ctx, inst))
 }
 
 // kill ends a guest whose start failed, at once, and clears away what it left.
@@ -245,11 +246,12 @@ func (d *destroyer) removeLocked(ctx context.Context, inst Instance, o removeOpt
 	if err := backend.Erase(ctx, inst); err != nil {
 		return errors.Wrap(errors.ErrVMLifecycle, "remove VM", inst.Name, err)
 	}
-	drop := d.m.images.releaseAll(ctx, inst) // some are there after a stop by KeepImages
+	images := d.m.imagesOf(backend)
+	drop := images.releaseAll(ctx, inst) // some are there after a stop by KeepImages
 	if o.deleteImages || inst.Config.lifetime() == Ephemeral {
-		drop = d.m.images.erase(ctx, inst)
+		drop = images.erase(ctx, inst)
 	}
-	if drop = errors.Join(drop, d.m.images.unseed(ctx, inst.ID), d.m.state.remove(inst)); drop != nil {
+	if drop = errors.Join(drop, images.unseed(ctx, inst), d.m.state.remove(inst)); drop != nil {
 		return errors.Wrap(errors.ErrVMLifecycle, "remove VM", inst.Name, drop)
 	}
 	err = d.m.states.remove(ctx, inst)

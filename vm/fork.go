@@ -69,7 +69,7 @@ func (s *start) seed(ctx context.Context) (string, error) {
 	if s.from != nil {
 		return s.from.Parts().Seed, nil
 	}
-	return s.m.images.seed(ctx, s.inst)
+	return s.m.imagesOf(s.backend).seed(ctx, s.inst)
 }
 
 // resumeFork loads the template's state.

@@ -3,27 +3,30 @@ package vm
 import (
 	"context"
 	"os"
-	"path/filepath"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/storage"
 )
 
 // imageKeeper decides which image each disk of a VM needs and has storage make it.
-// Images made for a VM lie in a folder named by its ID.
+// Images made for a VM on this host lie in a folder named by its ID.
 type imageKeeper struct {
 	images Images
 	store  Store // knows who uses an image
-	dir    string
+	place  imagePlace
+	host   HostImages // nil: files of this host
+}
+
+func newImageKeeper(images Images, store Store, dir localPlace) *imageKeeper {
+	return &imageKeeper{images: images, store: store, place: dir}
 }
 
 // pathOf is where the image of a disk is that is made.
-func (k *imageKeeper) pathOf(id, disk string) string {
-	return filepath.Join(k.folder(id), disk+".qcow2")
+func (k *imageKeeper) pathOf(ctx context.Context, id, disk string) (string, error) {
+	return k.place.ImagePath(ctx, id, imageName(disk))
 }
 
-// folder is where the images of a VM are made.
-func (k *imageKeeper) folder(id string) string { return filepath.Join(k.dir, id) }
+func imageName(disk string) string { return disk + ".qcow2" }
 
 // prepare returns an image for each of the configuration's disks, in order, after it has
 // checked all that are there. Of disks in Unplugged, and empty CD-ROM drives, there is
@@ -37,6 +40,12 @@ func (k *imageKeeper) prepare(ctx context.Context, inst Instance) (out []Image, 
 	var made []string
 	undo = func(ctx context.Context) error { return k.delete(ctx, made) }
 	for i, img := range plan {
+		if img.staged && k.host != nil {
+			if img.Path, err = k.host.Stage(ctx, img.Path, img.Format); err != nil {
+				err = errors.Wrap(errors.ErrStorage, "disk "+img.Name, "", err)
+				return nil, nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+			}
+		}
 		out = append(out, img.Image)
 		if !img.missing {
 			continue
@@ -69,7 +78,8 @@ func (k *imageKeeper) make(ctx context.Context, id string, d Disk, img plannedIm
 
 // releaseAll deletes all that goes with the guest of a VM, which is gone.
 func (k *imageKeeper) releaseAll(ctx context.Context, inst Instance) error {
-	return errors.Join(k.release(ctx, k.passing(inst)), k.releaseLayers(ctx, inst))
+	images, err := k.passing(ctx, inst)
+	return errors.Join(err, k.release(ctx, images), k.releaseLayers(ctx, inst))
 }
 
 // release deletes the ephemeral images of a guest that is gone, as far as they were
@@ -88,13 +98,17 @@ func (k *imageKeeper) release(ctx context.Context, images []Image) error {
 
 // passing returns the images that the guest of a VM may have and that go with it, also
 // where its owner died before it recorded them.
-func (k *imageKeeper) passing(inst Instance) (images []Image) {
+func (k *imageKeeper) passing(ctx context.Context, inst Instance) (images []Image, err error) {
 	for i, d := range inst.Config.Disks {
 		if name := d.NameAt(i); !d.inPlace() && !d.emptyTray() && !d.keeps(inst.Config.lifetime()) {
-			images = append(images, Image{Path: k.pathOf(inst.ID, name), Owned: true, Ephemeral: true})
+			path, err := k.pathOf(ctx, inst.ID, name)
+			if err != nil {
+				return nil, err
+			}
+			images = append(images, Image{Path: path, Owned: true, Ephemeral: true})
 		}
 	}
-	return append(images, inst.Runtime.Disks...)
+	return append(images, inst.Runtime.Disks...), nil
 }
 
 // erase deletes all images that are registered as the VM's, also of disks that have left
@@ -116,15 +130,20 @@ func (k *imageKeeper) erase(ctx context.Context, inst Instance) error {
 	return k.delete(ctx, append(paths, k.empty(inst.ID)...))
 }
 
-// empty returns the empty files in the folder of a VM's images.
+// empty returns the empty files in the folder of a VM's images. Other hosts' have none: there
+// nothing is made without a record.
 func (k *imageKeeper) empty(id string) (paths []string) {
-	entries, err := os.ReadDir(k.folder(id))
+	local, ok := k.place.(localPlace)
+	if !ok {
+		return nil
+	}
+	entries, err := os.ReadDir(local.path(id, ""))
 	if err != nil {
 		return nil // as a rule: it is gone, too
 	}
 	for _, e := range entries {
 		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && info.Size() == 0 {
-			paths = append(paths, filepath.Join(k.folder(id), e.Name()))
+			paths = append(paths, local.path(id, e.Name()))
 		}
 	}
 	return paths

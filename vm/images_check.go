@@ -31,6 +31,7 @@ type imageUse struct {
 type plannedImage struct {
 	Image
 	missing bool
+	staged  bool // only read: where guests have a host of their own, it may have to be copied there
 	stale   bool // what is there, if anything, is of no use: a crash left it
 }
 
@@ -76,7 +77,7 @@ func (c *imageCheck) disk(ctx context.Context, i int, d Disk, img *plannedImage)
 		return err
 	}
 	if d.inPlace() {
-		img.ReadOnly = d.IsReadOnly()
+		img.ReadOnly, img.staged = d.IsReadOnly(), d.IsReadOnly()
 		layers, err := c.image(ctx, i, field, "", d.Path+d.Base, d.ImageFormat(), !d.IsReadOnly(), d.secrets()...)
 		if len(layers) > 0 {
 			img.Path, img.Format, img.Device = layers[0].Path, layers[0].Format, layers[0].Device
@@ -84,9 +85,11 @@ func (c *imageCheck) disk(ctx context.Context, i int, d Disk, img *plannedImage)
 		c.encrypted(field, d, img, layers)
 		return err
 	}
-	img.Path, img.Format, img.Owned = c.pathOf(c.inst.ID, img.Name), FormatQcow2, true
-	img.Ephemeral = !d.keeps(c.inst.Config.lifetime())
 	var err error
+	if img.Path, err = c.pathOf(ctx, c.inst.ID, img.Name); err != nil {
+		return err
+	}
+	img.Format, img.Owned, img.Ephemeral = FormatQcow2, true, !d.keeps(c.inst.Config.lifetime())
 	if img.stale, err = c.worthless(ctx, field, img.Image); err != nil {
 		return err
 	}
@@ -154,8 +157,10 @@ func (c *imageCheck) found(ctx context.Context, disk int, field, otherwise, path
 	}
 	for i, l := range layers {
 		use := imageUse{disk: disk, field: field, path: l.Path, write: write && i == 0}
-		if use.info, err = os.Stat(l.Path); err != nil {
-			use.info = nil
+		if c.host == nil {
+			if use.info, err = os.Stat(l.Path); err != nil {
+				use.info = nil
+			}
 		}
 		c.uses = append(c.uses, use)
 	}
@@ -200,8 +205,11 @@ func (c *imageCheck) nameOf(ctx context.Context, pid int) string {
 // in the way of an image that goes with its guest, is a problem: it is never deleted.
 func (c *imageCheck) worthless(ctx context.Context, field string, img Image) (bool, error) {
 	passing := img.Ephemeral && !c.inst.ImagesKept
-	info, err := os.Lstat(img.Path)
-	if err != nil || info.Mode().IsRegular() && info.Size() == 0 { // where one was about to be made
+	size, err := c.place.ImageSize(ctx, img.Path)
+	if err != nil && !errors.Is(err, errors.ErrImageNotFound) {
+		return false, err
+	}
+	if err != nil || size == 0 { // where one was about to be made
 		return passing || err == nil, nil
 	}
 	files, err := c.images.Files(ctx, storage.FileFilter{Path: img.Path})

@@ -2,8 +2,8 @@ package vm
 
 import (
 	"cmp"
+	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/maqet/maqet/errors"
@@ -12,7 +12,7 @@ import (
 // outdated returns what another configuration of a VM would change to no effect: the image of
 // a disk that external snapshots have put layers over, and the base of one whose overlay is
 // there already, and kept.
-func (k *imageKeeper) outdated(inst Instance, cfg Config) (problems []errors.Problem) {
+func (k *imageKeeper) outdated(ctx context.Context, inst Instance, cfg Config) (problems []errors.Problem, err error) {
 	problems = uprooted(inst, cfg)
 	bases := map[string]string{}
 	for i, d := range inst.Config.Disks {
@@ -25,8 +25,14 @@ func (k *imageKeeper) outdated(inst Instance, cfg Config) (problems []errors.Pro
 		if !made || inst.layer(d.NameAt(i)) != "" || d.inPlace() || !d.keeps(cfg.lifetime()) || samePath(base, d.Base) {
 			continue
 		}
-		image := k.pathOf(inst.ID, d.NameAt(i))
-		if info, err := os.Lstat(image); err != nil || info.Size() == 0 {
+		image, err := k.pathOf(ctx, inst.ID, d.NameAt(i))
+		if err != nil {
+			return nil, err
+		}
+		if size, err := k.place.ImageSize(ctx, image); err != nil || size == 0 {
+			if err != nil && !errors.Is(err, errors.ErrImageNotFound) {
+				return nil, err
+			}
 			continue
 		}
 		what := fmt.Sprintf("has been made over %q", base)
@@ -37,7 +43,7 @@ func (k *imageKeeper) outdated(inst Instance, cfg Config) (problems []errors.Pro
 			Message: "can't change: the disk " + what + ", and what the guest wrote is kept in " + image,
 			Fix:     "give the disk another name, or set keep to false, or remove the VM with its images"})
 	}
-	return problems
+	return problems, nil
 }
 
 // uprooted returns the disks with layers that another configuration leaves out or gives

@@ -15,7 +15,7 @@ func (c Config) PlannedImages(dir, id string) []Image {
 			img.Encrypted = d.KeyFile != ""
 		case d.Base == "" && d.Media == MediaCDROM: // an empty tray
 		default:
-			img.Path, img.Format = filepath.Join(dir, id, img.Name+".qcow2"), FormatQcow2
+			img.Path, img.Format = filepath.Join(dir, id, imageName(img.Name)), FormatQcow2
 			img.Owned, img.Ephemeral, img.Encrypted = true, !d.keeps(c.lifetime()), d.KeyFile != ""
 		}
 		images = append(images, img)

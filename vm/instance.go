@@ -43,6 +43,9 @@ type Instance struct {
 	// Host names the backend that the VM is on, where that is not what Config.Backend says: it
 	// was placed there, or has moved; see [Placer] and [Manager.Migrate].
 	Host string `json:"host,omitempty"`
+	// Run tells the runs of a VM apart, which have nothing else in common but the ID: it is the
+	// record's version when the last one began.
+	Run int64 `json:"run,omitempty"`
 	// Unclean is true after a run whose QEMU did not end in order: what it had not written yet
 	// of its images' reference counts has leaked. [Snapshots] clears it, once it has looked.
 	Unclean bool `json:"unclean,omitempty"`

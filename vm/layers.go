@@ -22,8 +22,14 @@ func (i Instance) layer(disk string) string {
 // the next start would. Plugged disks come after those of the configuration, and of disks that
 // are in Instance.Unplugged, and empty CD-ROM drives, there is only the name. It looks at no
 // image: those that a start makes may not be there yet.
+//
+// Where those of an [ImageHost] are is known once the VM was started: until then those that are
+// made have no path.
 func (m *Manager) Images(inst Instance) []Image {
-	images := inst.Config.PlannedImages(m.images.dir, inst.ID)
+	images := inst.Config.PlannedImages(string(m.imageDir), inst.ID)
+	if b, err := m.backend(inst); err == nil && hostImages(b) != nil {
+		images = hostedImages(images, inst)
+	}
 	for n := range images {
 		img := &images[n]
 		if layer := inst.layer(img.Name); layer != "" {
@@ -54,7 +60,8 @@ func (r *Reservation) Originals() []Image {
 }
 
 // ImagesDir is the folder of the images that are made for the VM with this ID. It need not exist.
-func (m *Manager) ImagesDir(id string) string { return m.images.folder(id) }
+// Those of an [ImageHost] are elsewhere.
+func (m *Manager) ImagesDir(id string) string { return m.imageDir.path(id, "") }
 
 // ImagesDir is the folder of the images that are made for the reserved VM.
 func (r *Reservation) ImagesDir() string { return r.m.ImagesDir(r.Instance().ID) }
@@ -75,6 +82,16 @@ func (i Instance) layeredPlugged() []qmp.Device {
 // lastingLayers returns the layers without those of disks that vanish with the guest.
 func (i Instance) lastingLayers() []Layer {
 	return slices.DeleteFunc(slices.Clone(i.Layers), func(l Layer) bool { return i.Config.vanishes(l.Disk) })
+}
+
+// TakeLayers records the layers that a backend says the disks of the reserved VM are written in.
+func (r *Reservation) TakeLayers(ctx context.Context, backend Snapshotter) error {
+	inst := r.Instance()
+	layers, err := backend.SnapshotLayers(ctx, inst)
+	if err != nil || slices.Equal(layers, inst.Layers) {
+		return err
+	}
+	return r.Update(ctx, func(i *Instance) { i.Layers = layers })
 }
 
 func withoutLayer(list []Layer, disk string) []Layer {

@@ -156,7 +156,7 @@ func (s *start) mark(ctx context.Context) error {
 			}
 		}
 		next, err := s.m.states.move(ctx, s.inst, Starting, "", func(i *Instance) {
-			i.Owner, i.Steps, i.Runtime, i.Host = s.m.self, nil, Runtime{}, s.host
+			i.Owner, i.Run, i.Steps, i.Runtime, i.Host = s.m.self, i.Version, nil, Runtime{}, s.host
 		})
 		if err == nil {
 			s.inst, s.last = next, s.inst.Runtime
@@ -220,12 +220,13 @@ func (s *start) images(ctx context.Context) (func(context.Context) error, error)
 	if err := s.recover(ctx); err != nil {
 		return nil, err
 	}
-	images, undoImages, err := s.m.images.prepare(ctx, s.inst)
+	keeper := s.m.imagesOf(s.backend)
+	images, undoImages, err := keeper.prepare(ctx, s.inst)
 	if err != nil {
 		return nil, err
 	}
 	undo := func(ctx context.Context) error {
-		return errors.Join(s.m.images.unseed(ctx, s.inst.ID), undoImages(ctx))
+		return errors.Join(keeper.unseed(ctx, s.inst), undoImages(ctx))
 	}
 	seed, err := s.seed(ctx)
 	if err != nil {
@@ -236,7 +237,7 @@ func (s *start) images(ctx context.Context) (func(context.Context) error, error)
 		return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
 	}
 	s.spec = LaunchSpec{ID: s.inst.ID, Config: s.inst.Config, Boot: boot, Images: images, Seed: seed,
-		NVRAM: nvram, StateDir: s.m.state.path(s.inst.ID), Plugged: s.inst.layeredPlugged(), Unplugged: s.inst.Unplugged, Incoming: s.incoming()}
+		NVRAM: nvram, StateDir: s.m.state.path(s.inst.ID), Plugged: s.inst.layeredPlugged(), Unplugged: s.inst.Unplugged, Incoming: s.incoming(), Restore: s.restoreFrom()}
 	return func(ctx context.Context) error { return errors.Join(undoState(ctx), undo(ctx)) }, nil
 }
 

@@ -135,8 +135,9 @@ func (l *liveSet) get(ctx context.Context, ref string) (*liveGuest, error) {
 	if lg := l.cached(inst.ID); lg != nil {
 		return lg, nil
 	}
-	if inst.State == Starting || inst.State == Stopping || inst.unreachable() {
-		// Perhaps the process that did it died; if it lives, this changes nothing.
+	if inst.State != Running && inst.State != Paused {
+		// Perhaps the process that starts or stops it died, or others have started it; if
+		// not, this changes nothing.
 		if inst, err = l.m.settle(ctx, inst); err != nil {
 			return nil, err
 		}

@@ -17,6 +17,7 @@ type liveGuest struct {
 	m      *Manager
 	id     string
 	name   string
+	run    int64 // as the record has it
 	guest  Guest
 	limits Timeouts
 
@@ -45,7 +46,7 @@ type liveGuest struct {
 }
 
 func newLiveGuest(ctx context.Context, m *Manager, inst Instance, guest Guest, limits Timeouts) *liveGuest {
-	lg := &liveGuest{m: m, id: inst.ID, name: inst.Name, guest: guest, limits: limits, doomed: make(chan struct{}), told: make(chan struct{}), asked: make(chan chan struct{})}
+	lg := &liveGuest{m: m, id: inst.ID, name: inst.Name, run: inst.Run, guest: guest, limits: limits, doomed: make(chan struct{}), told: make(chan struct{}), asked: make(chan chan struct{})}
 	lg.ctx, lg.cancel = context.WithCancel(ctx)
 	lg.unrecorded, lg.recorded = context.WithCancel(lg.ctx)
 	lg.sign()
@@ -57,7 +58,7 @@ func (g *liveGuest) setUp() { g.up.Store(true) }
 
 // owns reports whether a record, which may have changed since, is of this guest.
 func (g *liveGuest) owns(inst Instance) bool {
-	return inst.held() && inst.Runtime.Process == g.guest.Runtime().Process
+	return inst.held() && inst.Run == g.run && inst.Runtime.Process == g.guest.Runtime().Process
 }
 
 // watch starts the goroutines that follow the guest until it is gone or released.

@@ -47,8 +47,10 @@ type Manager struct {
 	states *stateMachine
 	locks  locks
 	live   *liveSet
-	images *imageKeeper
+	images *imageKeeper // of files of this host, in imageDir
 	state  *stateKeeper
+
+	imageDir localPlace
 
 	creator   *creator
 	lifecycle *lifecycle
@@ -84,12 +86,13 @@ func NewManager(o Options) (*Manager, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	imageDir := localPlace(filepath.Join(o.Dir, "images"))
 	m := &Manager{
 		store: o.Store, booter: o.Booter, snaps: o.Snapshots, forks: o.Templates, backends: o.Backends, placers: o.Placers, log: o.Logger,
 		self:   Process(self),
 		locks:  locks{dir: filepath.Join(o.Dir, "locks")},
-		images: &imageKeeper{images: o.Images, store: o.Store, dir: filepath.Join(o.Dir, "images")},
-		state:  &stateKeeper{dir: filepath.Join(o.Dir, "state")},
+		images: newImageKeeper(o.Images, o.Store, imageDir), imageDir: imageDir,
+		state: &stateKeeper{dir: filepath.Join(o.Dir, "state")},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background()) // the Manager's life, ended by Close
 	m.states = newStateMachine(o.Store)
@@ -333,4 +336,12 @@ func (m *Manager) begin(ctx context.Context, op string) (context.Context, contex
 		cancel(nil)
 		m.calls.Done()
 	}, nil
+}
+
+// Snapshotter returns the backend of a VM if that keeps snapshots by its own means; nil: it does
+// not.
+func (m *Manager) Snapshotter(inst Instance) (Snapshotter, error) {
+	b, err := m.backend(inst)
+	own, _ := b.(Snapshotter)
+	return own, err
 }

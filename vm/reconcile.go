@@ -41,7 +41,7 @@ func (m *Manager) reconcile(ctx context.Context) ([]Instance, error) {
 // record as it is then. A VM that somebody works on is left alone.
 func (m *Manager) settle(ctx context.Context, inst Instance) (Instance, error) {
 	if !inst.held() {
-		return inst, nil
+		return m.discover(ctx, inst)
 	}
 	if lg := m.live.cached(inst.ID); lg != nil {
 		if inst.unreachable() {
@@ -129,7 +129,7 @@ func (m *Manager) adopt(ctx context.Context, lg *liveGuest) (Instance, error) {
 		if now.unreachable() {
 			reason = ReasonHostReturned
 		}
-		inst, err = m.states.move(ctx, now, want, reason, func(i *Instance) { i.Runtime = lg.guest.Runtime() })
+		inst, err = m.states.move(ctx, now, want, reason, func(i *Instance) { i.Run, i.Runtime = lg.run, lg.guest.Runtime() })
 		return err
 	})
 	return inst, err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -33,8 +32,6 @@ var userDataMarks = []string{
 	"Content-Type:", "MIME-Version:", "\x1f\x8b",
 }
 
-func (k *imageKeeper) seedPath(id string) string { return filepath.Join(k.dir, id, seedFile) }
-
 // seed makes the image for cloud-init, and returns its path; empty when there is none to
 // make. It is made anew at each start, from files that may have changed; one that a crash
 // left is replaced.
@@ -47,17 +44,27 @@ func (k *imageKeeper) seed(ctx context.Context, inst Instance) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := k.unseed(ctx, inst.ID); err != nil {
+	if err := k.unseed(ctx, inst); err != nil {
 		return "", err
 	}
-	img, err := k.images.ISO(ctx, storage.ISOSpec{Path: k.seedPath(inst.ID), Label: seedLabel, Files: files, For: storage.For{Owner: inst.ID}})
+	path, err := k.place.ImagePath(ctx, inst.ID, seedFile)
+	if err != nil {
+		return "", err
+	}
+	img, err := k.images.ISO(ctx, storage.ISOSpec{Path: path, Label: seedLabel, Files: files, For: storage.For{Owner: inst.ID}})
 	return img.Path, err
 }
 
 // unseed removes the image for cloud-init, which may have secrets, if there is one. What
 // somebody else has put there stays.
-func (k *imageKeeper) unseed(ctx context.Context, id string) error {
-	err := k.images.Delete(ctx, k.seedPath(id))
+func (k *imageKeeper) unseed(ctx context.Context, inst Instance) error {
+	if k.host != nil && inst.Config.CloudInit == nil && inst.Runtime.Seed == "" {
+		return nil // its host need not be asked
+	}
+	path, err := k.place.ImagePath(ctx, inst.ID, seedFile)
+	if err == nil {
+		err = k.images.Delete(ctx, path)
+	}
 	if errors.Is(err, storage.ErrUnregistered) {
 		return nil
 	}

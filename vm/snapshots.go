@@ -28,17 +28,33 @@ func IsLoadJob(id string) bool { return strings.HasPrefix(id, LoadJob) }
 
 // recover mends what an operation on the VM's images that died has left.
 func (s *start) recover(ctx context.Context) error {
+	r := &Reservation{m: s.m, ctx: ctx, lock: s.lock, inst: s.inst}
+	if own, ok := s.backend.(Snapshotter); ok {
+		err := r.TakeLayers(ctx, own)
+		s.inst = r.Instance()
+		return err
+	}
 	if s.m.snaps == nil {
 		return nil
 	}
-	r := &Reservation{m: s.m, ctx: ctx, lock: s.lock, inst: s.inst}
 	err := s.m.snaps.Recover(ctx, r)
 	s.inst = r.Instance() // with what recovering has recorded
 	return err
 }
 
+// restoreFrom names the snapshot that the backend starts the guest from by itself.
+func (s *start) restoreFrom() string {
+	if _, ok := s.backend.(Snapshotter); !ok || s.opts.cold {
+		return ""
+	}
+	return s.inst.Restore
+}
+
 // restore lets the guest continue from a snapshot's memory.
 func (s *start) restore(ctx context.Context) (func(context.Context) error, error) {
+	if s.spec.Restore != "" {
+		return nil, nil // it does already
+	}
 	if s.m.snaps == nil {
 		return nil, &errors.Error{Kind: errors.ErrSnapshot, Op: "restore snapshot", VM: s.inst.Name,
 			Msg: "this manager has no snapshots", Hint: "give vm.Options.Snapshots, or start by vm.ColdBoot"}

@@ -28,8 +28,9 @@ var transitions = map[State][]State{
 	// A guest goes back from stopping only when the process that stopped it died and
 	// another one adopts the guest.
 	Stopping: {Running, Paused, Stopped, Failed},
-	Stopped:  {Starting},
-	Failed:   {Starting},
+	// Others may have started it; see Surveyor.
+	Stopped: {Starting, Running, Paused},
+	Failed:  {Starting, Running, Paused},
 }
 
 // CanBecome reports whether the state machine lets a VM go from s to next.

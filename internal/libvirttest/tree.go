@@ -26,11 +26,14 @@ security_driver = "none"
 `
 
 // systemConf makes guests run as root: libvirt would find out again and again what QEMU
-// can do (4 s a call) if they ran as a user who can't open /dev/kvm when root can. And it
+// can do (4 s a call) if they ran as a user who can't open /dev/kvm when root can. So do their
+// TPMs, which others would have no folder for. And it
 // keeps libvirt from cgroups, from namespaces of each guest, and from folders in the
 // host's hugetlbfs.
 const systemConf = `user = "root"
 group = "root"
+swtpm_user = "root"
+swtpm_group = "root"
 dynamic_ownership = 0
 remember_owner = 0
 cgroup_controllers = []

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -26,9 +27,12 @@ type Options struct {
 	// LogDir holds a folder for each VM with what its console printed. Empty: maqet/vms below
 	// the XDG data folder.
 	LogDir string
-	// Pool is the storage pool in which volumes are made. Empty: "maqet", which is made when it
-	// is needed and is not there.
+	// Pool is the storage pool in which volumes are made. Empty: [DefaultPool], which is made when
+	// it is needed and is not there.
 	Pool string
+	// Files records the volumes that are made for VMs: only what is recorded is deleted. Nil: a
+	// registry in memory, which forgets with the Backend.
+	Files storage.Registry
 	// Grace is how long the host may be out of reach until its guests count as unreachable.
 	// 0: 10 s.
 	Grace time.Duration
@@ -51,6 +55,8 @@ type Backend struct {
 	// events of all domains, over a connection of their own
 	events *eventHub
 
+	volumes *volumes // nil: guests use files of this host
+
 	life context.Context // ends when Close begins
 	end  context.CancelFunc
 	work sync.WaitGroup // launches, also those that nobody awaits any more; Add only through begin
@@ -60,7 +66,10 @@ type Backend struct {
 	ephemeral map[*guest]struct{} // those that Close ends: launched here, and not gone yet
 }
 
-var _ vm.Backend = (*Backend)(nil)
+var (
+	_ vm.Backend  = (*Backend)(nil)
+	_ vm.Surveyor = (*Backend)(nil)
+)
 
 // New returns a Backend. It connects to nothing: the first call that needs libvirt does. A URI
 // that can't be right is an *errors.ConfigError.
@@ -77,6 +86,12 @@ func New(o Options) (*Backend, error) {
 	if o.LogDir == "" {
 		o.LogDir = filepath.Join(xdg.DataHome, "maqet", "vms")
 	}
+	if o.Pool == "" {
+		o.Pool = DefaultPool
+	}
+	if o.Files == nil {
+		o.Files = new(storage.MemoryRegistry)
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -87,7 +102,10 @@ func New(o Options) (*Backend, error) {
 	b := &Backend{opts: o, log: o.Logger, host: h, ephemeral: map[*guest]struct{}{}}
 	b.events = newEventHub(h.dial, h.driverURI, b.log)
 	b.life, b.end = context.WithCancel(context.Background()) // the backend's life, ended by Close
-	return b, nil
+	if !h.inPlace() && h.endpoint.driver != "test" {
+		b.volumes, err = newVolumes(b)
+	}
+	return b, err
 }
 
 // scaleTCG is how much slower things go without hardware to help.
@@ -115,20 +133,29 @@ func (b *Backend) Timeouts(_ context.Context, cfg vm.Config) vm.Timeouts {
 	}
 }
 
-// begin registers work that Close waits for; done ends it. ctx keeps the values of parent, and
-// ends with the Backend instead of with it: what was begun on the host is brought to an end.
-func (b *Backend) begin(parent context.Context, op, name string) (ctx context.Context, done func(), err error) {
+// begin registers work that Close waits for; done ends it. Nobody awaits it any more when wanted
+// ends: that is with parent or the Backend. ctx goes on then, for endTime at most after Close:
+// what was begun on the host is brought to an end, or nobody would know what to undo.
+func (b *Backend) begin(parent context.Context, op, name string) (ctx, wanted context.Context, done func(), err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return nil, nil, closedError(op, name)
+		return nil, nil, nil, closedError(op, name)
 	}
 	b.work.Add(1)
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
-	stop := context.AfterFunc(b.life, func() { cancel(closedError(op, name)) })
-	return ctx, func() {
+	wanted, giveUp := context.WithCancelCause(parent)
+	timer := time.AfterFunc(endTime, func() { cancel(closedError(op, name)) })
+	timer.Stop()
+	stop := context.AfterFunc(b.life, func() {
+		giveUp(closedError(op, name))
+		timer.Reset(endTime)
+	})
+	return ctx, wanted, func() {
 		stop()
+		timer.Stop()
 		cancel(nil)
+		giveUp(nil)
 		b.work.Done()
 	}, nil
 }
@@ -160,6 +187,12 @@ func (b *Backend) Close() error {
 		group.Go(func() error {
 			if err := b.destroy(ctx, g.name, g.domain(), 0); err != nil {
 				b.log.Warn("ephemeral guest left to libvirtd to end", "vm", g.name, "error", err)
+				return g.Release()
+			}
+			select {
+			case <-g.done: // told by an event
+			case <-g.life.Done(): // released before
+			case <-ctx.Done():
 			}
 			return g.Release()
 		})

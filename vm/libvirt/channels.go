@@ -11,17 +11,13 @@ import (
 	"time"
 
 	"github.com/digitalocean/go-libvirt"
+	"github.com/google/uuid"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/flock"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/internal/libvirtrpc"
 	"github.com/maqet/maqet/vm"
-)
-
-// Files in a VM's folder below Options.LogDir, besides the locks of its channels.
-const (
-	consoleLog  = "console.log"
-	consoleLock = "console.lock"
 )
 
 // channels are a live domain's channels and its console, each of which has one user at a time on
@@ -41,24 +37,48 @@ type channels struct {
 	conns map[net.Conn]struct{}
 }
 
-// openChannels begins to keep the domain's console in LogDir/id if it has one, so that nothing
-// is lost that the guest prints from now on; see [consoleMirror]. life ends with the guest, or
-// when it is let go of; then close must be called.
-func (b *Backend) openChannels(ctx, life context.Context, name, id string, dom libvirt.Domain, ports map[string]string, console bool) (*channels, error) {
-	c := &channels{b: b, vm: name, dom: dom, dir: filepath.Join(b.opts.LogDir, id), ports: ports, life: life, conns: make(map[net.Conn]struct{})}
-	if !console {
+// channelPorts returns Runtime.Sockets: the name in the guest of each channel that a guest has.
+func channelPorts(spec vm.LaunchSpec) map[string]string {
+	ports := make(map[string]string)
+	for _, p := range guestview.Ports(spec) {
+		ports[p.Channel] = p.Name
+	}
+	return ports
+}
+
+// channelLocks returns the names of the lock files in a VM's folder.
+func channelLocks() []string {
+	var names []string
+	for _, channel := range []string{vm.ChannelAgent, vm.ChannelStream0, vm.ChannelStream1} {
+		names = append(names, channelLock(channel))
+	}
+	return names
+}
+
+func channelLock(channel string) string { return channel + ".lock" }
+
+// openChannels begins to keep the console in rt.Console if the guest has one, so that nothing is
+// lost that it prints from now on; see [consoleMirror]. life ends with the guest, or when it is
+// let go of; then close must be called.
+func (b *Backend) openChannels(ctx, life context.Context, name string, dom libvirt.Domain, rt vm.Runtime) (*channels, error) {
+	c := &channels{b: b, vm: name, dom: dom, dir: b.logDir(uuid.UUID(dom.UUID).String()), ports: rt.Sockets, life: life, conns: make(map[net.Conn]struct{})}
+	if rt.Console == "" {
 		return c, nil
 	}
 	var err error
 	if c.hints, err = b.events.subscribe(ctx, name, dom.UUID, 0, libvirtrpc.KindLifecycle); err != nil {
 		return nil, err
 	}
-	c.mirror = newConsoleMirror(name, filepath.Join(c.dir, consoleLog), c.openConsole, c.hints.gap, b.log)
-	if err := c.mirror.start(ctx); err != nil {
-		c.hints.close()
-		return nil, err
+	c.mirror = newConsoleMirror(name, rt.Console, c.openConsole, c.hints.gap, b.log)
+	err = c.mirror.start(ctx)
+	if err == nil {
+		return c, nil
 	}
-	return c, nil
+	c.hints.close()
+	if c.mirror = nil; hasCode(err, libvirt.ErrNoSupport) { // the test driver has no consoles
+		return c, nil
+	}
+	return nil, err
 }
 
 func (c *channels) openConsole(ctx context.Context) (net.Conn, error) {
@@ -69,15 +89,23 @@ func (c *channels) openConsole(ctx context.Context) (net.Conn, error) {
 	return libvirtrpc.OpenConsole(ctx, conn, c.b.host.driverURI(), c.dom, "", 0)
 }
 
-// drained is told that the guest is gone. What it returns is closed when all that the guest has
-// printed is in the console's file.
-func (c *channels) drained() <-chan struct{} {
+// drainTime bounds drain, for the case that the process that keeps the console hangs.
+const drainTime = 5 * time.Second
+
+// drain is told that the guest is gone. It returns when all that it has printed is in the
+// console's file.
+func (c *channels) drain() {
 	if c.mirror == nil {
-		none := make(chan struct{})
-		close(none)
-		return none
+		return
 	}
-	return c.mirror.drain()
+	late := time.NewTimer(drainTime)
+	defer late.Stop()
+	select {
+	case <-c.mirror.drain():
+	case <-late.C:
+		c.b.log.Warn("the console's last words may be missing", "vm", c.vm)
+	case <-c.life.Done(): // nobody waits for them
+	}
 }
 
 // close closes all connections, and waits for what used them. life has ended.
@@ -142,7 +170,7 @@ func (c *channels) lock(ctx context.Context, name string, wait bool) (*flock.Loc
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(c.dir, name+".lock")
+	path := filepath.Join(c.dir, channelLock(name))
 	lock, err := flock.Try(path)
 	if !errors.Is(err, flock.ErrHeld) {
 		return lock, err

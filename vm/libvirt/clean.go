@@ -13,10 +13,19 @@ import (
 	"github.com/maqet/maqet/vm"
 )
 
+// Files in a VM's folder below Options.LogDir: what its console printed, and who writes it.
+const (
+	consoleLog  = "console.log"
+	consoleLock = "console.lock"
+)
+
 func (b *Backend) logDir(id string) string { return filepath.Join(b.opts.LogDir, id) }
 
-// Clean implements vm.Backend. libvirtd itself clears away what belongs to a guest that is gone.
-func (b *Backend) Clean(context.Context, vm.Instance) error { return nil }
+// Clean implements vm.Backend. libvirtd itself clears away what belongs to a guest that is gone,
+// but for the keys and texts that it was given.
+func (b *Backend) Clean(ctx context.Context, inst vm.Instance) error {
+	return errors.Join(b.takeSecrets(ctx, inst.ID, inst.Config), b.removeBlobs(inst.ID))
+}
 
 // Erase implements vm.Backend. The domain's snapshots, checkpoints, saved memory, UEFI variables
 // and TPM go with it. A domain that runs, or is not maqet's, is left alone.
@@ -65,7 +74,10 @@ func (b *Backend) undefine(ctx context.Context, name string, dom libvirt.Domain)
 // removeLogs removes what this package writes in a VM's folder, and the folder. A file of
 // somebody else in it stays, and so does the folder then.
 func removeLogs(dir string) error {
-	err := ignore(os.Remove(filepath.Join(dir, consoleLog)), fs.ErrNotExist)
+	var err error
+	for _, name := range append(channelLocks(), consoleLog, consoleLock) {
+		err = errors.Join(err, ignore(os.Remove(filepath.Join(dir, name)), fs.ErrNotExist))
+	}
 	return errors.Join(err, ignore(ignore(os.Remove(dir), fs.ErrNotExist), syscall.ENOTEMPTY))
 }
 

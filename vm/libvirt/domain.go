@@ -86,13 +86,10 @@ func (c *creator) devices() {
 
 // quiet keeps libvirt from adding devices that nobody asked for.
 func (c *creator) quiet() {
-	zero := uint(0)
 	c.dev.MemBalloon = &libvirtxml.DomainMemBalloon{Model: "none"}
-	usb := libvirtxml.DomainController{Type: "usb", Index: &zero, Model: "none"}
-	if c.needsUSB() {
-		usb.Model, usb.Address, usb.Alias = "qemu-xhci", nil, alias("usb")
+	if !c.needsUSB() {
+		c.dev.Controllers = append(c.dev.Controllers, libvirtxml.DomainController{Type: "usb", Index: ptr(uint(0)), Model: "none"})
 	}
-	c.dev.Controllers = append(c.dev.Controllers, usb)
 }
 
 // identity is what the domain is known by.

@@ -34,6 +34,12 @@ func (c *creator) cpu() {
 			"correct sockets, cores or threads, or leave them out")
 	}
 	c.headroom(cpu, most)
+	if c.host.arch == "riscv64" { // of whose CPUs libvirt 9.0 can't even say how they are laid out
+		if cfg.Model != "" || cfg.Sockets+cfg.Cores+cfg.Threads > 0 {
+			c.problem("cpu", cfg.Model, "can't have a model or a topology: libvirt 9.0 knows nothing of CPUs of "+c.host.arch, "give only count")
+		}
+		return
+	}
 	c.dom.CPU = cpu
 }
 
@@ -48,11 +54,17 @@ func (c *creator) cpuModel() *libvirtxml.DomainCPU {
 		}
 	}
 	name, features, _ := strings.Cut(model, ",")
+	switch {
+	case name == "":
+		return &libvirtxml.DomainCPU{}
+	case features != "" && c.host.arch != "x86_64":
+		// libvirt knows hardly any features of others. QEMU takes the last -cpu.
+		c.raw = append(c.raw, "-cpu", c.text("cpu.model", model))
+		return &libvirtxml.DomainCPU{}
+	}
 	// What the model has is for QEMU to say; libvirt's tables are older.
 	cpu := &libvirtxml.DomainCPU{Check: "none"}
 	switch name {
-	case "":
-		return cpu
 	case "max":
 		cpu.Mode = "maximum"
 	case "host":

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"libvirt.org/go/libvirtxml"
 
@@ -31,6 +32,20 @@ func (c *creator) thisHost(field, path string) {
 	if !c.host.sameHost {
 		c.problem(field, path, "is on this host, and the guest runs on another", "leave it out")
 	}
+}
+
+// output returns the path of a file of this host that libvirt appends to for a guest; it makes
+// one with mode 0600.
+func (c *creator) output(field, path string) string {
+	c.thisHost(field, path)
+	path = c.absolute(field, path)
+	if !c.host.sameHost {
+		return path
+	}
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		c.problem(field, path, "is not a regular file", "give the path of one, or of one to make in a folder that exists")
+	}
+	return path
 }
 
 // shares adds the shared folders.
@@ -81,6 +96,8 @@ func (c *creator) virtiofs(field string, s vm.Share, fs *libvirtxml.DomainFilesy
 		c.problem(field+".type", s.Type, "can't be had from a session's libvirt", "use qemu:///system, or the type 9p with a kernel that has it")
 	case !c.host.caps.virtiofs:
 		c.problem(field+".type", s.Type, "can't be had: the host's QEMU has it not", "use the type 9p with a kernel that has it")
+	case strings.ContainsRune(s.Path, ','):
+		c.problem(field+".path", s.Path, "has a comma, which libvirt 9.0 passes to virtiofsd as the end of the path", "share a folder without, or use the type 9p")
 	case !s.Writable:
 		c.problem(field+".writable", "false", "can't be had of virtiofs: libvirt 9.0 shares folders writable only", "set it, or use the type 9p with a kernel that has it")
 	}

@@ -23,7 +23,8 @@ func eventsPaused(t testing.TB, d *libvirttest.Daemon, name string) libvirt.Doma
 	dom, err := l.DomainCreateXML(`<domain type='qemu'>
 		<name>`+name+`</name><memory unit='MiB'>32</memory>
 		<os><type arch='x86_64' machine='q35'>hvm</type></os>
-		<devices><controller type='usb' model='none'/><memballoon model='none'/></devices>
+		<devices><controller type='usb' model='none'/><memballoon model='none'/>
+			<serial type='pty'/><console type='pty'/></devices>
 	</domain>`, libvirt.DomainStartPaused)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = l.DomainDestroy(dom) })
@@ -151,7 +152,7 @@ func TestEventsOfSlowSubscriber(t *testing.T) {
 	other, err := h.subscribe(t.Context(), "events-other", libvirt.UUID{1}, 1)
 	require.NoError(t, err)
 	defer other.close()
-	fast, err := h.subscribe(t.Context(), "events-slow", dom.UUID, 256, libvirtrpc.KindMonitor)
+	fast, err := h.subscribe(t.Context(), "events-slow", dom.UUID, eventQueue, libvirtrpc.KindMonitor)
 	require.NoError(t, err)
 	defer fast.close()
 
@@ -173,7 +174,7 @@ func TestEventsAfterLoss(t *testing.T) {
 	c := &cuttable{d: d}
 	h := eventsHub(t, c)
 	dom := eventsPaused(t, d, "events-lost")
-	s, err := h.subscribe(t.Context(), "events-lost", dom.UUID, 256, libvirtrpc.KindMonitor)
+	s, err := h.subscribe(t.Context(), "events-lost", dom.UUID, eventQueue, libvirtrpc.KindMonitor)
 	require.NoError(t, err)
 	defer s.close()
 	require.Empty(t, s.gap)

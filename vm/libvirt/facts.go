@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/digitalocean/go-libvirt"
 	"libvirt.org/go/libvirtxml"
@@ -22,6 +23,9 @@ const (
 	typeKVM  = "kvm"  // QEMU with KVM
 	typeTest = "test" // the test driver, which runs nothing
 )
+
+// driverTest is libvirt's test driver, which runs nothing.
+const driverTest = "test"
 
 // facts is what is known of the host that a domain is made for.
 type facts struct {
@@ -81,41 +85,42 @@ var hostArchs = map[string]string{"amd64": "x86_64", "arm64": "aarch64", "riscv6
 // factsKey is what the facts of a host depend on.
 type factsKey struct{ arch, machine, accel, binary string }
 
+// factsTime is how long a host is believed: another QEMU may have been installed since.
+const factsTime = 5 * time.Minute
+
 // factsCache keeps what a host has said of itself. Its zero value is ready, and it is safe for
 // concurrent use.
 type factsCache struct {
 	mu    sync.Mutex
-	known map[factsKey]facts
+	known map[factsKey]dated
+}
+
+type dated struct {
+	facts
+	at time.Time
 }
 
 func (c *factsCache) get(k factsKey) (facts, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f, ok := c.known[k]
-	return f, ok
+	d, ok := c.known[k]
+	return d.facts, ok && time.Since(d.at) < factsTime
 }
 
 func (c *factsCache) put(k factsKey, f facts) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.known == nil {
-		c.known = map[factsKey]facts{}
+		c.known = map[factsKey]dated{}
 	}
-	c.known[k] = f
-}
-
-// forget is for a host that may have changed: another libvirtd, or QEMU.
-func (c *factsCache) forget() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.known = nil
+	c.known[k] = dated{f, time.Now()}
 }
 
 // facts returns what is known of the host for cfg. libvirt is asked once for each kind of
 // guest. What the host does not have is an *errors.ConfigError.
 func (h *host) facts(ctx context.Context, cfg vm.Config) (facts, error) {
 	f := facts{sameHost: h.local(), inPlace: h.inPlace()}
-	if h.endpoint.driver == "test" {
+	if h.endpoint.driver == driverTest {
 		f.domainType, f.arch, f.machine = typeTest, "i686", cfg.Machine
 		return f, nil
 	}
@@ -175,10 +180,10 @@ func notThere(cfg vm.Config, uri string, err error) error {
 	return &errors.ConfigError{VM: cfg.Name, Problems: []errors.Problem{p}, Kind: errors.ErrInvalidConfiguration}
 }
 
-// refusedByLibvirt tells an answer of libvirt's from an answer that did not come.
+// refusedByLibvirt tells that libvirt has none of what was asked for from an answer that did
+// not come.
 func refusedByLibvirt(err error) bool {
-	var answer libvirt.Error
-	return errors.As(err, &answer)
+	return isAnswer(err) && !errors.Is(err, errors.ErrHostUnreachable)
 }
 
 // kvmProblem says why KVM is no good on this host, though libvirt offers it where it can open
@@ -283,5 +288,5 @@ func offered(d *libvirtxml.DomainCapsDevice, name string) []string {
 
 // inPlace reports whether guests run as this user, and use this host's files as they are.
 func (h *host) inPlace() bool {
-	return h.local() && (h.endpoint.path == "/session" || h.endpoint.driver == "test")
+	return h.local() && (h.endpoint.path == "/session" || h.endpoint.driver == driverTest)
 }

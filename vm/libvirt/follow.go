@@ -27,6 +27,9 @@ func (g *guest) follow() {
 			g.drain()
 			g.control.Publish(qmp.Event{Name: qmp.EventGap, Time: time.Now()})
 			g.look(nil)
+		case how := <-g.doubt:
+			g.drain()
+			g.look(how)
 		}
 	}
 }
@@ -46,15 +49,22 @@ func (g *guest) drain() {
 func (g *guest) event(ev libvirtrpc.Event) {
 	switch ev.Kind {
 	case libvirtrpc.KindMonitor:
-		g.said = g.said || ev.Monitor.Name == "SHUTDOWN"
-		at := time.Unix(ev.Monitor.Seconds, int64(ev.Monitor.Micros)*int64(time.Microsecond/time.Nanosecond))
-		g.control.Publish(qmp.Event{Name: ev.Monitor.Name, Time: at, Data: ev.Monitor.Details})
+		if ev.Monitor.Name == "SHUTDOWN" {
+			if g.said { // libvirt ends a QEMU that has shut down with SIGTERM, which is no reason
+				return
+			}
+			g.said = true
+		}
+		g.control.Publish(monitorEvent(ev.Monitor))
 	case libvirtrpc.KindLifecycle:
 		if ev.Lifecycle.Event != libvirt.DomainEventStopped {
-			g.control.tell(ev.Lifecycle.Event, ev.Lifecycle.Detail, time.Now())
+			g.control.tell(ev.Lifecycle.Event, time.Now())
 			return
 		}
 		how := libvirt.DomainEventStoppedDetailType(ev.Lifecycle.Detail)
+		if how == libvirt.DomainEventStoppedFromSnapshot {
+			g.outlast()
+		}
 		g.look(&how)
 	}
 }
@@ -63,12 +73,18 @@ func (g *guest) event(ev libvirtrpc.Event) {
 // its end. An event alone does not count: it can be of an earlier run. Only where nobody can be
 // asked it does.
 func (g *guest) look(how *libvirt.DomainEventStoppedDetailType) {
+	if g.gone() {
+		return
+	}
 	run := g.domain()
 	now, err := ask(g.life, g.b.host.call, "look at VM", g.name, func(l *libvirt.Libvirt) (libvirt.Domain, error) {
 		return l.DomainLookupByUUID(run.UUID)
 	})
 	switch {
 	case err == nil && now.ID == run.ID:
+		return
+	case err == nil && now.ID != notActive && how != nil && *how == libvirt.DomainEventStoppedFromSnapshot:
+		g.renewed(now)
 		return
 	case err == nil && now.ID == notActive && how == nil:
 		how = g.lastState(run)
@@ -77,6 +93,23 @@ func (g *guest) look(how *libvirt.DomainEventStoppedDetailType) {
 		return
 	}
 	g.ended(how)
+}
+
+// outlast returns when a revert to a snapshot is over, which ends QEMU and begins another. It
+// asks for something that libvirt does not do meanwhile; what comes of it does not count.
+func (g *guest) outlast() {
+	_ = g.b.host.call(g.life, "wait for VM", g.name, func(l *libvirt.Libvirt) error {
+		_, err := l.QEMUDomainMonitorCommand(g.domain(), `{"execute":"query-status"}`, 0)
+		return err
+	})
+}
+
+// renewed goes on with the QEMU that a revert to a snapshot has begun.
+func (g *guest) renewed(dom libvirt.Domain) {
+	g.mu.Lock()
+	g.dom, g.said = dom, false
+	g.mu.Unlock()
+	g.control.Publish(qmp.Event{Name: qmp.EventGap, Time: time.Now()})
 }
 
 // shutoff has the detail of the event for what a domain that was found off says of its end.
@@ -119,6 +152,9 @@ func (g *guest) ended(how *libvirt.DomainEventStoppedDetailType) {
 	g.mu.Lock()
 	g.exit = exit
 	g.mu.Unlock()
+	if c := g.channels(); c != nil {
+		c.drain()
+	}
 	g.b.forget(g)
 	close(g.done)
 	g.end(errEnded)

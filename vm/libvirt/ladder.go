@@ -27,6 +27,10 @@ func (g *guest) Ladder() []vm.StopStep {
 // strike ends QEMU around its guest.
 func (g *guest) strike(ctx context.Context, flags libvirt.DomainDestroyFlagsValues) error {
 	err := g.b.destroy(ctx, g.name, g.domain(), flags)
+	if err == nil {
+		how := libvirt.DomainEventStoppedDestroyed
+		g.recheck(&how) // should the event be lost
+	}
 	if g.gone() {
 		return nil
 	}

@@ -2,12 +2,12 @@ package libvirt
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 
 	"github.com/digitalocean/go-libvirt"
 
 	"github.com/maqet/maqet/errors"
-	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -18,7 +18,7 @@ import (
 // afterwards, which Close waits for: a call that libvirtd works on can't be recalled.
 func (b *Backend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest, error) {
 	const op = "launch VM"
-	working, done, err := b.begin(ctx, op, spec.Config.Name)
+	working, wanted, done, err := b.begin(ctx, op, spec.Config.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +29,7 @@ func (b *Backend) Launch(ctx context.Context, spec vm.LaunchSpec) (vm.Guest, err
 	out := make(chan outcome) // without room: it is handed over, or undone
 	go func() {
 		defer done()
-		l := launch{b: b, spec: spec, wanted: ctx}
+		l := launch{b: b, spec: spec, wanted: wanted}
 		g, err := l.run(working)
 		select {
 		case out <- outcome{g, err}:
@@ -59,20 +59,15 @@ type launch struct {
 	undos  []func(context.Context) error
 
 	found *found // what the host had of the VM before
-	xml   string
-	rt    vm.Runtime
+	said  described
 	sub   *subscription
 	dom   libvirt.Domain
 }
 
 // run does everything, or leaves nothing.
 func (l *launch) run(ctx context.Context) (*guest, error) {
-	steps := []func(context.Context) error{l.look, l.stage, l.follow, l.create}
-	if !ephemeral(l.spec.Config) {
-		steps = slices.Insert(steps, 3, l.define)
-	}
-	for _, step := range steps {
-		err := context.Cause(l.wanted)
+	for _, step := range []func(context.Context) error{l.look, l.stage, l.follow, l.define, l.create} {
+		err := errors.Wrap(errors.ErrVMStart, "launch VM", l.spec.Config.Name, context.Cause(l.wanted))
 		if err == nil {
 			err = step(ctx)
 		}
@@ -81,7 +76,8 @@ func (l *launch) run(ctx context.Context) (*guest, error) {
 			return nil, err
 		}
 	}
-	g := newGuest(l.b, l.spec.Config.Name, l.rt, l.dom, l.sub)
+	g := newGuest(l.b, l.spec.Config.Name, l.said.runtime, l.dom, l.sub)
+	g.config, g.cards = l.spec.Config, l.said.cards
 	if ephemeral(l.spec.Config) {
 		l.b.keep(g)
 	}
@@ -116,7 +112,7 @@ func (l *launch) look(ctx context.Context) error {
 	if !found.ours {
 		return l.b.foreign(name, "a domain has its UUID "+l.spec.ID)
 	}
-	if found.active() {
+	if found.active() && l.b.idle(ctx, name, found.dom) != nil {
 		return &errors.Error{Kind: errors.ErrVMAlreadyRunning, Op: "launch VM", VM: name,
 			Msg: "its domain " + found.dom.Name + " runs already", Hint: "somebody has started it by other means: reconcile"}
 	}
@@ -138,29 +134,39 @@ func (b *Backend) saved(ctx context.Context, name string, dom libvirt.Domain) er
 
 // stage brings files to where the host's QEMU finds them, and makes the domain's description.
 func (l *launch) stage(ctx context.Context) error {
-	spec, undo, err := l.b.stage(ctx, l.spec)
+	// What takes as long as there is data ends when nobody awaits it any more.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(l.wanted, func() { cancel(context.Cause(l.wanted)) })()
+	spec, err := l.b.stage(ctx, l.spec)
 	if err != nil {
 		return err
 	}
-	l.spec = spec
-	l.undos = append(l.undos, undo)
 	if l.found != nil { // perhaps somebody has renamed it
 		spec.Config.Name = l.found.dom.Name
 	}
-	f, err := l.b.host.facts(ctx, spec.Config)
+	said, undo, err := l.b.describe(ctx, spec)
 	if err != nil {
 		return err
 	}
-	dom, err := domainOf(spec, f)
-	if err != nil {
-		return err
-	}
-	if l.xml, err = dom.Marshal(); err != nil {
-		return errors.Wrap(errors.ErrVMStart, "describe the domain", spec.Config.Name, err)
-	}
-	l.rt = vm.Runtime{Backend: l.b.opts.Name, Accel: f.accel(), Machine: f.machine, Boot: spec.Boot,
-		Disks: slices.Clone(spec.Images), Cards: guestview.CardRecords(spec.Config, spec.Unplugged, spec.ID)}
+	l.said = said
+	l.undos = append(l.undos, undo)
+	rt := &l.said.runtime
+	// What the Manager gave it, by the Manager's own names.
+	rt.Boot, rt.NVRAM, rt.Seed = l.spec.Boot, l.spec.NVRAM, l.spec.Seed
+	l.b.complete(rt, spec)
 	return nil
+}
+
+// complete adds what is reached through libvirt. Guests of the test driver have nothing of it.
+func (b *Backend) complete(rt *vm.Runtime, spec vm.LaunchSpec) {
+	if b.host.endpoint.driver == "test" {
+		return
+	}
+	rt.Sockets = channelPorts(spec)
+	if !spec.Config.Console.Disabled {
+		rt.Console = filepath.Join(b.logDir(spec.ID), consoleLog)
+	}
 }
 
 // follow subscribes to the domain's events, so that none is missed.
@@ -178,23 +184,45 @@ func (l *launch) follow(ctx context.Context) (err error) {
 
 // define makes a persistent domain, or gives it another description.
 func (l *launch) define(ctx context.Context) error {
+	l.undos = append(l.undos, l.discard) // whether there is an answer or not
+	if ephemeral(l.spec.Config) {
+		return nil
+	}
 	dom, err := ask(ctx, l.b.host.call, "define VM", l.spec.Config.Name, func(c *libvirt.Libvirt) (libvirt.Domain, error) {
-		return c.DomainDefineXMLFlags(l.xml, 0)
+		return c.DomainDefineXMLFlags(l.said.xml, 0)
 	})
 	if err != nil {
 		return l.refused(ctx, err)
 	}
 	l.dom = dom
-	if l.found == nil {
-		l.undos = append(l.undos, func(ctx context.Context) error { return l.b.undefine(ctx, l.spec.Config.Name, dom) })
-	}
 	return nil
+}
+
+// discard takes back what was made of the domain.
+func (l *launch) discard(ctx context.Context) error {
+	name := l.spec.Config.Name
+	now, err := l.b.find(ctx, l.spec.ID, name)
+	if err != nil || now == nil || !now.ours {
+		return err
+	}
+	if now.active() {
+		if err := l.b.destroy(ctx, name, now.dom, 0); err != nil {
+			return err
+		}
+	}
+	if l.found != nil || ephemeral(l.spec.Config) {
+		return nil
+	}
+	return l.b.undefine(ctx, name, now.dom)
 }
 
 // create starts the domain, with its CPUs halted.
 func (l *launch) create(ctx context.Context) error {
+	if l.spec.Restore != "" {
+		return l.restore(ctx)
+	}
 	var call caller = l.b.host.call
-	defined, xml := l.dom, l.xml
+	defined, xml := l.dom, l.said.xml
 	start := func(c *libvirt.Libvirt) (libvirt.Domain, error) {
 		return c.DomainCreateWithFlags(defined, uint32(libvirt.DomainStartPaused))
 	}
@@ -209,7 +237,6 @@ func (l *launch) create(ctx context.Context) error {
 		return l.refused(ctx, err)
 	}
 	l.dom = dom
-	l.undos = append(l.undos, func(ctx context.Context) error { return l.b.destroy(ctx, l.spec.Config.Name, dom, 0) })
 	return nil
 }
 
@@ -222,10 +249,4 @@ func (l *launch) refused(ctx context.Context, err error) error {
 		}
 	}
 	return err
-}
-
-// stage makes the files of a launch available on the host. The result has the host's paths;
-// undo takes back what was made for this launch alone.
-func (b *Backend) stage(_ context.Context, spec vm.LaunchSpec) (_ vm.LaunchSpec, undo func(context.Context) error, _ error) {
-	return spec, func(context.Context) error { return nil }, nil
 }

@@ -5,6 +5,7 @@ package libvirt_test
 import (
 	"context"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -62,4 +63,16 @@ func virsh(t *testing.T, d *libvirttest.Daemon, args ...string) string {
 	out, err := exec.Command("virsh", append([]string{"-q", "-c", d.URI()}, args...)...).CombinedOutput()
 	require.NoError(t, err, "%v: %s", args, out)
 	return strings.TrimSpace(string(out))
+}
+
+// lifeOpenShort is lifeOpen for a host that counts as out of reach after a second.
+func lifeOpenShort(t *testing.T, d *libvirttest.Daemon, dir string) *maqet.Maqet {
+	t.Helper()
+	b, err := libvirt.New(libvirt.Options{URI: d.URI(), LogDir: filepath.Join(dir, "vms"), Grace: time.Second, Timeout: 10 * time.Second})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	m, err := maqet.New(maqet.WithDir(dir), maqet.WithBackend(libvirt.DefaultName, b))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, m.Close()) })
+	return m
 }
