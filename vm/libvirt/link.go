@@ -149,19 +149,21 @@ func (k *link) probe(limit time.Duration) bool {
 // it.
 func (k *link) hangUp(reason error) {
 	said := make(chan struct{})
-	go func() {
+	go func() { // ends with the connection at the latest
 		defer close(said)
 		_ = k.l.ConnectClose() // it ends anyhow
 	}()
-	late := time.NewTimer(politeness)
-	defer late.Stop()
-	select {
-	case <-said:
-	case <-k.wire.lost:
-	case <-late.C:
+	wait := func() {
+		late := time.NewTimer(politeness)
+		defer late.Stop()
+		select {
+		case <-said:
+		case <-late.C:
+		}
 	}
+	wait()
 	k.wire.fail(reason)
-	<-said
+	wait() // for the goroutine
 }
 
 // politeness is how long libvirtd may take to notice that a connection is closed.
