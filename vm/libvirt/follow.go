@@ -49,7 +49,12 @@ func (g *guest) drain() {
 func (g *guest) event(ev libvirtrpc.Event) {
 	switch ev.Kind {
 	case libvirtrpc.KindMonitor:
-		g.said = g.said || ev.Monitor.Name == "SHUTDOWN"
+		if ev.Monitor.Name == "SHUTDOWN" {
+			if g.said { // libvirt ends a QEMU that has shut down with SIGTERM, which is no reason
+				return
+			}
+			g.said = true
+		}
 		g.control.Publish(monitorEvent(ev.Monitor))
 	case libvirtrpc.KindLifecycle:
 		if ev.Lifecycle.Event != libvirt.DomainEventStopped {
