@@ -145,8 +145,16 @@ func (m *consoleMirror) follow(file *os.File, stream net.Conn) {
 		}
 		if err == nil {
 			pause = consolePause
-			err = m.copy(file, stream)
+			if err = m.copy(file, stream); err == nil {
+				// The guest is about to be gone, as a rule, and libvirt about to know it.
+				// The name of its terminal can be another guest's soon.
+				pause = consolePauseMax
+			}
 			stream = nil
+			select {
+			case <-m.hint: // of earlier
+			default:
+			}
 		}
 		m.log.Debug("console lost", "vm", m.vm, "error", err, "pause", pause)
 		if !m.rest(pause) {
