@@ -36,8 +36,7 @@ type facts struct {
 	version    uint64 // libvirt's there, major * 1000000 + minor * 1000 + release; 0: not known
 	// sameHost is true where libvirtd is reached by a unix socket: paths mean the same there.
 	sameHost bool
-	// inPlace is true where guests can use the files of this process's user as they are;
-	// see the package's documentation.
+	// inPlace is true where guests run as this user, and use its files as they are.
 	inPlace bool
 	caps    abilities
 	// blobs are the paths, on that host, of files with what blobsOf lists.
@@ -119,7 +118,7 @@ func (c *factsCache) put(k factsKey, f facts) {
 // facts returns what is known of the host for cfg. libvirt is asked once for each kind of
 // guest. What the host does not have is an *errors.ConfigError.
 func (h *host) facts(ctx context.Context, cfg vm.Config) (facts, error) {
-	f := facts{sameHost: h.local(), inPlace: h.inPlace()}
+	f := facts{sameHost: h.local(), inPlace: h.endpoint.usesFiles()}
 	if h.endpoint.driver == driverTest {
 		f.domainType, f.arch, f.machine = typeTest, "i686", cfg.Machine
 		return f, nil
@@ -284,9 +283,4 @@ func offered(d *libvirtxml.DomainCapsDevice, name string) []string {
 		}
 	}
 	return []string{}
-}
-
-// inPlace reports whether guests run as this user, and use this host's files as they are.
-func (h *host) inPlace() bool {
-	return h.local() && (h.endpoint.path == "/session" || h.endpoint.driver == driverTest)
 }

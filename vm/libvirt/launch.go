@@ -229,7 +229,7 @@ func (l *launch) create(ctx context.Context) error {
 	if ephemeral(l.spec.Config) {
 		call = l.b.host.lifeline
 		start = func(c *libvirt.Libvirt) (libvirt.Domain, error) {
-			return c.DomainCreateXML(xml, libvirt.DomainStartPaused|libvirt.DomainStartAutodestroy)
+			return c.DomainCreateXML(xml, libvirt.DomainStartPaused|libvirt.DomainStartAutodestroy|l.said.flags)
 		}
 	}
 	dom, err := ask(ctx, call, "start VM", l.spec.Config.Name, start)
