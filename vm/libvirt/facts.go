@@ -36,8 +36,7 @@ type facts struct {
 	version    uint64 // libvirt's there, major * 1000000 + minor * 1000 + release; 0: not known
 	// sameHost is true where libvirtd is reached by a unix socket: paths mean the same there.
 	sameHost bool
-	// inPlace is true where guests can use the files of this process's user as they are;
-	// see the package's documentation.
+	// inPlace is true where guests run as this user, and use its files as they are.
 	inPlace bool
 	caps    abilities
 	// blobs are the paths, on that host, of files with what blobsOf lists.

@@ -240,7 +240,9 @@ func (l *launch) create(ctx context.Context) error {
 	}
 	if ephemeral(l.spec.Config) {
 		call = l.b.host.lifeline
-		start = func(c *libvirt.Libvirt) (libvirt.Domain, error) { return c.DomainCreateXML(xml, halted|bound) }
+		start = func(c *libvirt.Libvirt) (libvirt.Domain, error) {
+			return c.DomainCreateXML(xml, halted|bound|l.said.flags)
+		}
 	}
 	dom, err := ask(ctx, call, "start VM", l.spec.Config.Name, start)
 	if err != nil {
