@@ -35,6 +35,9 @@ func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (_ vm.Guest, err
 		return nil, err
 	}
 	rt := inst.Runtime
+	if rt.Backend == "" { // its owner died before it could record it
+		rt = b.reconstruct(ctx, inst, found)
+	}
 	rt.Exit, rt.Backend = nil, b.opts.Name
 	g := newGuest(b, inst.Name, rt, found.dom, sub)
 	g.config, g.cards = inst.Config, guestview.Cards(inst.Config, inst.Unplugged)
@@ -47,4 +50,16 @@ func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (_ vm.Guest, err
 		return nil, err
 	}
 	return g, nil
+}
+
+// reconstruct makes the record that the owner did not live to make.
+func (b *Backend) reconstruct(ctx context.Context, inst vm.Instance, found *found) vm.Runtime {
+	spec := vm.LaunchSpec{ID: inst.ID, Config: inst.Config, Plugged: inst.Plugged, Unplugged: inst.Unplugged,
+		Boot: vm.BootFiles{Default: found.byInit}}
+	rt := vm.Runtime{Boot: spec.Boot, Cards: guestview.CardRecords(inst.Config, inst.Unplugged, inst.ID)}
+	if f, err := b.host.facts(ctx, inst.Config); err == nil { // else it stays unknown
+		rt.Accel, rt.Machine = f.accel(), f.machine
+	}
+	b.complete(&rt, spec)
+	return rt
 }
