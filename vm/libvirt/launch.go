@@ -67,7 +67,7 @@ type launch struct {
 // run does everything, or leaves nothing.
 func (l *launch) run(ctx context.Context) (*guest, error) {
 	for _, step := range []func(context.Context) error{l.look, l.stage, l.follow, l.define, l.create} {
-		err := errors.Join(context.Cause(l.wanted), l.b.life.Err())
+		err := errors.Wrap(errors.ErrVMStart, "launch VM", l.spec.Config.Name, context.Cause(l.wanted))
 		if err == nil {
 			err = step(ctx)
 		}
@@ -218,13 +218,13 @@ func (l *launch) discard(ctx context.Context) error {
 
 // create starts the domain, with its CPUs halted.
 func (l *launch) create(ctx context.Context) error {
+	if l.spec.Restore != "" {
+		return l.restore(ctx)
+	}
 	var call caller = l.b.host.call
 	defined, xml := l.dom, l.said.xml
 	start := func(c *libvirt.Libvirt) (libvirt.Domain, error) {
 		return c.DomainCreateWithFlags(defined, uint32(libvirt.DomainStartPaused))
-	}
-	if l.spec.Restore != "" {
-		return l.restore(ctx)
 	}
 	if ephemeral(l.spec.Config) {
 		call = l.b.host.lifeline

@@ -53,6 +53,8 @@ func TestLaunchToErase(t *testing.T) {
 
 			again, err := b.Attach(ctx, lifeInstance(spec))
 			require.NoError(t, err)
+			require.Equal(t, g.Runtime().Console, again.Runtime().Console, "which was not recorded")
+			require.Equal(t, g.Runtime().Sockets, again.Runtime().Sockets)
 			require.NoError(t, again.Release())
 			require.NoError(t, again.Release(), "again")
 			_, err = b.Launch(ctx, spec)
