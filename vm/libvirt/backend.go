@@ -61,6 +61,8 @@ type Backend struct {
 	end  context.CancelFunc
 	work sync.WaitGroup // launches, also those that nobody awaits any more; Add only through begin
 
+	outage outage // that Attach has met
+
 	mu        sync.Mutex
 	closed    bool
 	ephemeral map[*guest]struct{} // those that Close ends: launched here, and not gone yet
@@ -102,7 +104,7 @@ func New(o Options) (*Backend, error) {
 	b := &Backend{opts: o, log: o.Logger, host: h, ephemeral: map[*guest]struct{}{}}
 	b.events = newEventHub(h.dial, h.driverURI, b.log)
 	b.life, b.end = context.WithCancel(context.Background()) // the backend's life, ended by Close
-	if !h.endpoint.usesFiles() {
+	if !h.inPlace() && h.endpoint.driver != "test" {
 		b.volumes, err = newVolumes(b)
 	}
 	return b, err
