@@ -22,6 +22,12 @@ func TestBootedGuest(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(res.Stdout), g.Name())
 
+	d.Kill(t)
+	d.Restart(t)
+	lifeAnswers(t, m, g.Name())
+	_, err = g.Exec(lifeLimit(t), "true")
+	require.NoError(t, err)
+
 	require.NoError(t, g.Pause(lifeLimit(t)))
 	require.NoError(t, g.Resume(lifeLimit(t)))
 	report, err := g.Stop(lifeLimit(t), vm.StopTimeout(2*time.Minute))

@@ -31,16 +31,13 @@ func TestFaults(t *testing.T) {
 			require.ErrorIs(t, err, errors.ErrHostUnreachable)
 			require.Less(t, time.Since(begun), 30*time.Second)
 			d.Restart(t)
-			_, err = m.QMP.Status(lifeLimit(t), name)
-			require.NoError(t, err)
+			lifeAnswers(t, m, name)
 			require.NoError(t, m.QMP.Resume(lifeLimit(t), name))
 			lifeAwait(t, m, name, vm.Running)
 			require.NoError(t, m.QMP.Pause(lifeLimit(t), name))
 			lifeAwait(t, m, name, vm.Paused)
 		}
-		inst, err := m.VM.Get(lifeLimit(t), passing)
-		require.NoError(t, err)
-		require.Equal(t, vm.Paused, inst.State)
+		lifeAwait(t, m, passing, vm.Paused)
 	})
 	t.Run("libvirtd hangs", func(t *testing.T) {
 		d.Freeze(t)
