@@ -63,10 +63,8 @@ func (b *Backend) describe(ctx context.Context, spec vm.LaunchSpec) (d described
 	}
 	d.cards = cards
 	d.runtime = vm.Runtime{Backend: b.opts.Name, Accel: f.accel(), Machine: f.machine, Boot: spec.Boot, NVRAM: spec.NVRAM, Seed: spec.Seed,
-		Disks: slices.Clone(spec.Images), Cards: guestview.CardRecords(spec.Config, spec.Unplugged, spec.ID), Sockets: channelPorts(spec)}
-	if !spec.Config.Console.Disabled {
-		d.runtime.Console = filepath.Join(b.logDir(spec.ID), consoleLog)
-	}
+		Disks: slices.Clone(spec.Images), Cards: guestview.CardRecords(spec.Config, spec.Unplugged, spec.ID)}
+	b.complete(&d.runtime, spec)
 	return d, undo, nil
 }
 
