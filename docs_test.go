@@ -10,7 +10,8 @@ import (
 
 // TestDocsShowTheExamples: a program that a page shows is the one that is compiled.
 func TestDocsShowTheExamples(t *testing.T) {
-	for page, program := range map[string]string{"docs/qmp.md": "examples/qmp/main.go", "docs/forking.md": "examples/forks/main.go"} {
+	for page, program := range map[string]string{"docs/qmp.md": "examples/qmp/main.go", "docs/forking.md": "examples/forks/main.go",
+		"docs/libvirt.md": "examples/libvirt/main.go"} {
 		require.Contains(t, read(t, page), "```go\n"+read(t, program)+"```\n", "copy %s into %s", program, page)
 	}
 }

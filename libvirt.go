@@ -19,21 +19,28 @@ type libvirtHost struct {
 	placed    bool // anyHost may mean it
 }
 
-// addLibvirts makes the backends that the options ask for.
-func (m *Maqet) addLibvirts(s *settings, files storage.Registry) error {
+// addLibvirts makes the backends that the options ask for, and what chooses among them.
+func (m *Maqet) addLibvirts(s *settings, files storage.Registry) (placers map[string]vm.Placer, _ error) {
+	var choice []*libvirt.Backend
 	for i, h := range s.libvirts {
 		if problem := h.check(s.backends); problem != nil {
 			problem.Field = fmt.Sprintf("libvirt[%d].name", i)
-			return &errors.ConfigError{Kind: errors.ErrInvalidConfiguration, Problems: []errors.Problem{*problem}}
+			return nil, &errors.ConfigError{Kind: errors.ErrInvalidConfiguration, Problems: []errors.Problem{*problem}}
 		}
 		b, err := libvirt.New(libvirt.Options{URI: h.uri, Name: h.name, LogDir: filepath.Join(s.data, "vms"), Files: files, Logger: s.logger})
 		if err != nil {
-			return errors.Wrap(errors.ErrInvalidConfiguration, "add libvirt host "+h.name, "", err)
+			return nil, errors.Wrap(errors.ErrInvalidConfiguration, "add libvirt host "+h.name, "", err)
 		}
 		s.backends[h.name] = b
 		m.own("backend "+h.name, b.Close)
+		if h.placed {
+			choice = append(choice, b)
+		}
 	}
-	return nil
+	if len(choice) == 0 {
+		return nil, nil
+	}
+	return map[string]vm.Placer{anyHost: libvirt.NewHosts(choice...)}, nil
 }
 
 // check says what is wrong with the name of a host, nil if nothing is.
@@ -52,15 +59,4 @@ func (h libvirtHost) check(taken map[string]vm.Backend) *errors.Problem {
 		return nil
 	}
 	return &p
-}
-
-// placedHosts returns the names of the backends that anyHost may mean, in the order of the options.
-func (s *settings) placedHosts() []string {
-	var names []string
-	for _, h := range s.libvirts {
-		if h.placed {
-			names = append(names, h.name)
-		}
-	}
-	return names
 }

@@ -87,7 +87,8 @@ func (m *Maqet) assemble(s *settings) (err error) {
 		backends[vm.DefaultBackend] = backend
 		m.own("backend", backend.Close)
 	}
-	if err := m.addLibvirts(s, recs.files); err != nil {
+	placers, err := m.addLibvirts(s, recs.files)
+	if err != nil {
 		return err
 	}
 	keeper, err := snapshot.NewKeeper(snapshot.KeeperOptions{Images: m.Storage, Records: recs.snapshots, Logger: s.logger})
@@ -95,7 +96,7 @@ func (m *Maqet) assemble(s *settings) (err error) {
 		return err
 	}
 	m.VM, err = vm.NewManager(vm.Options{
-		Store: recs.vms, Images: m.Storage, Snapshots: keeper, Templates: templates, Backends: backends, Dir: s.data, Logger: s.logger,
+		Store: recs.vms, Images: m.Storage, Snapshots: keeper, Templates: templates, Backends: backends, Placers: placers, Dir: s.data, Logger: s.logger,
 		Booter: guest.NewBooter(guest.BooterOptions{CacheDir: s.cache, Logger: s.logger}),
 	})
 	if err != nil {

@@ -25,6 +25,7 @@ require (
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
+	libvirt.org/go/libvirtxml v1.12005.0 // indirect
 )
 
 replace github.com/maqet/maqet => ../

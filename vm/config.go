@@ -27,8 +27,9 @@ type Config struct {
 	// Accel is "auto" (the default), "kvm" or "tcg". With auto, KVM is used where it
 	// can really run a guest; else TCG, and every default time-out is scaled up.
 	Accel string `json:"accel,omitempty" yaml:"accel,omitempty"`
-	// Backend is "process" (the default) or the name of another backend that was
-	// configured, such as "libvirt".
+	// Backend is "process" (the default), the name of another backend that was configured,
+	// such as "libvirt", or one that leaves the choice to a [Placer], such as "any": then
+	// Instance.Host has what it chose.
 	Backend string `json:"backend,omitempty" yaml:"backend,omitempty"`
 	// Binary is the QEMU binary, a path or a name to find on PATH. Empty: MAQET_QEMU
 	// if that is set, else qemu-system-ARCH from PATH.

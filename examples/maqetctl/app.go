@@ -20,6 +20,7 @@ type app struct {
 
 	// Global flags.
 	dir     string
+	libvirt []string // [NAME=]URI
 	json    bool
 	yes     bool
 	verbose bool
@@ -90,6 +91,9 @@ func (a *app) plain(fn func(ctx context.Context, args []string) error) func(*cob
 func (a *app) open(opts ...maqet.Option) (*maqet.Maqet, error) {
 	if dir := a.folder(); dir != "" {
 		opts = append(opts, maqet.WithDir(dir))
+	}
+	for _, host := range a.hosts() {
+		opts = append(opts, libvirtOption(host))
 	}
 	return maqet.New(append(opts, maqet.WithLogger(a.logger()))...)
 }

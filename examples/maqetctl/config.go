@@ -15,10 +15,10 @@ import (
 // configFlags are the flags by which a VM is described without a file, or a file's
 // values are changed.
 type configFlags struct {
-	name, memory, kernel, accel string
-	cpus                        int
-	disks, bases, forwards      []string
-	labels                      map[string]string
+	name, memory, kernel, accel, backend string
+	cpus                                 int
+	disks, bases, forwards               []string
+	labels                               map[string]string
 }
 
 const configHelp = `FILE is a configuration in YAML or JSON; of several, later ones change what
@@ -35,6 +35,7 @@ func (f *configFlags) add(cmd *cobra.Command) {
 	flags.StringArrayVarP(&f.forwards, "forward", "p", nil, "forward HOST:GUEST, a TCP port of this host to one of the guest; HOST 0: a free one; repeatable")
 	flags.StringVar(&f.kernel, "kernel", "", "boot this kernel")
 	flags.StringVar(&f.accel, "accel", "", "auto, kvm or tcg")
+	flags.StringVar(&f.backend, "backend", "", "what runs the VM: process, or a libvirt host of --libvirt; any: whichever of these has room")
 	flags.StringToStringVarP(&f.labels, "label", "l", nil, "set a label, as key=value; repeatable")
 	complete(cmd, "accel", words("auto", "kvm", "tcg"))
 }
@@ -52,6 +53,7 @@ func (f *configFlags) config(files []string) (vm.Config, error) {
 	set(&cfg.Name, f.name)
 	set(&cfg.Boot.Kernel, pathOf(f.kernel))
 	set(&cfg.Accel, f.accel)
+	set(&cfg.Backend, f.backend)
 	if f.memory != "" {
 		if cfg.Memory, err = vm.ParseSize(f.memory); err != nil {
 			wrong("memory", f.memory, err)

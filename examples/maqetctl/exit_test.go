@@ -110,11 +110,11 @@ func TestDocs(t *testing.T) {
 	for _, c := range exitCodes {
 		require.Contains(t, docs, "| "+strconv.Itoa(c.code)+" | "+c.text+" |")
 	}
-	for _, name := range []string{"dir", "json", "yes", "timeout", "verbose"} {
+	for _, name := range []string{"dir", "libvirt", "json", "yes", "timeout", "verbose"} {
 		require.NotNil(t, root.PersistentFlags().Lookup(name))
 		require.Contains(t, docs, "`--"+name)
 	}
-	for _, name := range []string{"MAQET_DIR", "MAQET_QEMU", "MAQET_QEMU_IMG", "MAQET_KERNEL"} {
+	for _, name := range []string{"MAQET_DIR", "MAQET_LIBVIRT", "MAQET_QEMU", "MAQET_QEMU_IMG", "MAQET_KERNEL"} {
 		require.Contains(t, docs, "`"+name+"`")
 		require.Contains(t, root.Long, name)
 	}

@@ -36,6 +36,7 @@ require (
 	github.com/u-root/u-root v0.16.0 // indirect
 	github.com/u-root/uio v0.0.0-20240224005618-d2acac8f3701 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	libvirt.org/go/libvirtxml v1.12005.0 // indirect
 )
 
 replace github.com/maqet/maqet => ../..

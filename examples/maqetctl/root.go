@@ -31,6 +31,7 @@ func (a *app) root() *cobra.Command {
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.dir, "dir", "", "folder of records, disks, logs and sockets (default $"+envDir+", else the user's XDG folders)")
+	flags.StringArrayVar(&a.libvirt, "libvirt", nil, "libvirt `[NAME=]URI` whose hosts VMs can be on (default $"+envLibvirt+"); may be repeated")
 	flags.BoolVar(&a.json, "json", false, "print JSON, errors too")
 	flags.BoolVarP(&a.yes, "yes", "y", false, "don't ask before something is destroyed")
 	flags.DurationVar(&a.timeout, "timeout", 0, "give up after this time, such as 90s; 0: after the times that the VM's configuration has")
@@ -78,6 +79,7 @@ func needsCommand(cmd *cobra.Command, args []string) error {
 
 const envHelp = `Environment:
   MAQET_DIR       the default of --dir
+  MAQET_LIBVIRT   the default of --libvirt; several are separated by spaces
   MAQET_QEMU      the QEMU binary, for VMs that name none
   MAQET_QEMU_IMG  the program qemu-img
   MAQET_KERNEL    the kernel, for VMs that name none

@@ -72,3 +72,9 @@ func firstLine(path string) (string, error) {
 	line, _, _ := strings.Cut(string(data), "\n")
 	return strings.TrimSuffix(line, "\r"), errors.Join(err, f.Close())
 }
+
+// VhostVsock is the host's side of vsock.
+const VhostVsock = "/dev/vhost-vsock"
+
+// CheckVsock says why the host can't serve vsock, nil if it can.
+func CheckVsock() error { return unix.Access(VhostVsock, unix.R_OK|unix.W_OK) }

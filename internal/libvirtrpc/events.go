@@ -199,8 +199,7 @@ func (e *Events) deliver(event Event) bool {
 
 func (e *Events) handle(h header, payload []byte) error {
 	if pong := answer(h); pong != nil {
-		_, err := e.conn.Write(pong)
-		return err
+		return e.send(pong)
 	}
 	if isPong(h) {
 		return nil
@@ -216,9 +215,7 @@ func (e *Events) handle(h header, payload []byte) error {
 func (e *Events) receive() (header, []byte, error) {
 	for {
 		if e.keepalive.Interval > 0 {
-			if err := e.conn.SetDeadline(time.Now().Add(e.keepalive.Interval)); err != nil {
-				return header{}, nil, err
-			}
+			_ = e.conn.SetReadDeadline(time.Now().Add(e.keepalive.Interval)) // reading tells what is wrong
 		}
 		h, payload, err := e.r.next()
 		if err == nil {
@@ -232,17 +229,18 @@ func (e *Events) receive() (header, []byte, error) {
 			return h, nil, ErrSilent
 		}
 		e.pings++
-		if err := e.ping(); err != nil {
+		if err := e.send(keepaliveMessage(procPing)); err != nil {
 			return h, nil, err
 		}
 	}
 }
 
-func (e *Events) ping() error {
-	if err := e.conn.SetWriteDeadline(time.Now().Add(e.keepalive.Interval)); err != nil {
-		return err
+// send sends a message so short that it waits for room only where nobody reads any more.
+func (e *Events) send(message []byte) error {
+	if e.keepalive.Interval > 0 {
+		_ = e.conn.SetWriteDeadline(time.Now().Add(e.keepalive.Interval)) // writing tells what is wrong
 	}
-	_, err := e.conn.Write(keepaliveMessage(procPing))
+	_, err := e.conn.Write(message)
 	return err
 }
 

@@ -48,7 +48,7 @@ func listen(t testing.TB, d *libvirttest.Daemon) *Events {
 }
 
 // startPaused starts a domain whose CPUs don't run, with a console and two channels. It ends with t.
-func startPaused(t testing.TB, d *libvirttest.Daemon, name, boot string) libvirt.Domain {
+func startPaused(t testing.TB, d *libvirttest.Daemon, name, boot, devices string) libvirt.Domain {
 	t.Helper()
 	l := d.Connect(t)
 	dom, err := l.DomainCreateXML(`<domain type='qemu'>
@@ -63,6 +63,7 @@ func startPaused(t testing.TB, d *libvirttest.Daemon, name, boot string) libvirt
 			<serial type='pty'/><console type='pty'/>
 			<channel type='unix'><target type='virtio' name='`+stream0+`'/></channel>
 			<channel type='unix'><target type='virtio' name='test.idle'/></channel>
+			`+devices+`
 		</devices>
 	</domain>`, libvirt.DomainStartPaused)
 	require.NoError(t, err)
@@ -71,14 +72,14 @@ func startPaused(t testing.TB, d *libvirttest.Daemon, name, boot string) libvirt
 }
 
 // startGuest starts maqet's default guest, with the console open before its CPUs run.
-func startGuest(t testing.TB, d *libvirttest.Daemon, name string) (libvirt.Domain, net.Conn) {
+func startGuest(t testing.TB, d *libvirttest.Daemon, name, devices string) (libvirt.Domain, net.Conn) {
 	t.Helper()
 	boot, err := guest.NewBooter(guest.BooterOptions{}).ResolveBoot(t.Context(), vm.Config{Arch: kernel.HostArch(), Machine: "q35"})
 	if err != nil {
 		testhost.Lacks(t, err)
 	}
 	dom := startPaused(t, d, name, `<kernel>`+boot.Kernel+`</kernel><initrd>`+boot.Initrd+`</initrd>
-		<cmdline>console=ttyS0 `+strings.Join(boot.Cmdline, " ")+`</cmdline>`)
+		<cmdline>console=ttyS0 `+strings.Join(boot.Cmdline, " ")+`</cmdline>`, devices)
 	console := openConsole(t, d, dom)
 	require.NoError(t, d.Connect(t).DomainResume(dom))
 	return dom, console

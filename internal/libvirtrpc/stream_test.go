@@ -15,7 +15,7 @@ import (
 // A guest prints and is typed into by its console, and works over a channel.
 func TestStreamsOfAGuest(t *testing.T) {
 	d := daemon.Get(t)
-	dom, console := startGuest(t, d, "streams")
+	dom, console := startGuest(t, d, "streams", "")
 	require.NoError(t, console.SetReadDeadline(time.Now().Add(2*time.Minute)))
 	text := readUntil(t, console, "maqet-init: ready")
 	require.NotContains(t, text, "\x00")
@@ -44,7 +44,7 @@ func TestStreamsOfAGuest(t *testing.T) {
 
 func TestStreamDeadlines(t *testing.T) {
 	d := daemon.Get(t)
-	dom := startPaused(t, d, "deadlines", "")
+	dom := startPaused(t, d, "deadlines", "", "")
 	s, err := OpenChannel(t.Context(), dial(t, d), string(d.Driver()), dom, "test.idle", 0)
 	require.NoError(t, err)
 	defer s.Close()

@@ -35,15 +35,12 @@ func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (_ vm.Guest, err
 		return nil, err
 	}
 	rt := inst.Runtime
-	if rt.Backend == "" { // never recorded
-		if rt, err = b.reconstruct(ctx, inst, found.dom); err != nil {
-			sub.close()
-			return nil, err
-		}
+	if rt.Backend == "" { // its owner died before it could record it
+		rt = b.reconstruct(ctx, inst, found)
 	}
 	rt.Exit, rt.Backend = nil, b.opts.Name
 	g := newGuest(b, inst.Name, rt, found.dom, sub)
-	g.cards = guestview.Cards(inst.Config, inst.Unplugged)
+	g.config, g.cards = inst.Config, guestview.Cards(inst.Config, inst.Unplugged)
 	if err := g.Connect(ctx); err != nil {
 		gone := g.gone()
 		if again, lookErr := b.find(ctx, inst.ID, inst.Name); lookErr == nil && !again.active() {
@@ -56,4 +53,16 @@ func (b *Backend) Attach(ctx context.Context, inst vm.Instance) (_ vm.Guest, err
 		return nil, err
 	}
 	return g, nil
+}
+
+// reconstruct makes the record that the owner did not live to make.
+func (b *Backend) reconstruct(ctx context.Context, inst vm.Instance, found *found) vm.Runtime {
+	spec := vm.LaunchSpec{ID: inst.ID, Config: inst.Config, Plugged: inst.Plugged, Unplugged: inst.Unplugged,
+		Boot: vm.BootFiles{Default: found.byInit}}
+	rt := vm.Runtime{Boot: spec.Boot, Cards: guestview.CardRecords(inst.Config, inst.Unplugged, inst.ID)}
+	if f, err := b.host.facts(ctx, inst.Config); err == nil { // else it stays unknown
+		rt.Accel, rt.Machine = f.accel(), f.machine
+	}
+	b.complete(&rt, spec)
+	return rt
 }

@@ -3,6 +3,7 @@ package libvirt
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 
 	"libvirt.org/go/libvirtxml"
@@ -68,7 +69,7 @@ func (c *creator) diskInterface(d vm.Disk) string {
 
 // disk returns the disk without its place.
 func (c *creator) disk(a attachment, img vm.Image) libvirtxml.DomainDisk {
-	disk := libvirtxml.DomainDisk{Device: "disk", Alias: alias(a.name), Serial: c.text(a.field+".serial", a.Serial),
+	disk := libvirtxml.DomainDisk{Device: "disk", Alias: alias(a.name), Serial: c.diskSerial(a),
 		Driver: &libvirtxml.DomainDiskDriver{Name: "qemu", Type: cmp.Or(img.Format, vm.FormatRaw), IO: a.AIO}}
 	if a.IsCDROM() {
 		disk.Device = "cdrom"
@@ -92,6 +93,16 @@ func (c *creator) disk(a attachment, img vm.Image) libvirtxml.DomainDisk {
 	}
 	disk.IOTune = limits(a.Throttle)
 	return disk
+}
+
+// serialPattern is what libvirt 9.0 takes as it is; a space arrives as a backslash and a space.
+var serialPattern = regexp.MustCompile(`^[A-Za-z0-9_.+-]*$`)
+
+func (c *creator) diskSerial(a attachment) string {
+	if !serialPattern.MatchString(a.Serial) {
+		c.problem(a.field+".serial", a.Serial, "has characters that libvirt does not take", "use letters, digits, '_', '.', '+' and '-'")
+	}
+	return a.Serial
 }
 
 func (c *creator) source(field, path string, device bool) *libvirtxml.DomainDiskSource {

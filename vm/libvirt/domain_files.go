@@ -34,6 +34,20 @@ func (c *creator) thisHost(field, path string) {
 	}
 }
 
+// output returns the path of a file of this host that libvirt appends to for a guest; it makes
+// one with mode 0600.
+func (c *creator) output(field, path string) string {
+	c.thisHost(field, path)
+	path = c.absolute(field, path)
+	if !c.host.sameHost {
+		return path
+	}
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		c.problem(field, path, "is not a regular file", "give the path of one, or of one to make in a folder that exists")
+	}
+	return path
+}
+
 // shares adds the shared folders.
 func (c *creator) shares() {
 	for i, s := range c.spec.Config.Shares {

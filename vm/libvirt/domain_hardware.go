@@ -7,6 +7,7 @@ import (
 
 	"libvirt.org/go/libvirtxml"
 
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -35,6 +36,9 @@ func (c *creator) hardware() {
 		c.dev.Inputs = append(c.dev.Inputs, libvirtxml.DomainInput{Type: "tablet", Bus: "usb", Alias: alias(vm.DeviceTablet)})
 	}
 	if cfg.Vsock != nil && !c.unplugged(vm.DeviceVsock) {
+		if why := guestview.CheckVsock(); why != nil && c.host.sameHost {
+			c.problem("vsock", "", "needs the host's "+guestview.VhostVsock+", which can't be used: "+why.Error(), "load the module vhost_vsock, or leave it out")
+		}
 		c.dev.VSock = &libvirtxml.DomainVSock{Model: "virtio", Alias: alias(vm.DeviceVsock), Address: c.pci("vsock"),
 			CID: &libvirtxml.DomainVSockCID{Auto: "no", Address: fmt.Sprint(cfg.Vsock.CIDOf(c.spec.ID))}}
 	}

@@ -83,19 +83,15 @@ func (c *creator) serials() {
 
 // serialSource is what is behind a port.
 func (c *creator) serialSource(field string, s vm.Serial) libvirtxml.DomainChardevSource {
-	here := func(field, path string) string {
-		c.thisHost(field, path)
-		return c.absolute(field, path)
-	}
 	switch {
 	case s.Socket == vm.SerialSocketAuto && s.Kind() == vm.SerialVirtio:
 		return libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{Mode: "bind"}}
 	case s.Socket == vm.SerialSocketAuto:
 		c.problem(field+".socket", s.Socket, "can't be had: libvirt chooses places for virtio ports only", `give a path, or set type to "virtio"`)
 	case s.Socket != "":
-		return libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{Mode: "bind", Path: here(field+".socket", s.Socket)}}
+		c.problem(field+".socket", s.Socket, "can't be had: libvirt would remove what is there, and let others connect", `use "auto"`)
 	case s.File != "":
-		return libvirtxml.DomainChardevSource{File: &libvirtxml.DomainChardevSourceFile{Path: here(field+".file", s.File), Append: "on"}}
+		return libvirtxml.DomainChardevSource{File: &libvirtxml.DomainChardevSourceFile{Path: c.output(field+".file", s.File), Append: "on"}}
 	case s.PTY:
 		return libvirtxml.DomainChardevSource{Pty: &libvirtxml.DomainChardevSourcePty{}}
 	}

@@ -50,8 +50,8 @@ func (g *guest) event(ev libvirtrpc.Event) {
 	switch ev.Kind {
 	case libvirtrpc.KindMonitor:
 		if ev.Monitor.Name == "SHUTDOWN" {
-			if g.said {
-				return // libvirtd ends a QEMU by signal whose guest has shut down: that was the reason
+			if g.said { // libvirt ends a QEMU that has shut down with SIGTERM, which is no reason
+				return
 			}
 			g.said = true
 		}

@@ -21,7 +21,8 @@ type guest struct {
 	name    string
 	control *control
 	sub     *subscription
-	said    bool // QEMU has said why it shuts down; follow's
+	said    bool      // QEMU has said why it shuts down; follow's
+	config  vm.Config // what it was launched with
 	cards   []guestview.Card
 
 	life context.Context // ends when it is gone, and with Release
@@ -61,7 +62,7 @@ func (g *guest) Runtime() vm.Runtime {
 	defer g.mu.Unlock()
 	rt := g.runtime
 	rt.Disks, rt.Cards, rt.Boot.Cmdline = slices.Clone(rt.Disks), slices.Clone(rt.Cards), slices.Clone(rt.Boot.Cmdline)
-	rt.Forwards, rt.Sockets = maps.Clone(rt.Forwards), maps.Clone(rt.Sockets)
+	rt.Forwards, rt.Sockets, rt.Terminals = maps.Clone(rt.Forwards), maps.Clone(rt.Sockets), maps.Clone(rt.Terminals)
 	for name, list := range rt.Forwards {
 		rt.Forwards[name] = slices.Clone(list)
 	}
@@ -89,12 +90,19 @@ func (g *guest) Connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	found, err := g.b.findPlaces(ctx, g.domain(), g.name, g.config)
+	if err != nil {
+		return err
+	}
 	c, err := g.b.openChannels(ctx, g.life, g.name, g.domain(), g.Runtime())
 	if err != nil {
 		return err
 	}
 	g.mu.Lock()
-	g.open, g.runtime.Forwards = c, forwards
+	sockets := map[string]string{}
+	maps.Copy(sockets, g.runtime.Sockets)
+	maps.Copy(sockets, found.sockets)
+	g.open, g.runtime.Forwards, g.runtime.Sockets, g.runtime.Terminals = c, forwards, sockets, found.terminals
 	g.mu.Unlock()
 	if g.life.Err() != nil { // Release may have been before
 		c.close()

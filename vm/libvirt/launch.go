@@ -68,12 +68,8 @@ type launch struct {
 
 // run does everything, or leaves nothing.
 func (l *launch) run(ctx context.Context) (*guest, error) {
-	steps := []func(context.Context) error{l.look, l.stage, l.follow, l.create}
-	if !ephemeral(l.spec.Config) {
-		steps = slices.Insert(steps, 3, l.define)
-	}
-	for _, step := range steps {
-		err := context.Cause(l.wanted)
+	for _, step := range []func(context.Context) error{l.look, l.stage, l.follow, l.define, l.create} {
+		err := errors.Wrap(errors.ErrVMStart, "launch VM", l.spec.Config.Name, context.Cause(l.wanted))
 		if err == nil {
 			err = step(ctx)
 		}
@@ -83,7 +79,7 @@ func (l *launch) run(ctx context.Context) (*guest, error) {
 		}
 	}
 	g := newGuest(l.b, l.spec.Config.Name, l.said.runtime, l.dom, l.sub)
-	g.cards = l.said.cards
+	g.config, g.cards = l.spec.Config, l.said.cards
 	if ephemeral(l.spec.Config) {
 		l.b.keep(g)
 	}
@@ -118,7 +114,7 @@ func (l *launch) look(ctx context.Context) error {
 	if !found.ours {
 		return l.b.foreign(name, "a domain has its UUID "+l.spec.ID)
 	}
-	if found.active() {
+	if found.active() && l.b.idle(ctx, name, found.dom) != nil {
 		return &errors.Error{Kind: errors.ErrVMAlreadyRunning, Op: "launch VM", VM: name,
 			Msg: "its domain " + found.dom.Name + " runs already", Hint: "somebody has started it by other means: reconcile"}
 	}
@@ -189,6 +185,10 @@ func (l *launch) follow(ctx context.Context) (err error) {
 
 // define makes a persistent domain, or gives it another description.
 func (l *launch) define(ctx context.Context) error {
+	l.undos = append(l.undos, l.discard) // whether there is an answer or not
+	if ephemeral(l.spec.Config) {
+		return nil
+	}
 	dom, err := ask(ctx, l.b.host.call, "define VM", l.spec.Config.Name, func(c *libvirt.Libvirt) (libvirt.Domain, error) {
 		return c.DomainDefineXMLFlags(l.said.xml, 0)
 	})
@@ -196,14 +196,32 @@ func (l *launch) define(ctx context.Context) error {
 		return l.refused(ctx, err)
 	}
 	l.dom = dom
-	if l.found == nil {
-		l.undos = append(l.undos, func(ctx context.Context) error { return l.b.undefine(ctx, l.spec.Config.Name, dom) })
-	}
 	return nil
+}
+
+// discard takes back what was made of the domain.
+func (l *launch) discard(ctx context.Context) error {
+	name := l.spec.Config.Name
+	now, err := l.b.find(ctx, l.spec.ID, name)
+	if err != nil || now == nil || !now.ours {
+		return err
+	}
+	if now.active() {
+		if err := l.b.destroy(ctx, name, now.dom, 0); err != nil {
+			return err
+		}
+	}
+	if l.found != nil || ephemeral(l.spec.Config) {
+		return nil
+	}
+	return l.b.undefine(ctx, name, now.dom)
 }
 
 // create starts the domain, with its CPUs halted.
 func (l *launch) create(ctx context.Context) error {
+	if l.spec.Restore != "" {
+		return l.restore(ctx)
+	}
 	var call caller = l.b.host.call
 	halted, bound := libvirt.DomainStartPaused, libvirt.DomainStartAutodestroy
 	if l.b.imitates() {
@@ -222,7 +240,6 @@ func (l *launch) create(ctx context.Context) error {
 		return l.refused(ctx, err)
 	}
 	l.dom = dom
-	l.undos = append(l.undos, func(ctx context.Context) error { return l.b.destroy(ctx, l.spec.Config.Name, dom, 0) })
 	if l.b.imitates() {
 		err := l.b.host.call(ctx, "halt VM", l.spec.Config.Name, func(c *libvirt.Libvirt) error { return c.DomainSuspend(dom) })
 		if err != nil {

@@ -23,7 +23,16 @@ func TestBootedGuest(t *testing.T) {
 
 	require.NoError(t, g.Pause(lifeLimit(t)))
 	require.NoError(t, g.Resume(lifeLimit(t)))
-	virsh(t, d, "shutdown", "--mode", "acpi", g.Name())
+	virsh(t, d, "shutdown", "--mode", "agent", g.Name())
+	require.Equal(t, vm.ReasonGuestShutdown, lifeAwait(t, m, g.Name(), vm.Stopped))
+
+	require.NoError(t, g.Start(lifeLimit(t)))
+	live, err := m.VM.Live(lifeLimit(t), g.Name())
+	require.NoError(t, err)
+	acpi := live.Ladder()[1]
+	require.Equal(t, "acpi", acpi.Name)
+	require.NoError(t, acpi.Run(lifeLimit(t)))
+	<-live.Done()
 	require.Equal(t, vm.ReasonGuestShutdown, lifeAwait(t, m, g.Name(), vm.Stopped))
 
 	require.NoError(t, g.Start(lifeLimit(t)))

@@ -30,6 +30,30 @@ func TestBehindOurBack(t *testing.T) {
 	require.Equal(t, &errors.ExitStatus{Known: true}, inst.Runtime.Exit)
 	require.False(t, inst.Unclean)
 
+	t.Run("started", func(t *testing.T) {
+		virsh(t, d, "start", "--paused", name)
+		changed, err := m.VM.Reconcile(lifeLimit(t))
+		require.NoError(t, err)
+		require.Len(t, changed, 1)
+		require.Equal(t, vm.Paused, changed[0].State)
+		require.Equal(t, vm.ReasonAdopted, changed[0].Reason)
+		virsh(t, d, "destroy", name)
+		require.Equal(t, "host-signal", lifeAwait(t, m, name, vm.Stopped))
+
+		virsh(t, d, "start", "--paused", name)
+		status, err := m.QMP.Status(lifeLimit(t), name) // needs the guest
+		require.NoError(t, err)
+		require.False(t, status.Running)
+		_, err = m.VM.Start(lifeLimit(t), name)
+		require.ErrorIs(t, err, errors.ErrVMAlreadyRunning)
+		_, err = m.VM.Stop(lifeLimit(t), name, vm.Force())
+		require.NoError(t, err)
+
+		virsh(t, d, "start", "--paused", name)
+		require.ErrorIs(t, m.VM.Remove(lifeLimit(t), name), errors.ErrIllegalTransition)
+		_, err = m.VM.Stop(lifeLimit(t), name, vm.Force())
+		require.NoError(t, err)
+	})
 	t.Run("undefined", func(t *testing.T) {
 		virsh(t, d, "undefine", name)
 		lifeStart(t, m, name)

@@ -31,8 +31,9 @@ const notActive = -1
 
 // found is what the host has of a VM.
 type found struct {
-	dom  libvirt.Domain
-	ours bool // it has maqet's metadata
+	dom    libvirt.Domain
+	ours   bool // maqet made it for this VM
+	byInit bool // if so: maqet's own init is in the guest
 }
 
 // active reports whether the domain runs, be it paused.
@@ -62,14 +63,24 @@ func (b *Backend) find(ctx context.Context, id, name string) (*found, error) {
 		if err != nil {
 			return nil, err
 		}
-		_, err = l.DomainGetMetadata(dom, int32(libvirt.DomainMetadataElement), libvirt.OptString{metadataURI}, libvirt.DomainAffectCurrent)
+		f := &found{dom: dom}
+		text, err := l.DomainGetMetadata(dom, int32(libvirt.DomainMetadataElement), libvirt.OptString{metadataURI}, libvirt.DomainAffectCurrent)
 		switch {
 		case hasCode(err, libvirt.ErrNoDomain): // gone between the two
 			return nil, nil
-		case err != nil && !hasCode(err, libvirt.ErrNoDomainMetadata):
+		case hasCode(err, libvirt.ErrNoDomainMetadata):
+			return f, nil
+		case err != nil:
 			return nil, err
 		}
-		return &found{dom: dom, ours: err == nil}, nil
+		var m struct { // a mark, of which libvirt leaves away the namespace
+			ID      string `xml:"id,attr"`
+			Default bool   `xml:"default,attr"`
+		}
+		// A copy that somebody has made of a domain has the mark, too.
+		f.ours = unmarshal(text, &m) == nil && m.ID == id
+		f.byInit = m.Default
+		return f, nil
 	})
 }
 

@@ -250,4 +250,3 @@ func TestControlOfHungQEMU(t *testing.T) {
 	_, err := c.Execute(qmpPatient(t), "query-status", nil)
 	require.NoError(t, err)
 }
-

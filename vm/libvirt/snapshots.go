@@ -46,6 +46,9 @@ func (b *Backend) CreateSnapshot(ctx context.Context, inst vm.Instance, spec vm.
 // by starting the guest from it, so that this does, without letting it run, and ends it.
 func (b *Backend) LoadSnapshot(ctx context.Context, inst vm.Instance, name string) error {
 	return b.onSnapshot(ctx, "load snapshot "+strconv.Quote(name), inst, name, func(l *libvirt.Libvirt, snap libvirt.DomainSnapshot) error {
+		if err := vacate(l, inst.Name, snap.Dom); err != nil {
+			return err
+		}
 		held, err := describe(l, snap, 0)
 		if err != nil {
 			return err
@@ -58,6 +61,23 @@ func (b *Backend) LoadSnapshot(ctx context.Context, inst vm.Instance, name strin
 		}
 		return l.DomainDestroy(snap.Dom)
 	})
+}
+
+// vacate makes sure that the domain of a VM that is not live does not run either, for its disks to
+// be loaded. A load that died before its end can have left a guest that was started from a
+// snapshot, and has not run since: nothing is lost with that.
+func vacate(l *libvirt.Libvirt, name string, dom libvirt.Domain) error {
+	state, reason, err := l.DomainGetState(dom, 0)
+	switch {
+	case err != nil:
+		return err
+	case libvirt.DomainState(state) == libvirt.DomainShutoff:
+		return nil
+	case libvirt.DomainState(state) == libvirt.DomainPaused && libvirt.DomainPausedReason(reason) == libvirt.DomainPausedFromSnapshot:
+		return l.DomainDestroy(dom)
+	}
+	return &errors.Error{Kind: errors.ErrSnapshotBlocked, Op: "load snapshot", VM: name, Msg: "its domain " + dom.Name + " runs",
+		Hint: "somebody has started it by other means: stop it there first"}
 }
 
 // DeleteSnapshot implements vm.Snapshotter.

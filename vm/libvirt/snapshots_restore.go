@@ -22,6 +22,12 @@ func (l *launch) restore(ctx context.Context) error {
 	return nil
 }
 
+// idle ends a domain that was left running by a load that died; see vacate. It fails where the
+// domain runs for any other reason.
+func (b *Backend) idle(ctx context.Context, name string, dom libvirt.Domain) error {
+	return b.host.call(ctx, "end what a load has left", name, func(l *libvirt.Libvirt) error { return vacate(l, name, dom) })
+}
+
 // startFrom starts a defined domain from a snapshot that has memory, without letting it run, and
 // returns the domain as it is then.
 func (b *Backend) startFrom(ctx context.Context, name string, dom libvirt.Domain, snapshot string) (libvirt.Domain, error) {

@@ -150,6 +150,15 @@ func TestSnapshotsWithMemory(t *testing.T) {
 			require.True(t, list[name].Current)
 		}
 	})
+	t.Run("into a domain that runs all the same", func(t *testing.T) {
+		s.run(t, "virsh", "-c", s.uri, "snapshot-revert", s.inst.Name, "one", "--paused") // as a load that died
+		require.NoError(t, s.LoadSnapshot(t.Context(), s.inst, "off"))
+		require.Equal(t, libvirt.DomainShutoff, s.state(t))
+		s.start(t)
+		require.ErrorIs(t, s.LoadSnapshot(t.Context(), s.inst, "off"), errors.ErrSnapshotBlocked)
+		require.Equal(t, libvirt.DomainPaused, s.state(t))
+		require.NoError(t, s.l.DomainDestroy(s.dom))
+	})
 	t.Run("a start from memory", func(t *testing.T) {
 		dom, err := s.startFrom(t.Context(), s.inst.Name, s.dom, "two")
 		require.NoError(t, err)

@@ -43,11 +43,6 @@ func (b *Backend) HostImages() vm.HostImages {
 	return b.volumes
 }
 
-// usesFiles reports whether guests can use files of this host.
-func (e *endpoint) usesFiles() bool {
-	return e.driver == "test" || e.local() && e.path != "/system"
-}
-
 func newVolumes(b *Backend) (*volumes, error) {
 	// Nothing is made there: a root folder has to be named.
 	local, err := storage.NewManager(storage.Options{Root: b.opts.LogDir, Logger: b.log})

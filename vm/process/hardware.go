@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -122,12 +123,9 @@ func (b *builder) tablet() {
 	b.json("device", vm.DeviceTablet, "tablet", props{"driver": "usb-tablet", "id": vm.DeviceTablet, "bus": b.usbBus()})
 }
 
-// vhostVsock is the host's side of vsock.
-const vhostVsock = "/dev/vhost-vsock"
-
 func (b *builder) vsock(v vm.Vsock) {
 	if err := b.host.vsock; err != nil {
-		b.problem("vsock", "", "needs the host's "+vhostVsock+", which can't be used: "+err.Error(),
+		b.problem("vsock", "", "needs the host's "+guestview.VhostVsock+", which can't be used: "+err.Error(),
 			"load the module vhost_vsock (modprobe vhost_vsock) and let this user open the device, or leave it out")
 	}
 	driver := "vhost-vsock-pci"
@@ -135,9 +133,4 @@ func (b *builder) vsock(v vm.Vsock) {
 		driver = "vhost-vsock-device"
 	}
 	b.json("device", vm.DeviceVsock, "vsock", props{"driver": driver, "id": vm.DeviceVsock, "guest-cid": v.CIDOf(b.spec.ID)})
-}
-
-// checkVsock says why the host can't serve vsock, nil if it can.
-func checkVsock() error {
-	return unix.Access(vhostVsock, unix.R_OK|unix.W_OK)
 }

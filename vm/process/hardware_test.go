@@ -135,7 +135,7 @@ func TestHostLacks(t *testing.T) {
 
 	h := newHouse(t)
 	err = h.b.Check(t.Context(), fixedID, vm.Config{Vsock: &vm.Vsock{}})
-	if _, statErr := os.Stat(vhostVsock); statErr == nil {
+	if _, statErr := os.Stat(guestview.VhostVsock); statErr == nil {
 		require.NoError(t, err)
 	} else {
 		requireProblem(t, err, "vsock")

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/internal/spelling"
 	"github.com/maqet/maqet/vm"
 )
@@ -70,7 +71,7 @@ func (b *Backend) resolve(ctx context.Context, cfg vm.Config) (hostFacts, error)
 	h.sandbox, h.aio, h.devices = f.Sandbox, f.AIO, f.Devices
 	h.version, h.build = f.Version, f.Build
 	if cfg.Vsock != nil {
-		h.vsock = checkVsock()
+		h.vsock = guestview.CheckVsock()
 	}
 	if cfg.Display.Type == vm.DisplaySpice {
 		if h.spice, err = b.prober.spice(ctx, h.binary); err != nil {
