@@ -55,9 +55,12 @@ func (op *operation) createByBackend(ctx context.Context, name string) (Snapshot
 	}
 	rec := op.newRecord(name, op.kind(op.inst))
 	rec.Disks = []RecordDisk{}
+	if err := op.layerByBackend(ctx, &rec, &spec); err != nil {
+		return Snapshot{}, err
+	}
 	undo := memoryUndo{Ran: op.inst.State == vm.Running}
 	if err := op.keeper.begin(ctx, &rec, Creating, undo); err != nil {
-		return Snapshot{}, err
+		return Snapshot{}, errors.Join(err, op.r.DropLayers(context.WithoutCancel(ctx), spec.Layers))
 	}
 	op.tell(Progress{Step: "save"})
 	err := op.saveByBackend(ctx, spec, undo)
@@ -72,6 +75,36 @@ func (op *operation) createByBackend(ctx context.Context, name string) (Snapshot
 		return Snapshot{}, err
 	}
 	return op.shown(ctx, name)
+}
+
+// layerByBackend makes the images that an external snapshot puts over the disks, as maqet's own
+// are: they go with the VM.
+func (op *operation) layerByBackend(ctx context.Context, rec *Record, spec *vm.SnapshotSpec) (err error) {
+	if !spec.External {
+		return nil
+	}
+	if spec.Layers, err = op.r.MakeLayers(ctx); err != nil {
+		return errors.Wrap(errors.ErrSnapshotCreation, op.what, op.inst.Name, err)
+	}
+	for _, l := range spec.Layers {
+		rec.Disks = append(rec.Disks, RecordDisk{Name: l.Disk, Layer: l.Path, Format: vm.FormatQcow2})
+	}
+	return nil
+}
+
+// dropLayers deletes the images of an external snapshot that is gone, as far as the backend did not.
+func (op *operation) dropLayers(ctx context.Context, rec *Record) error {
+	var layers []vm.Layer
+	for _, d := range rec.Disks {
+		layers = append(layers, vm.Layer{Disk: d.Name, Path: d.Layer})
+	}
+	if len(layers) == 0 {
+		return nil
+	}
+	if err := op.r.TakeLayers(ctx, op.backend); err != nil {
+		return err
+	}
+	return op.r.DropLayers(ctx, layers)
 }
 
 // saveByBackend makes the snapshot, and has the guest run or not, as is asked for.
@@ -113,6 +146,9 @@ func (op *operation) undoByBackend(ctx context.Context, rec *Record, undo memory
 	err := op.backend.DeleteSnapshot(ctx, op.inst, rec.Name)
 	if err == nil && undo.Ran && op.after == thenPaused {
 		err = op.goOn(ctx)
+	}
+	if err == nil {
+		err = op.dropLayers(ctx, rec)
 	}
 	if err == nil {
 		err = op.keeper.drop(ctx, rec)
@@ -194,7 +230,7 @@ func (op *operation) mendCreated(ctx context.Context, rec *Record) error {
 	if err := op.backend.DeleteSnapshot(ctx, op.inst, rec.Name); err != nil {
 		return err
 	}
-	if err := op.resume(ctx, undo); err != nil {
+	if err := errors.Join(op.resume(ctx, undo), op.dropLayers(ctx, rec)); err != nil {
 		return err
 	}
 	return op.keeper.drop(ctx, rec)
@@ -229,7 +265,7 @@ func (op *operation) deleteByBackend(ctx context.Context, name string) error {
 		}
 	}
 	if recorded {
-		if err := op.keeper.drop(ctx, rec); err != nil {
+		if err := errors.Join(op.dropLayers(ctx, rec), op.keeper.drop(ctx, rec)); err != nil {
 			return err
 		}
 	}

@@ -51,6 +51,9 @@ type SnapshotSpec struct {
 	Description string
 	External    bool // overlays over the disks of a live VM, without memory; else within the images
 	NoMemory    bool // of one to be loaded: its disks only
+	// Layers are the images that an External one puts over the disks: Reservation.MakeLayers made
+	// them.
+	Layers []Layer
 	// Freeze has the guest's file systems frozen for an External one, if its agent can.
 	// MustFreeze fails if it can't.
 	Freeze, MustFreeze bool

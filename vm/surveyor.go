@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/maqet/maqet/errors"
-	"github.com/maqet/maqet/internal/flock"
 )
 
 // Surveyor is a [Backend] whose persistent guests others can start as well, by means of their
@@ -31,10 +30,14 @@ func (m *Manager) discover(ctx context.Context, inst Instance) (Instance, error)
 		}
 		return inst, nil
 	}
-	lock, err := m.locks.try(inst.ID)
+	// An operation that has recorded the end of the last run lets go of the lock soon; any other
+	// works on the VM.
+	waiting, cancel := context.WithTimeout(ctx, heirTime)
+	defer cancel()
+	lock, err := m.locks.wait(waiting, inst.ID)
 	switch {
-	case errors.Is(err, flock.ErrHeld):
-		return inst, nil // somebody works on it
+	case waiting.Err() != nil && err != nil:
+		return inst, ctx.Err()
 	case err != nil:
 		return inst, errors.Wrap(errors.ErrDatabaseLock, "lock VM", inst.Name, err)
 	}

@@ -61,6 +61,8 @@ type Backend struct {
 	end  context.CancelFunc
 	work sync.WaitGroup // launches, also those that nobody awaits any more; Add only through begin
 
+	outage outage // that Attach has met
+
 	mu        sync.Mutex
 	closed    bool
 	ephemeral map[*guest]struct{} // those that Close ends: launched here, and not gone yet

@@ -16,22 +16,24 @@ var _ vm.Snapshotter = (*Backend)(nil)
 // CreateSnapshot implements vm.Snapshotter.
 func (b *Backend) CreateSnapshot(ctx context.Context, inst vm.Instance, spec vm.SnapshotSpec) error {
 	op := "create snapshot " + strconv.Quote(spec.Name)
-	text, err := snapshotXML(spec)
-	if err != nil {
-		return errors.Wrap(errors.ErrSnapshotCreation, op, inst.Name, err)
-	}
-	flags := libvirt.DomainSnapshotCreateFlags(0)
+	var flags libvirt.DomainSnapshotCreateFlags
 	if spec.External {
 		flags = libvirt.DomainSnapshotCreateDiskOnly | libvirt.DomainSnapshotCreateAtomic
 	}
+	if len(spec.Layers) > 0 {
+		flags |= libvirt.DomainSnapshotCreateReuseExt
+	}
 	create := func(flags libvirt.DomainSnapshotCreateFlags) error {
 		return b.onDomain(ctx, op, inst, func(l *libvirt.Libvirt, dom libvirt.Domain) error {
-			_, err := l.DomainSnapshotCreateXML(dom, text, uint32(flags))
+			text, err := snapshotXML(l, dom, spec)
+			if err == nil {
+				_, err = l.DomainSnapshotCreateXML(dom, text, uint32(flags))
+			}
 			return err
 		})
 	}
 	if spec.External && spec.Freeze {
-		err = create(flags | libvirt.DomainSnapshotCreateQuiesce)
+		err := create(flags | libvirt.DomainSnapshotCreateQuiesce)
 		switch {
 		case err != nil && spec.MustFreeze && agentFailed(err):
 			return errors.Wrap(errors.ErrAgentUnavailable, op, inst.Name, err)
@@ -171,9 +173,26 @@ func (b *Backend) onSnapshot(ctx context.Context, op string, inst vm.Instance, n
 
 // snapshotXML describes a snapshot to be made; libvirt's manual, "Snapshot XML format". Which
 // disks belong to it is left to libvirt: all that the guest writes.
-func snapshotXML(spec vm.SnapshotSpec) (string, error) {
-	text := libvirtxml.DomainSnapshot{Name: spec.Name, Description: spec.Description}
-	return text.Marshal()
+func snapshotXML(l *libvirt.Libvirt, dom libvirt.Domain, spec vm.SnapshotSpec) (string, error) {
+	s := libvirtxml.DomainSnapshot{Name: spec.Name, Description: spec.Description}
+	if len(spec.Layers) == 0 {
+		return s.Marshal()
+	}
+	var t snapshotTree
+	if err := t.readDomain(l, dom); err != nil {
+		return "", err
+	}
+	s.Disks = &libvirtxml.DomainSnapshotDisks{}
+	for _, d := range written(t.domain) {
+		for _, layer := range spec.Layers {
+			if layer.Disk == diskName(d) && d.Target != nil {
+				s.Disks.Disks = append(s.Disks.Disks, libvirtxml.DomainSnapshotDisk{Name: d.Target.Dev, Snapshot: "external",
+					Driver: &libvirtxml.DomainDiskDriver{Type: vm.FormatQcow2},
+					Source: &libvirtxml.DomainDiskSource{File: &libvirtxml.DomainDiskSourceFile{File: layer.Path}}})
+			}
+		}
+	}
+	return s.Marshal()
 }
 
 // snapshotError gives an error the kind of what was attempted, where libvirt does not say more.

@@ -10,6 +10,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/qmp"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -21,7 +22,7 @@ func (b *Backend) SnapshotBlockers(ctx context.Context, inst vm.Instance, act vm
 	if err != nil {
 		return nil, err
 	}
-	c := snapshotCheck{snapshotTree: t}
+	c := snapshotCheck{snapshotTree: t, plugged: inst.Plugged}
 	s := t.find(spec.Name)
 	if act == vm.CreatingSnapshot {
 		if s != nil {
@@ -60,7 +61,8 @@ func (t *snapshotTree) names() string {
 // snapshotCheck collects what stands in the way of an operation.
 type snapshotCheck struct {
 	*snapshotTree
-	found []vm.SnapshotBlocker
+	plugged []qmp.Device
+	found   []vm.SnapshotBlocker
 }
 
 func (c *snapshotCheck) add(device, fix, reason string, args ...any) {
@@ -80,6 +82,9 @@ func (c *snapshotCheck) create(spec vm.SnapshotSpec) {
 		c.add("", `have it with the lifetime "persistent"`, "the VM is ephemeral, and libvirt keeps no snapshots of what ends with its owner")
 		return
 	}
+	if spec.External || !c.live {
+		c.strangers()
+	}
 	disks := written(c.domain)
 	switch {
 	case len(disks) == 0:
@@ -88,6 +93,16 @@ func (c *snapshotCheck) create(spec vm.SnapshotSpec) {
 		c.createExternal()
 	default:
 		c.createInternal(disks)
+	}
+}
+
+// strangers are disks that were plugged through QMP: in a snapshot with memory QEMU has them by
+// itself, others libvirt makes of the disks that it knows.
+func (c *snapshotCheck) strangers() {
+	for _, d := range c.plugged {
+		if d.Disk != nil && !d.Disk.ReadOnly {
+			c.add(d.ID, "remove it, or have it in the configuration", "was plugged while the VM ran, and libvirt does not know it")
+		}
 	}
 }
 

@@ -78,6 +78,7 @@ func TestSnapshotsOfPausedVM(t *testing.T) {
 		require.NoError(t, err)
 		layers := snapRecord(t, box).Layers
 		require.Len(t, layers, 1)
+		require.Contains(t, layers[0].Path, "layer-")
 		require.Contains(t, virsh(t, d, "domblklist", "snapped"), layers[0].Path)
 		require.ErrorIs(t, box.Load(lifeLimit(t), "ext"), errors.ErrSnapshotBlocked)
 
@@ -87,6 +88,7 @@ func TestSnapshotsOfPausedVM(t *testing.T) {
 		require.Contains(t, virsh(t, d, "domblklist", "snapped"), layers[0].Path, "it goes on where it was")
 		require.NoError(t, box.DeleteSnapshot(lifeLimit(t), "ext"))
 		require.Empty(t, snapRecord(t, box).Layers)
+		require.NotContains(t, virsh(t, d, "vol-list", "maqet"), "layer-")
 		require.Empty(t, strings.TrimSpace(virsh(t, d, "snapshot-list", "snapped", "--name")))
 	})
 }
@@ -112,6 +114,10 @@ func TestSnapshotsOfGuest(t *testing.T) {
 		require.Equal(t, text+"\n"+text+"\n", string(out.Stdout))
 	}
 	write("one")
+	_, err = box.Snapshot(ctx, "frozen", snapshot.DiskOnly(), snapshot.MustFreeze())
+	require.NoError(t, err)
+	requireHolds("one")
+	require.NoError(t, box.DeleteSnapshot(ctx, "frozen"))
 	_, err = box.Snapshot(ctx, "one")
 	require.NoError(t, err)
 	requireHolds("one")
