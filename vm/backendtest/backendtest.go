@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -22,6 +23,9 @@ type Options struct {
 	// Booter finds what the default guest boots from. Nil: guest.NewBooter's, with its default
 	// cache.
 	Booter vm.Booter
+	// Patience is after how long something that has not happened counts as a failure. 0: 90 s,
+	// which nothing that works needs on a busy host.
+	Patience time.Duration
 	// Lacks names what the backend can't do. Cases that need it are not run; Run logs which.
 	Lacks []Feature
 }

@@ -109,7 +109,7 @@ func (p *place) dialEnds(waiting <-chan dialResult) dialResult {
 	select {
 	case got := <-waiting:
 		return got
-	case <-time.After(patience):
+	case <-time.After(p.patience):
 		require.Fail(p, "Dial waits")
 		return dialResult{}
 	}
@@ -154,7 +154,7 @@ func testDialEnds(p *place) {
 		g := p.withStreams(vm.Config{})
 		conn := p.dial(g, vm.ChannelConsole)
 		end(g)
-		_ = conn.SetReadDeadline(time.Now().Add(patience)) // fails where it is closed already
+		_ = conn.SetReadDeadline(time.Now().Add(p.patience)) // fails where it is closed already
 		_, err := conn.Read(make([]byte, 1))
 		require.Error(p, err, name)
 		require.NotErrorIs(p, err, os.ErrDeadlineExceeded, name)
@@ -209,7 +209,7 @@ func (p *place) consoleBecomes(g vm.Guest, want string) {
 		data, err := os.ReadFile(g.Runtime().Console)
 		text = strings.ReplaceAll(string(data), "\r\n", "\n")
 		return err == nil && len(text) >= len(want)
-	}, patience, quiet/5, "the console's file is incomplete")
+	}, p.patience, quiet/5, "the console's file is incomplete")
 	if text != want {
 		at := 0
 		for at < min(len(text), len(want)) && text[at] == want[at] {

@@ -62,7 +62,16 @@ func testPoliteRungsEnd(p *place) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(p.Context(), 2*quiet)
-		p.promptly(s.Name, func() { _ = s.Run(ctx) })
+		asked := make(chan struct{})
+		go func() {
+			defer close(asked)
+			_ = s.Run(ctx)
+		}()
+		select {
+		case <-asked:
+		case <-time.After(p.patience):
+			require.Fail(p, "the step goes on", s.Name)
+		}
 		cancel()
 	}
 	p.lives(g)
@@ -132,14 +141,14 @@ func testReleaseInTime(p *place) {
 			if ok {
 				continue
 			}
-		case <-time.After(patience):
+		case <-time.After(p.patience):
 			require.Fail(p, "the subscription goes on")
 		}
 		break
 	}
 	select {
 	case <-g.QMP().Done():
-	case <-time.After(patience):
+	case <-time.After(p.patience):
 		require.Fail(p, "the control channel goes on")
 	}
 	require.Error(p, g.QMP().Err())

@@ -69,7 +69,7 @@ func (h *house) other() *vm.Manager {
 // clear ends and removes all VMs.
 func (h *house) clear() {
 	h.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.Context()), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.Context()), h.patience)
 	defer cancel()
 	m := h.manager(h.b) // the case may have closed its own
 	list, err := m.List(ctx, vm.Filter{})
@@ -146,7 +146,7 @@ func (h *house) changes(events <-chan vm.Event, id string, until vm.State) (seen
 			if seen = append(seen, ev); ev.To == until {
 				return seen
 			}
-		case <-time.After(patience):
+		case <-time.After(h.patience):
 			require.Fail(h, "no event", "until %s, after %+v", until, seen)
 		}
 	}

@@ -195,7 +195,7 @@ func testManagerBuries(p *place) {
 // await waits for what is no event to anybody.
 func (p *place) await(what string, holds func() bool) {
 	p.Helper()
-	for end := time.Now().Add(patience); !holds(); time.Sleep(quiet / 10) {
+	for end := time.Now().Add(p.patience); !holds(); time.Sleep(quiet / 10) {
 		require.True(p, time.Now().Before(end), "waited for %s", what)
 	}
 }

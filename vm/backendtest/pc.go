@@ -94,7 +94,7 @@ func (p *place) dial(g vm.Guest, channel string) net.Conn {
 // readUntil returns what it reads, which ends with text.
 func (p *place) readUntil(r net.Conn, text string) string {
 	p.Helper()
-	require.NoError(p, r.SetReadDeadline(time.Now().Add(patience)))
+	require.NoError(p, r.SetReadDeadline(time.Now().Add(p.patience)))
 	var got []byte
 	buf := make([]byte, 4096)
 	for !bytes.Contains(got, []byte(text)) {

@@ -16,25 +16,25 @@ import (
 	"github.com/maqet/maqet/vm"
 )
 
-// patience tells a hang from a slow machine: nothing that works takes that long. quiet is
-// how long something that must not happen is waited for.
+// quiet is how long something that must not happen is waited for, bootTime how long a system
+// may take to boot, emulated on a busy host.
 const (
-	patience = 90 * time.Second
-	bootTime = 4 * time.Minute // of a system, emulated on a busy host
 	quiet    = 50 * time.Millisecond
+	bootTime = 4 * time.Minute
 )
 
 // place is where one case runs.
 type place struct {
 	*testing.T
-	o Options
-	h Harness
-	b vm.Backend // open until the case ends
+	o        Options
+	h        Harness
+	b        vm.Backend    // open until the case ends
+	patience time.Duration // tells a hang from a slow host
 }
 
 func newPlace(t *testing.T, o Options) *place {
 	t.Helper()
-	p := &place{T: t, o: o, h: o.New(t)}
+	p := &place{T: t, o: o, h: o.New(t), patience: cmp.Or(o.Patience, 90*time.Second)}
 	before := p.left()
 	t.Cleanup(func() { require.ElementsMatch(t, before, p.left(), "what is left of the guests") })
 	p.b = p.open()
@@ -61,7 +61,7 @@ func (p *place) settles(before []string, why string) {
 	p.Helper()
 	want := slices.Sorted(slices.Values(before))
 	var left []string
-	for end := time.Now().Add(patience); ; time.Sleep(quiet) {
+	for end := time.Now().Add(p.patience); ; time.Sleep(quiet) {
 		if left = slices.Sorted(slices.Values(p.left())); slices.Equal(want, left) {
 			return
 		}
@@ -156,7 +156,7 @@ func (p *place) halted(cfg vm.Config) *launched {
 // finish ends what runs of an instance, and erases it.
 func (p *place) finish(inst vm.Instance) {
 	p.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.Context()), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.Context()), p.patience)
 	defer cancel()
 	g, err := p.b.Attach(ctx, inst)
 	if err == nil {
@@ -180,7 +180,7 @@ func (p *place) gone(g vm.Guest) {
 	p.Helper()
 	select {
 	case <-g.Done():
-	case <-time.After(patience):
+	case <-time.After(p.patience):
 		require.Fail(p, "Done was not closed")
 	}
 }
@@ -209,7 +209,7 @@ func (p *place) running(g vm.Guest) bool {
 
 // patient is a context for what ends soon, so that a hang fails the case.
 func (p *place) patient() context.Context {
-	ctx, cancel := context.WithTimeout(p.Context(), patience)
+	ctx, cancel := context.WithTimeout(p.Context(), p.patience)
 	p.Cleanup(cancel)
 	return ctx
 }
@@ -226,7 +226,7 @@ func (p *place) promptly(what string, fn func()) {
 	p.Helper()
 	begun := time.Now()
 	fn()
-	require.Less(p, time.Since(begun), patience/2, "%s was not prompt", what)
+	require.Less(p, time.Since(begun), p.patience/2, "%s was not prompt", what)
 }
 
 // together runs fn n times at once, and waits.

@@ -20,7 +20,7 @@ func (p *place) event(sub *qmp.Subscription) qmp.Event {
 	case ev, ok := <-sub.C():
 		require.True(p, ok, "the subscription ended")
 		return ev
-	case <-time.After(patience):
+	case <-time.After(p.patience):
 		require.Fail(p, "no event came")
 		return qmp.Event{}
 	}
@@ -62,7 +62,7 @@ func testQMPAfterTheEnd(p *place) {
 	p.gone(g)
 	select {
 	case <-g.QMP().Done():
-	case <-time.After(patience):
+	case <-time.After(p.patience):
 		require.Fail(p, "the control channel outlives the guest")
 	}
 	require.ErrorIs(p, g.QMP().Err(), errors.ErrQMPConnection)
@@ -160,7 +160,7 @@ func testQMPEvents(p *place) {
 	for range rounds {
 		p.awaitEvent(all, "RESUME")
 		ev := p.awaitEvent(all, "STOP")
-		require.WithinDuration(p, time.Now(), ev.Time, patience)
+		require.WithinDuration(p, time.Now(), ev.Time, p.patience)
 		require.Equal(p, "STOP", p.event(stops).Name)
 	}
 	select {

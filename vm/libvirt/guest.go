@@ -99,8 +99,10 @@ func (g *guest) Connect(ctx context.Context) error {
 		return err
 	}
 	g.mu.Lock()
-	sockets := map[string]string{}
-	maps.Copy(sockets, g.runtime.Sockets)
+	sockets := maps.Clone(g.runtime.Sockets)
+	if sockets == nil && len(found.sockets) > 0 {
+		sockets = map[string]string{}
+	}
 	maps.Copy(sockets, found.sockets)
 	g.open, g.runtime.Forwards, g.runtime.Sockets, g.runtime.Terminals = c, forwards, sockets, found.terminals
 	g.mu.Unlock()
@@ -129,9 +131,19 @@ func (g *guest) Dial(ctx context.Context, channel string, wait bool) (net.Conn, 
 	return c.dial(ctx, channel, wait)
 }
 
-// Continue implements vm.Guest.
+// Continue implements vm.Guest. One that runs is no error, as QEMU has it: perhaps an earlier call
+// did it that nobody waited for.
 func (g *guest) Continue(ctx context.Context) error {
-	return g.b.host.call(ctx, "resume VM", g.name, func(l *libvirt.Libvirt) error { return l.DomainResume(g.domain()) })
+	return g.b.host.call(ctx, "resume VM", g.name, func(l *libvirt.Libvirt) error {
+		err := l.DomainResume(g.domain())
+		if hasCode(err, libvirt.ErrOperationInvalid) {
+			state, _, stateErr := l.DomainGetState(g.domain(), 0)
+			if stateErr == nil && libvirt.DomainState(state) == libvirt.DomainRunning {
+				return nil
+			}
+		}
+		return err
+	})
 }
 
 // DeviceID implements vm.DeviceNamer.

@@ -64,6 +64,7 @@ type launch struct {
 	said  described
 	sub   *subscription
 	dom   libvirt.Domain
+	no    bool // libvirt has refused to make it, or to start it
 }
 
 // run does everything, or leaves nothing.
@@ -206,7 +207,8 @@ func (l *launch) define(ctx context.Context) error {
 	return nil
 }
 
-// discard takes back what was made of the domain.
+// discard takes back what was made of the domain. One that libvirt refused to make, or to start, is
+// another launch's.
 func (l *launch) discard(ctx context.Context) error {
 	name := l.spec.Config.Name
 	now, err := l.b.find(ctx, l.spec.ID, name)
@@ -214,6 +216,9 @@ func (l *launch) discard(ctx context.Context) error {
 		return err
 	}
 	if now.active() {
+		if l.no {
+			return nil
+		}
 		if err := l.b.destroy(ctx, name, now.dom, 0); err != nil {
 			return err
 		}
@@ -284,6 +289,8 @@ func (l *launch) log() error {
 // refused explains an error of libvirt's: perhaps somebody was quicker with a domain of the
 // same name.
 func (l *launch) refused(ctx context.Context, err error) error {
+	var answer *errors.LibvirtError
+	l.no = errors.As(err, &answer)
 	if l.found == nil && hasCode(err, libvirt.ErrOperationFailed, libvirt.ErrDomExist) {
 		if taken := l.b.taken(ctx, l.spec.ID, l.spec.Config.Name); errors.Is(taken, errors.ErrVMAlreadyExists) {
 			return errors.Join(taken, err)
