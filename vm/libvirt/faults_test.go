@@ -179,9 +179,7 @@ func TestWedgedConnectionIsReplaced(t *testing.T) {
 	h := connHostOf(t, Options{URI: relay.uri(string(d.Driver())), Grace: time.Second, Timeout: time.Hour})
 	require.NoError(t, h.call(t.Context(), "ask", "", connVersion))
 	relay.freeze()
-	h.calls.mu.Lock()
-	wedged := h.calls.current
-	h.calls.mu.Unlock()
+	wedged := h.calls.usable()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, h.call(ctx, "ask", "", connVersion), context.DeadlineExceeded)
@@ -241,11 +239,7 @@ func TestLifelineSurvivesFrozenNetwork(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, h.lifeline(ctx, "ask", "", connVersion), errors.ErrLibvirtConnection)
-	require.Eventually(t, func() bool {
-		h.life.mu.Lock()
-		defer h.life.mu.Unlock()
-		return h.life.current == nil
-	}, connLimit, 10*time.Millisecond, "later guests get another one")
+	require.Eventually(t, func() bool { return h.life.usable() == nil }, connLimit, 10*time.Millisecond, "later guests get another one")
 	relay.thaw()
 	require.NoError(t, h.lifeline(t.Context(), "ask", "", func(l *libvirt.Libvirt) error { second = l; return connVersion(l) }))
 	require.NotSame(t, first, second)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,8 +18,9 @@ type line struct {
 	// lasting connections are closed by the host's end only: guests live as long as they do.
 	lasting bool
 
+	current atomic.Pointer[link] // gets new calls; nil: there is none
+
 	mu      sync.Mutex
-	current *link              // gets new calls; nil: there is none
 	links   map[*link]struct{} // all that are open
 	attempt *attempt           // at making a connection; nil: none
 	down    error              // why the last attempt failed; nil: it did not
@@ -41,8 +43,11 @@ const (
 // get returns a connection. Nobody waits for it longer than his own context, or than until
 // something comes from late.
 func (n *line) get(ctx context.Context, late <-chan time.Time) (*link, error) {
+	if k := n.usable(); k != nil {
+		return k, nil
+	}
 	n.mu.Lock()
-	if k := n.current; k != nil && k.wire.cause() == nil {
+	if k := n.usable(); k != nil { // there was an attempt meanwhile
 		n.mu.Unlock()
 		return k, nil
 	}
@@ -75,6 +80,15 @@ func (n *line) get(ctx context.Context, late <-chan time.Time) (*link, error) {
 	}
 }
 
+// usable returns the connection for new calls, nil if there is none. Each call asks: a lock would
+// be what they queue for.
+func (n *line) usable() *link {
+	if k := n.current.Load(); k != nil && k.wire.cause() == nil {
+		return k
+	}
+	return nil
+}
+
 // connect makes the attempt.
 func (n *line) connect() {
 	ctx, cancel := context.WithTimeoutCause(n.h.ctx, min(connectLimit, n.h.opts.Timeout), errNoAnswer)
@@ -88,7 +102,7 @@ func (n *line) connect() {
 	n.attempt, n.down = nil, err
 	if err == nil {
 		k.lasting = n.lasting
-		n.current = k
+		n.current.Store(k)
 		n.links[k] = struct{}{}
 		if !n.h.spawn(func() { n.keep(k) }) {
 			k.wire.fail(errClosed) // and close ends it
@@ -101,11 +115,7 @@ func (n *line) connect() {
 
 // retire has the next call get another connection.
 func (n *line) retire(k *link) {
-	n.mu.Lock()
-	if n.current == k {
-		n.current = nil
-	}
-	n.mu.Unlock()
+	n.current.CompareAndSwap(k, nil)
 	k.retire()
 }
 
@@ -151,9 +161,7 @@ func (n *line) spare(k *link) bool {
 // drop forgets a connection that was lost.
 func (n *line) drop(k *link) {
 	n.mu.Lock()
-	if n.current == k {
-		n.current = nil
-	}
+	n.current.CompareAndSwap(k, nil)
 	delete(n.links, k)
 	n.mu.Unlock()
 	k.probes.Wait()
