@@ -118,7 +118,7 @@ func (c *factsCache) put(k factsKey, f facts) {
 // facts returns what is known of the host for cfg. libvirt is asked once for each kind of
 // guest. What the host does not have is an *errors.ConfigError.
 func (h *host) facts(ctx context.Context, cfg vm.Config) (facts, error) {
-	f := facts{sameHost: h.local(), inPlace: h.endpoint.usesFiles()}
+	f := facts{sameHost: h.local(), inPlace: h.inPlace()}
 	if h.endpoint.driver == driverTest {
 		f.domainType, f.arch, f.machine = typeTest, "i686", cfg.Machine
 		return f, nil
@@ -283,4 +283,9 @@ func offered(d *libvirtxml.DomainCapsDevice, name string) []string {
 		}
 	}
 	return []string{}
+}
+
+// inPlace reports whether guests run as this user, and use this host's files as they are.
+func (h *host) inPlace() bool {
+	return h.local() && h.endpoint.path != "/system" || h.endpoint.driver == driverTest
 }
