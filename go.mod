@@ -21,6 +21,7 @@ require (
 	golang.org/x/crypto v0.58.0
 	golang.org/x/sync v0.24.0
 	golang.org/x/sys v0.49.0
+	libvirt.org/go/libvirtxml v1.12005.0
 	pgregory.net/rapid v1.2.0
 )
 
@@ -29,5 +30,4 @@ require (
 	github.com/u-root/uio v0.0.0-20240224005618-d2acac8f3701 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/text v0.43.0 // indirect
-	libvirt.org/go/libvirtxml v1.12005.0 // indirect
 )

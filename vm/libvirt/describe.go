@@ -35,8 +35,7 @@ func (b *Backend) describe(ctx context.Context, spec vm.LaunchSpec) (d described
 		}
 	}
 	// First without what is made here: so there is nothing to take back of a guest that can't be.
-	dom, err := domainOf(spec, f.rehearsing(spec.Config))
-	if err != nil {
+	if _, err := domainOf(spec, f.rehearsing(spec.Config)); err != nil {
 		return d, nil, err
 	}
 	if f.blobs, err = b.writeBlobs(ctx, spec); err != nil {
@@ -48,7 +47,7 @@ func (b *Backend) describe(ctx context.Context, spec vm.LaunchSpec) (d described
 		return d, nil, errors.Join(err, undoBlobs(context.WithoutCancel(ctx)))
 	}
 	undo = func(ctx context.Context) error { return errors.Join(undoSecrets(ctx), undoBlobs(ctx)) }
-	dom, err = domainOf(spec, f)
+	dom, err := domainOf(spec, f)
 	if err == nil {
 		d.xml, err = dom.Marshal()
 	}

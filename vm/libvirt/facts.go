@@ -291,5 +291,5 @@ func offered(d *libvirtxml.DomainCapsDevice, name string) []string {
 
 // inPlace reports whether guests run as this user, and use this host's files as they are.
 func (h *host) inPlace() bool {
-	return h.local() && (h.endpoint.path == "/session" || h.endpoint.driver == driverTest)
+	return h.local() && h.endpoint.path != "/system" || h.endpoint.driver == driverTest
 }
