@@ -36,7 +36,7 @@ func (b *Backend) CreateSnapshot(ctx context.Context, inst vm.Instance, spec vm.
 		err := create(flags | libvirt.DomainSnapshotCreateQuiesce)
 		switch {
 		case err != nil && spec.MustFreeze && agentFailed(err):
-			return errors.Wrap(errors.ErrAgentUnavailable, op, inst.Name, err)
+			return errors.Wrap(errors.ErrAgentUnavailable, "freeze file systems", "", err)
 		case err == nil || !agentFailed(err):
 			return snapshotError(errors.ErrSnapshotCreation, err)
 		}

@@ -160,7 +160,7 @@ func formatOf(d libvirtxml.DomainDisk) string {
 // load looks at a snapshot that is to be loaded.
 func (c *snapshotCheck) load(s *libvirtxml.DomainSnapshot, noMemory bool) {
 	if isExternal(s) {
-		c.add("", "delete it to give it up, or use an internal one", "it is external, and libvirt does not go back to those")
+		c.add("", "load an internal one; deleting this one merges its images", "it is external, and libvirt does not go back to those")
 		return
 	}
 	now := map[string]string{} // images by the disks
