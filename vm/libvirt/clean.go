@@ -24,7 +24,7 @@ func (b *Backend) logDir(id string) string { return filepath.Join(b.opts.LogDir,
 // Clean implements vm.Backend. libvirtd itself clears away what belongs to a guest that is gone,
 // but for the keys and texts that it was given.
 func (b *Backend) Clean(ctx context.Context, inst vm.Instance) error {
-	return errors.Join(b.takeSecrets(ctx, inst.ID, inst.Config), b.removeBlobs(inst.ID))
+	return errors.Join(b.takeSecrets(ctx, inst.ID, inst.Config), b.removeBlobs(ctx, inst.ID, inst.Config))
 }
 
 // Erase implements vm.Backend. The domain's snapshots, checkpoints, saved memory, UEFI variables

@@ -174,6 +174,13 @@ func (b *Backend) complete(rt *vm.Runtime, spec vm.LaunchSpec) {
 // follow subscribes to the domain's events, so that none is missed.
 func (l *launch) follow(ctx context.Context) (err error) {
 	id, err := domainUUID(l.spec.ID, l.spec.Config.Name)
+	if path := l.said.runtime.Console; err == nil && path != "" { // who watches the guest may look there at once
+		err = makeLogFolder(path, l.spec.Config.Name)
+		l.undos = append(l.undos, func(context.Context) error {
+			_ = os.Remove(filepath.Dir(path)) // fails, as it shall, when something is in it
+			return nil
+		})
+	}
 	if err != nil {
 		return err
 	}
@@ -238,7 +245,9 @@ func (l *launch) create(ctx context.Context) error {
 	}
 	if ephemeral(l.spec.Config) {
 		call = l.b.host.lifeline
-		start = func(c *libvirt.Libvirt) (libvirt.Domain, error) { return c.DomainCreateXML(xml, halted|bound) }
+		start = func(c *libvirt.Libvirt) (libvirt.Domain, error) {
+			return c.DomainCreateXML(xml, halted|bound|l.said.flags)
+		}
 	}
 	dom, err := ask(ctx, call, "start VM", l.spec.Config.Name, start)
 	if err != nil {
