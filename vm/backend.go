@@ -17,7 +17,8 @@ type Backend interface {
 	// of single fields come as *errors.ConfigError.
 	Check(ctx context.Context, id string, cfg Config) error
 	// Launch starts the guest with its CPUs halted and returns as soon as it exists.
-	// If it fails nothing is left.
+	// If it fails nothing is left; what it had begun when ctx ended may be undone a moment
+	// later, and is when Close returns.
 	Launch(ctx context.Context, spec LaunchSpec) (Guest, error)
 	// Attach finds the live guest of a recorded instance, from this or another
 	// process, and connects to it. errors.ErrVMNotRunning when it is gone or when what

@@ -136,7 +136,7 @@ func (g *guest) Dial(ctx context.Context, channel string, wait bool) (net.Conn, 
 func (g *guest) Continue(ctx context.Context) error {
 	return g.b.host.call(ctx, "resume VM", g.name, func(l *libvirt.Libvirt) error {
 		err := l.DomainResume(g.domain())
-		if hasCode(err, libvirt.ErrOperationInvalid) {
+		if hasCode(err, libvirt.ErrOperationInvalid, libvirt.ErrInternalError) { // by the driver
 			state, _, stateErr := l.DomainGetState(g.domain(), 0)
 			if stateErr == nil && libvirt.DomainState(state) == libvirt.DomainRunning {
 				return nil
