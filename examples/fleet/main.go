@@ -57,6 +57,7 @@ func run(ctx context.Context, out io.Writer, base vm.Config, uris []string, opts
 		})
 	}
 	_ = group.Wait()
+	var text strings.Builder
 	var errs []error
 	for i, r := range results {
 		verdict := "ok"
@@ -64,10 +65,11 @@ func run(ctx context.Context, out io.Writer, base vm.Config, uris []string, opts
 			verdict = "FAILED"
 			errs = append(errs, fmt.Errorf("%s: %w", suite[i].name, r.err))
 		}
-		fmt.Fprintf(out, "%-12s %-8s %-7s %v\n", suite[i].name, r.host, verdict, r.took.Round(10*time.Millisecond))
+		fmt.Fprintf(&text, "%-12s %-8s %-7s %v\n", suite[i].name, r.host, verdict, r.took.Round(10*time.Millisecond))
 	}
-	fmt.Fprintf(out, "%d tests on %d hosts took %v\n", len(suite), len(uris), time.Since(begun).Round(10*time.Millisecond))
-	return errors.Join(errs...)
+	fmt.Fprintf(&text, "%d tests on %d hosts took %v\n", len(suite), len(uris), time.Since(begun).Round(10*time.Millisecond))
+	_, err = io.WriteString(out, text.String())
+	return errors.Join(append(errs, err)...)
 }
 
 // result is how a test went.
