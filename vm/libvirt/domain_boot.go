@@ -33,6 +33,9 @@ func (c *creator) firmware() {
 	case boot.UEFI != nil:
 		c.uefi(*boot.UEFI)
 	case strings.HasPrefix(boot.Firmware, "/"):
+		if c.spec.NVRAM != "" {
+			os.NVRam = &libvirtxml.DomainNVRam{NVRam: c.text("boot.nvram", c.spec.NVRAM)}
+		}
 		os.Loader = &libvirtxml.DomainLoader{Path: c.text("boot.firmware", boot.Firmware), Type: "rom"}
 	case boot.Firmware != "":
 		// A name in QEMU's data folder, which QEMU knows and libvirt does not.
@@ -40,8 +43,8 @@ func (c *creator) firmware() {
 	}
 }
 
-// uefi names the files on a host where they are what was found here; another host's libvirt
-// looks for its own (libvirt, formatdomain, "BIOS bootloader").
+// uefi names the files on a host where they are what was found here. Another host's libvirt
+// looks for its own, and keeps the variables itself (libvirt, formatdomain, "BIOS bootloader").
 func (c *creator) uefi(u vm.UEFI) {
 	os := c.dom.OS
 	if u.SMM {
@@ -50,10 +53,10 @@ func (c *creator) uefi(u vm.UEFI) {
 		// OvmfPkg/README, "SMM support").
 		c.dom.PM = &libvirtxml.DomainPM{SuspendToMem: &libvirtxml.DomainPMPolicy{Enabled: "no"}}
 	}
-	if c.spec.NVRAM != "" {
-		os.NVRam = &libvirtxml.DomainNVRam{NVRam: c.text("boot.nvram", c.spec.NVRAM)}
-	}
 	if !c.host.sameHost {
+		if template := c.spec.Config.Boot.NVRAM; template != "" {
+			c.thisHost("boot.nvram", template)
+		}
 		os.Firmware = "efi"
 		secure := yesNo(u.SMM)
 		os.FirmwareInfo = &libvirtxml.DomainOSFirmwareInfo{Features: []libvirtxml.DomainOSFirmwareFeature{
@@ -64,6 +67,9 @@ func (c *creator) uefi(u vm.UEFI) {
 		if format != "" && format != vm.FormatRaw {
 			c.problem("boot.firmware", u.Code, "has the format "+format+", which libvirt 9.0 takes for raw", "install one in raw files (edk2's .fd)")
 		}
+	}
+	if c.spec.NVRAM != "" {
+		os.NVRam = &libvirtxml.DomainNVRam{NVRam: c.text("boot.nvram", c.spec.NVRAM)}
 	}
 	os.Loader = &libvirtxml.DomainLoader{Path: c.text("boot.firmware", u.Code), Type: "pflash", Readonly: "yes"}
 	if u.SMM {

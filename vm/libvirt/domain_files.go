@@ -130,29 +130,6 @@ func (c *creator) plan9(field string, i int, s vm.Share, fs *libvirtxml.DomainFi
 	}
 }
 
-// blob is a text that QEMU reads from a file, so that nobody sees it on a command line. On
-// the host it has a path that [facts].blobs has by its field.
-type blob struct {
-	field string
-	file  string // of this host, with the text; empty: it is text
-	text  string
-}
-
-// blobsOf returns what has to be in files on the guest's host before it starts.
-func blobsOf(cfg vm.Config) []blob {
-	var list []blob
-	if cfg.Ignition != "" {
-		list = append(list, blob{field: "ignition", file: cfg.Ignition})
-	}
-	for i, f := range cfg.FwCfg {
-		list = append(list, blob{field: fmt.Sprintf("fw_cfg[%d]", i), file: f.File, text: f.Text})
-	}
-	for i, text := range cfg.SMBIOS.OEMStrings {
-		list = append(list, blob{field: fmt.Sprintf("smbios.oem_strings[%d]", i), text: text})
-	}
-	return list
-}
-
 // blobs adds what the guest reads from fw_cfg and SMBIOS.
 func (c *creator) blobs() {
 	cfg := c.spec.Config

@@ -21,6 +21,7 @@ import (
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/guestview"
 	"github.com/maqet/maqet/qmp"
+	"github.com/maqet/maqet/storage"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -239,6 +240,43 @@ func TestOtherArchitecturesStart(t *testing.T) {
 			require.Contains(t, strings.Join(args, "\n"), cpu)
 		})
 	}
+}
+
+// Texts for the guest are on no command line, and their files go with it.
+func TestBlobsStart(t *testing.T) {
+	ignition := filepath.Join(t.TempDir(), "a<&>,b")
+	require.NoError(t, os.WriteFile(ignition, []byte("{}"), 0o600))
+	cfg := vm.Config{Ignition: ignition, FwCfg: []vm.FwCfg{{Name: "opt/com.example/token", Text: "top secret"}},
+		SMBIOS: vm.SMBIOS{OEMStrings: []string{"top secret"}}}
+	b := lifeBackend(t, daemon.Get(t))
+	volumes := func() []storage.File {
+		files, err := b.volumes.Files(t.Context(), storage.FileFilter{})
+		require.NoError(t, err)
+		return files
+	}
+	spec := vm.LaunchSpec{ID: uuid.NewString(), Config: cfg}
+	paths, err := b.writeBlobs(t.Context(), spec)
+	require.NoError(t, err)
+	require.Len(t, paths, 3)
+	if b.volumes != nil {
+		require.Len(t, volumes(), 3)
+		paths, err = b.writeBlobs(t.Context(), spec)
+		require.NoError(t, err, "again, as after a launch that was killed")
+	}
+	require.NoError(t, b.removeBlobs(t.Context(), spec.ID, cfg))
+	require.NoError(t, b.removeBlobs(t.Context(), spec.ID, cfg), "again")
+	if b.volumes != nil {
+		require.Empty(t, volumes())
+	}
+	for _, file := range paths {
+		require.NoFileExists(t, file)
+	}
+
+	_, args := xmlStart(t, vm.LaunchSpec{Config: cfg})
+	line := strings.Join(args, "\n")
+	require.NotContains(t, line, "top secret")
+	require.Contains(t, line, "name=opt/com.example/token,file=")
+	require.Contains(t, line, "type=11,path=")
 }
 
 // Forwards are open before the guest runs, and stay what they are when another process attaches.

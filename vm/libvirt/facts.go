@@ -36,8 +36,7 @@ type facts struct {
 	version    uint64 // libvirt's there, major * 1000000 + minor * 1000 + release; 0: not known
 	// sameHost is true where libvirtd is reached by a unix socket: paths mean the same there.
 	sameHost bool
-	// inPlace is true where guests can use the files of this process's user as they are;
-	// see the package's documentation.
+	// inPlace is true where guests run as this user, and use its files as they are.
 	inPlace bool
 	caps    abilities
 	// blobs are the paths, on that host, of files with what blobsOf lists.
@@ -88,6 +87,10 @@ type factsKey struct{ arch, machine, accel, binary string }
 // factsTime is how long a host is believed: another QEMU may have been installed since.
 const factsTime = 5 * time.Minute
 
+func keyOf(cfg vm.Config) factsKey {
+	return factsKey{arch: cfg.Arch, machine: cfg.Machine, accel: cmp.Or(cfg.Accel, "auto"), binary: cfg.Binary}
+}
+
 // factsCache keeps what a host has said of itself. Its zero value is ready, and it is safe for
 // concurrent use.
 type factsCache struct {
@@ -124,7 +127,7 @@ func (h *host) facts(ctx context.Context, cfg vm.Config) (facts, error) {
 		f.domainType, f.arch, f.machine = typeTest, "i686", cfg.Machine
 		return f, nil
 	}
-	key := factsKey{arch: cfg.Arch, machine: cfg.Machine, accel: cmp.Or(cfg.Accel, "auto"), binary: cfg.Binary}
+	key := keyOf(cfg)
 	if known, ok := h.known.get(key); ok {
 		return known, nil
 	}

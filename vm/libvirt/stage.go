@@ -21,6 +21,9 @@ func (b *Backend) stage(ctx context.Context, spec vm.LaunchSpec) (vm.LaunchSpec,
 		return spec, nil
 	}
 	files := []*string{&spec.Boot.Kernel, &spec.Boot.Initrd}
+	if path.IsAbs(spec.Boot.Firmware) { // else it is the name of a file that QEMU has
+		files = append(files, &spec.Boot.Firmware)
+	}
 	for _, file := range files {
 		if *file == "" {
 			continue
