@@ -47,9 +47,9 @@ func TestHosts(t *testing.T) {
 	t.Run("libvirt's own client", func(t *testing.T) { askVirsh(t, all[0]) })
 	t.Run("SSH", func(t *testing.T) { comeBySSH(t, all[0]) })
 	t.Run("vanishes", func(t *testing.T) { vanish(t, all[0]) })
-	t.Run("killed", func(t *testing.T) {
+	t.Run("without power", func(t *testing.T) {
 		qemu := all[0].Process(t, "of-a")
-		all[0].Kill(t)
+		all[0].PowerOff(t)
 		require.NoError(t, qemu.Wait(within(t, 30*time.Second)))
 		require.False(t, proc.Alive(qemu.ID()))
 		require.NoError(t, all[0].Stop())

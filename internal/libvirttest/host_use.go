@@ -44,8 +44,8 @@ func (h *Host) Return(tb testing.TB) {
 	check(tb, ip([]string{"link", "set", "dev", h.link, "up"}))
 }
 
-// Kill takes the host's power away, for good: nobody is told.
-func (h *Host) Kill(tb testing.TB) {
+// PowerOff takes the host's power away, for good: nobody is told.
+func (h *Host) PowerOff(tb testing.TB) {
 	tb.Helper()
 	h.Vanish(tb)
 	check(tb, h.cmd.Process.Kill())

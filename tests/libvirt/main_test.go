@@ -4,7 +4,6 @@ package libvirt_test
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -28,13 +27,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(inNetwork{m}) }
 func open(t *testing.T, hosts []*libvirttest.Host, transport string) *maqet.Maqet {
 	t.Helper()
 	dir := t.TempDir()
-	opts := []maqet.Option{maqet.WithDir(dir), maqet.WithLogger(slog.New(slog.NewTextHandler(testLog{t}, nil)))}
+	opts := []maqet.Option{maqet.WithDir(dir)}
 	for i, h := range hosts {
 		opts = append(opts, maqet.WithLibvirtHost([]string{"one", "two"}[i], h.RemoteURI(t, transport)))
 	}
 	m, err := maqet.New(opts...)
 	require.NoError(t, err)
 	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
 		logs, _ := filepath.Glob(filepath.Join(dir, "vms/*/console.log"))
 		for _, l := range logs {
 			text, _ := os.ReadFile(l)
@@ -43,14 +45,6 @@ func open(t *testing.T, hosts []*libvirttest.Host, transport string) *maqet.Maqe
 	})
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
 	return m
-}
-
-// testLog shows what was logged where a test fails, or with -v.
-type testLog struct{ t *testing.T }
-
-func (l testLog) Write(p []byte) (int, error) {
-	_, err := os.Stderr.Write(p)
-	return len(p), err
 }
 
 // within bounds a step: guests are emulated, and the machine may be busy.
