@@ -25,11 +25,11 @@ import (
 )
 
 // open returns a Maqet in a folder of its own. Its path is short: sockets lie below it.
-func open(b *testing.B) *maqet.Maqet {
+func open(b *testing.B, opts ...maqet.Option) *maqet.Maqet {
 	b.Helper()
 	dir, err := os.MkdirTemp("", "mqb-")
 	require.NoError(b, err)
-	m, err := maqet.New(maqet.WithDir(dir))
+	m, err := maqet.New(append(opts, maqet.WithDir(dir))...)
 	require.NoError(b, err)
 	b.Cleanup(func() {
 		require.NoError(b, m.Close())

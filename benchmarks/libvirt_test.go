@@ -21,14 +21,7 @@ import (
 // ended before they have booted.
 func BenchmarkLibvirtStart(b *testing.B) {
 	daemon := libvirttest.Start(b)
-	dir, err := os.MkdirTemp("", "mqb-") // its path is short: sockets lie below it
-	require.NoError(b, err)
-	m, err := maqet.New(maqet.WithDir(dir), maqet.WithLibvirt(daemon.URI()))
-	require.NoError(b, err)
-	b.Cleanup(func() {
-		require.NoError(b, m.Close())
-		require.NoError(b, os.RemoveAll(dir))
-	})
+	m := open(b, maqet.WithLibvirt(daemon.URI()))
 	const name = "started"
 	virsh := func(args ...string) string {
 		out, err := exec.Command("virsh", append([]string{"-q", "-c", daemon.URI()}, args...)...).CombinedOutput()
@@ -80,4 +73,26 @@ func BenchmarkLibvirtStart(b *testing.B) {
 	}})
 	b.ReportMetric(ms(took[0])/ms(took[1]), "maqet/virsh")
 	b.ReportMetric(ms(took[0])/ms(took[2]), "maqet/calls")
+}
+
+// BenchmarkLibvirtQMP compares query-status of a guest on libvirt with the same of one that is a
+// child process; a run is 100 of them, one after the other.
+func BenchmarkLibvirtQMP(b *testing.B) {
+	m := open(b, maqet.WithLibvirt(libvirttest.Start(b).URI()))
+	ask := func(backend string) func(*testing.B) time.Duration {
+		inst, err := m.VM.Add(b.Context(), vm.Config{Backend: backend})
+		require.NoError(b, err)
+		inst, err = m.VM.Start(b.Context(), inst.ID)
+		require.NoError(b, err)
+		require.NoError(b, m.QMP.Pause(b.Context(), inst.ID))
+		return func(b *testing.B) time.Duration {
+			begun := time.Now()
+			for range 100 {
+				_, err := m.QMP.Status(b.Context(), inst.ID)
+				require.NoError(b, err)
+			}
+			return time.Since(begun)
+		}
+	}
+	compare(b, side{"libvirt", ask("libvirt")}, side{"process", ask("process")})
 }

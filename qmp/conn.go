@@ -58,3 +58,11 @@ type Holder interface {
 	// can be. Where nothing is shared it costs nothing.
 	Hold(ctx context.Context) (release func(), err error)
 }
+
+// DeviceNamer is a Conn to a QEMU in which the devices of the VM's configuration have IDs other
+// than their names there, because somebody else chooses them; found by a type assertion.
+type DeviceNamer interface {
+	Conn
+	// DeviceID returns the ID in QEMU of the configuration's device called name.
+	DeviceID(name string) string
+}

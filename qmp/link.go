@@ -14,11 +14,27 @@ import (
 // Errors are those of [Manager.Execute]; a card that is not there is a *errors.QMPError of
 // the class DeviceNotFound.
 func (m *Manager) SetLink(ctx context.Context, ref, card string, up bool) error {
-	_, err := m.Execute(ctx, ref, "set_link", map[string]any{"name": card, "up": up})
-	var refusal *errors.QMPError
-	if errors.As(err, &refusal) && refusal.Class == "DeviceNotFound" {
+	err := m.setLink(ctx, ref, card, up)
+	if !noDevice(err) {
+		return err
+	}
+	conn, findErr := m.find.QMP(ctx, ref)
+	if namer, ok := conn.(DeviceNamer); ok && findErr == nil {
+		err = m.setLink(ctx, ref, namer.DeviceID(card), up)
+	}
+	if noDevice(err) {
 		return &errors.Error{Kind: errors.KindOf(err), Op: "set the link of card " + card, VM: m.label(ref), Err: err,
 			Hint: `cards are called "net0", "net1", ... unless Config.Networks says otherwise`}
 	}
 	return err
+}
+
+func (m *Manager) setLink(ctx context.Context, ref, id string, up bool) error {
+	_, err := m.Execute(ctx, ref, "set_link", map[string]any{"name": id, "up": up})
+	return err
+}
+
+func noDevice(err error) bool {
+	var refusal *errors.QMPError
+	return errors.As(err, &refusal) && refusal.Class == "DeviceNotFound"
 }

@@ -14,7 +14,7 @@ import (
 
 // Create makes a snapshot of a VM: of a live one with its memory ([Memory]), or with
 // [DiskOnly] an [External] one; of one that is not live an [Internal] one. The guest goes on
-// as it was before.
+// as it was before. A VM whose backend is a vm.Snapshotter gets a snapshot of the backend's.
 //
 // Errors: errors.ErrSnapshotExists; errors.ErrSnapshotBlocked, a [*BlockedError] that names all
 // that stands in the way, before anything is done; errors.ErrSnapshotCreation when it failed

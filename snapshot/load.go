@@ -15,6 +15,9 @@ import (
 // boots from them. A VM that is not live stays so, and its next start continues from the memory,
 // unless vm.ColdBoot or [ColdBoot] says otherwise. See [ThenRun] and [ThenPause].
 //
+// Where the backend is a vm.Snapshotter, the guest of a live VM is ended in any case, and a new
+// one continues from the memory; an external snapshot of such a VM may not be one to load.
+//
 // Errors: errors.ErrSnapshotNotFound; errors.ErrSnapshotBlocked, a [*BlockedError] that names all
 // that stands in the way, before anything is done (see [Coordinator.LoadBlockers]); what
 // vm.Manager says of ref; else errors.ErrSnapshot. When it fails, or ctx ends, the disks are

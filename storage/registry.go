@@ -23,7 +23,7 @@ const (
 
 // File is a file that the manager made, as it is registered.
 type File struct {
-	Path    string    `json:"path"`            // absolute
+	Path    string    `json:"path"`            // absolute; of another host, what that host's backend makes of it
 	Host    string    `json:"host,omitempty"`  // the backend on whose host it is; empty: this host
 	Owner   string    `json:"owner,omitempty"` // ID of the VM it was made for, or attached to; empty: of none
 	Disk    string    `json:"disk,omitempty"`  // name of that VM's disk, if it is one's

@@ -152,6 +152,16 @@ type HelperWatcher interface {
 	LostHelpers() <-chan Helper
 }
 
+// DeviceNamer is a [Guest] whose QEMU knows the devices it started with by other IDs than their
+// names in Config. Those that are plugged later have the names.
+type DeviceNamer interface {
+	// DeviceID returns QEMU's ID of a device with that name.
+	DeviceID(name string) string
+	// DeviceName returns the name of the device with that ID: the ID itself, unless DeviceID
+	// returns it for another name.
+	DeviceName(id string) string
+}
+
 // Channels of a guest, by the name [Guest].Dial takes.
 const (
 	// ChannelAgent speaks the QEMU guest agent's protocol ("org.qemu.guest_agent.0").

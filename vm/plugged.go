@@ -117,6 +117,14 @@ func without(inst Instance, id string) func(*Instance) {
 
 // hasDevice asks QEMU whether it has the device.
 func (g *liveGuest) hasDevice(ctx context.Context, id string) (bool, error) {
+	there, err := g.hasID(ctx, id)
+	if n, ok := g.guest.(DeviceNamer); ok && err == nil && !there {
+		return g.hasID(ctx, n.DeviceID(id))
+	}
+	return there, err
+}
+
+func (g *liveGuest) hasID(ctx context.Context, id string) (bool, error) {
 	_, err := g.guest.QMP().Execute(ctx, "qom-get", map[string]string{"path": "/machine/peripheral/" + id, "property": "type"})
 	var refused *errors.QMPError
 	if errors.As(err, &refused) && refused.Class == "DeviceNotFound" {
@@ -133,7 +141,11 @@ func (g *liveGuest) unplugged(ev qmp.Event) {
 	if ev.Decode(&data) != nil || data.Device == "" {
 		return
 	}
-	g.wg.Go(func() { g.deviceGone(data.Device) })
+	id := data.Device
+	if n, ok := g.guest.(DeviceNamer); ok {
+		id = n.DeviceName(id)
+	}
+	g.wg.Go(func() { g.deviceGone(id) })
 }
 
 func (g *liveGuest) deviceGone(id string) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -26,12 +27,20 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(inNetwork{m}) }
 // open returns a Maqet whose hosts are called "one", "two" and so on, over a transport.
 func open(t *testing.T, hosts []*libvirttest.Host, transport string) *maqet.Maqet {
 	t.Helper()
-	opts := []maqet.Option{maqet.WithDir(t.TempDir()), maqet.WithLogger(slog.New(slog.NewTextHandler(testLog{t}, nil)))}
+	dir := t.TempDir()
+	opts := []maqet.Option{maqet.WithDir(dir), maqet.WithLogger(slog.New(slog.NewTextHandler(testLog{t}, nil)))}
 	for i, h := range hosts {
 		opts = append(opts, maqet.WithLibvirtHost([]string{"one", "two"}[i], h.RemoteURI(t, transport)))
 	}
 	m, err := maqet.New(opts...)
 	require.NoError(t, err)
+	t.Cleanup(func() {
+		logs, _ := filepath.Glob(filepath.Join(dir, "vms/*/console.log"))
+		for _, l := range logs {
+			text, _ := os.ReadFile(l)
+			t.Logf("%s: %s", l, text)
+		}
+	})
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
 	return m
 }

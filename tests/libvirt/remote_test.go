@@ -23,7 +23,7 @@ func TestRemote(t *testing.T) {
 		t.Run(transport, func(t *testing.T) {
 			m := open(t, hosts, transport)
 			ctx := within(t, 5*time.Minute)
-			g, err := m.Run(ctx, vm.Config{Backend: "two", Memory: 128 * vm.MiB})
+			g, err := m.Run(ctx, vm.Config{Backend: "two", Memory: 128 * vm.MiB, Accel: "tcg"})
 			require.NoError(t, err)
 			res, err := g.Exec(ctx, "uname", "-s")
 			require.NoError(t, err)
@@ -36,7 +36,7 @@ func TestRemote(t *testing.T) {
 func wholeLife(t *testing.T, hosts []*libvirttest.Host) {
 	m := open(t, hosts, libvirttest.TLS)
 	ctx := within(t, 5*time.Minute)
-	g, err := m.Run(ctx, vm.Config{Name: "far", Backend: "two", Lifetime: vm.Persistent, Memory: 128 * vm.MiB,
+	g, err := m.Run(ctx, vm.Config{Name: "far", Backend: "two", Lifetime: vm.Persistent, Memory: 128 * vm.MiB, Accel: "tcg",
 		Disks: []vm.Disk{{Size: 64 * vm.MiB, Serial: "DATA"}}})
 	require.NoError(t, err)
 	inst, err := g.Instance(ctx)

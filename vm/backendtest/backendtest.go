@@ -53,6 +53,10 @@ const (
 	QMP Feature = "QMP"
 	// Channels is that Dial opens channels of a guest, also of one whose CPUs stand still.
 	Channels Feature = "channels"
+	// Consoles is that several processes take turns at the console: without it the first one
+	// that works with a guest keeps it, and Dial of the others waits until that one lets go of
+	// the guest.
+	Consoles Feature = "consoles"
 	// Machines is that Check knows QEMU's machine types.
 	Machines Feature = "machines"
 	// PC is that a guest runs what a PC with ACPI runs, a kernel of the suite's own, which
@@ -70,7 +74,7 @@ const (
 )
 
 // features is every Feature, so that one with a typo is noticed.
-var features = []Feature{QMP, Channels, Machines, PC, Panics, System, Persistence, Causes}
+var features = []Feature{QMP, Channels, Consoles, Machines, PC, Panics, System, Persistence, Causes}
 
 // testCase is a case of the suite.
 type testCase struct {

@@ -183,11 +183,16 @@ func testManagerSeesTheEnd(p *place) {
 	p.h.Kill(p, inst)
 	for _, m := range []*vm.Manager{h.Manager, other} {
 		now := h.becomes(m, inst.ID)
+		if p.lacks(Causes) {
+			continue
+		}
 		require.Equal(p, vm.Failed, now.State)
 		require.True(p, strings.HasPrefix(now.Reason, vm.ReasonQEMUExited), now.Reason)
 		require.True(p, now.Unclean, "nobody knows what it had written")
 	}
-	h.changes(events, inst.ID, vm.Failed)
+	now, err := h.Get(p.patient(), inst.ID)
+	require.NoError(p, err)
+	h.changes(events, inst.ID, now.State)
 	h.ends(guarded, errors.ErrVMNotRunning)
 	_, err = h.Live(p.patient(), inst.ID)
 	require.ErrorIs(p, err, errors.ErrVMNotRunning)

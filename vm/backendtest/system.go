@@ -263,6 +263,14 @@ func testSystemAttached(s *system) {
 	conn, err := g.Dial(s.patient(), vm.ChannelAgent, true)
 	require.NoError(s, err)
 	require.NoError(s, conn.Close())
+
+	other := s.other()
+	_, err = other.Live(s.patient(), s.inst.ID)
+	require.NoError(s, err)
+	require.Never(s, func() bool { // it looks in the background whether the devices are there
+		now, err := s.Get(s.patient(), s.inst.ID)
+		return err != nil || len(now.Unplugged) > 0
+	}, 4*quiet, quiet/5, "devices were taken for unplugged")
 }
 
 // testSystemStop: the guest's agent is asked first, and what was made for this run goes.

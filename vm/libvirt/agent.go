@@ -163,7 +163,7 @@ func (c *agentConn) unanswered(err error) error {
 
 // command executes one command.
 func (c *agentConn) command(request string) (string, error) {
-	return ask(c.life, c.host.call, "guest agent", c.vm, func(l *libvirt.Libvirt) (string, error) {
+	return ask(c.life, c.host.longCall, "guest agent", c.vm, func(l *libvirt.Libvirt) (string, error) {
 		reply, err := l.QEMUDomainAgentCommand(c.domain, request, agentTime, 0)
 		if len(reply) == 0 {
 			return "", err

@@ -88,7 +88,7 @@ func TestAgentConn(t *testing.T) {
 	require.Equal(t, "GenericError", refused.Class)
 	require.Contains(t, refused.Desc, "no such file")
 
-	t.Run("large", func(t *testing.T) { testAgentLargeFile(t, ctx, agent) })
+	t.Run("large", func(t *testing.T) { testAgentLargeFile(t, agent) })
 
 	t.Run("cancelled", func(t *testing.T) {
 		require.NoError(t, h.beside.DomainSuspend(d))
@@ -110,7 +110,8 @@ func TestAgentConn(t *testing.T) {
 	require.ErrorAs(t, err, &e, "libvirt's own message is inside")
 }
 
-func testAgentLargeFile(t *testing.T, ctx context.Context, agent *qmp.Agent) {
+func testAgentLargeFile(t *testing.T, agent *qmp.Agent) {
+	ctx := qmpPatient(t)
 	content := bytes.Repeat([]byte("0123456789abcdef"), 192<<10/16)
 	open := func(mode string) (handle int64) {
 		handle, err := qmp.Do[int64](ctx, agent, "guest-file-open", map[string]string{"path": "/tmp/large", "mode": mode})

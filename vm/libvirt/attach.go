@@ -86,13 +86,19 @@ func (b *Backend) attach(ctx context.Context, inst vm.Instance) (*guest, error) 
 	}
 	rt := inst.Runtime
 	if rt.Backend == "" { // its owner died before it could record it
-		rt = b.reconstruct(ctx, inst, found)
+		if rt, err = b.reconstruct(ctx, inst, found.dom); err != nil {
+			sub.close()
+			return nil, err
+		}
 	}
 	rt.Exit, rt.Backend = nil, b.opts.Name
 	g := newGuest(b, inst.Name, rt, found.dom, sub)
 	g.config, g.cards = inst.Config, guestview.Cards(inst.Config, inst.Unplugged)
 	if err := g.Connect(ctx); err != nil {
 		gone := g.gone()
+		if again, lookErr := b.find(ctx, inst.ID, inst.Name); lookErr == nil && !again.active() {
+			gone = true // meanwhile, and not told yet
+		}
 		err = errors.Join(err, g.Release())
 		if gone {
 			err = errors.Wrap(errors.ErrVMNotRunning, op, inst.Name, err)
@@ -100,16 +106,4 @@ func (b *Backend) attach(ctx context.Context, inst vm.Instance) (*guest, error) 
 		return nil, err
 	}
 	return g, nil
-}
-
-// reconstruct makes the record that the owner did not live to make.
-func (b *Backend) reconstruct(ctx context.Context, inst vm.Instance, found *found) vm.Runtime {
-	spec := vm.LaunchSpec{ID: inst.ID, Config: inst.Config, Plugged: inst.Plugged, Unplugged: inst.Unplugged,
-		Boot: vm.BootFiles{Default: found.byInit}}
-	rt := vm.Runtime{Boot: spec.Boot, Cards: guestview.CardRecords(inst.Config, inst.Unplugged, inst.ID)}
-	if f, err := b.host.facts(ctx, inst.Config); err == nil { // else it stays unknown
-		rt.Accel, rt.Machine = f.accel(), f.machine
-	}
-	b.complete(&rt, spec)
-	return rt
 }

@@ -113,11 +113,11 @@ func New(o Options) (*Backend, error) {
 // scaleTCG is how much slower things go without hardware to help.
 const scaleTCG = 4
 
-// Timeouts implements vm.Backend. It asks no host: where a Config leaves the accelerator to the
-// host, they are those of TCG.
+// Timeouts implements vm.Backend. It asks no host: where a Config leaves the accelerator to one
+// that Check has not asked yet, they are those of TCG.
 func (b *Backend) Timeouts(_ context.Context, cfg vm.Config) vm.Timeouts {
 	factor := time.Duration(scaleTCG)
-	if cfg.Accel == "kvm" {
+	if f, ok := b.host.known.get(keyOf(cfg)); cfg.Accel == "kvm" || ok && f.domainType == typeKVM {
 		factor = 1
 	}
 	or := func(set vm.Duration, byDefault time.Duration) vm.Duration {

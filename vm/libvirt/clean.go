@@ -48,8 +48,8 @@ func (b *Backend) Erase(ctx context.Context, inst vm.Instance) error {
 	return errors.Join(b.Clean(ctx, inst), removeLogs(b.logDir(inst.ID)))
 }
 
-// undefine flags: all that libvirt may keep of a domain. NVRAM and TPM are refused by drivers
-// and versions (before 8.9) that know of no such thing (libvirt API reference,
+// undefine flags: all that libvirt may keep of a domain. NVRAM, TPM and checkpoints are refused by
+// drivers and versions (before 8.9) that know of no such thing (libvirt API reference,
 // virDomainUndefineFlags).
 const (
 	undefineBasics = libvirt.DomainUndefineManagedSave | libvirt.DomainUndefineSnapshotsMetadata | libvirt.DomainUndefineCheckpointsMetadata
@@ -59,7 +59,7 @@ const (
 // undefine removes a domain that does not run. One that is gone is no error.
 func (b *Backend) undefine(ctx context.Context, name string, dom libvirt.Domain) error {
 	return b.host.call(ctx, "undefine VM", name, func(l *libvirt.Libvirt) (err error) {
-		for _, flags := range []libvirt.DomainUndefineFlagsValues{undefineAll, undefineBasics | libvirt.DomainUndefineNvram, undefineBasics} {
+		for _, flags := range []libvirt.DomainUndefineFlagsValues{undefineAll, undefineBasics | libvirt.DomainUndefineNvram, undefineBasics, undefineBasics &^ libvirt.DomainUndefineCheckpointsMetadata} {
 			if err = l.DomainUndefineFlags(dom, flags); !hasCode(err, libvirt.ErrInvalidArg) {
 				break
 			}

@@ -59,8 +59,8 @@ func newConsoleMirror(vm, path string, open func(context.Context) (net.Conn, err
 // start begins. When it returns without an error, nothing that the guest prints afterwards is
 // lost, or somebody else has the console.
 func (m *consoleMirror) start(ctx context.Context) error {
-	if err := os.MkdirAll(filepath.Dir(m.path), 0o700); err != nil {
-		return errors.Wrap(errors.ErrBackend, "keep the console of VM", m.vm, err)
+	if err := makeLogFolder(m.path, m.vm); err != nil {
+		return err
 	}
 	lock, err := flock.Try(m.lockPath())
 	if errors.Is(err, flock.ErrHeld) {
@@ -83,8 +83,14 @@ func (m *consoleMirror) start(ctx context.Context) error {
 		}
 		return errors.Wrap(errors.ErrBackend, "keep the console of VM", m.vm, errors.Join(err, lock.Unlock()))
 	}
+	m.set(stream) // who types need not wait for the goroutine
 	m.work.Go(func() { m.run(lock, file, stream) })
 	return nil
+}
+
+// makeLogFolder makes the folder of a console's file.
+func makeLogFolder(path, vm string) error {
+	return errors.Wrap(errors.ErrBackend, "keep the console of VM", vm, os.MkdirAll(filepath.Dir(path), 0o700))
 }
 
 func (m *consoleMirror) lockPath() string { return filepath.Join(filepath.Dir(m.path), consoleLock) }
@@ -140,8 +146,16 @@ func (m *consoleMirror) follow(file *os.File, stream net.Conn) {
 		}
 		if err == nil {
 			pause = consolePause
-			err = m.copy(file, stream)
+			if err = m.copy(file, stream); err == nil {
+				// The guest is about to be gone, as a rule, and libvirt about to know it.
+				// The name of its terminal can be another guest's soon.
+				pause = consolePauseMax
+			}
 			stream = nil
+			select {
+			case <-m.hint: // of earlier
+			default:
+			}
 		}
 		m.log.Debug("console lost", "vm", m.vm, "error", err, "pause", pause)
 		if !m.rest(pause) {

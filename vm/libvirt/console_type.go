@@ -37,6 +37,11 @@ func (m *consoleMirror) dial(ctx context.Context, wait bool) (net.Conn, error) {
 	defer cancel()
 	changed := m.changed.Listen(ctx)
 	for {
+		select {
+		case <-m.over:
+			return nil, errEnded
+		default:
+		}
 		t, err := m.take()
 		if err == nil || !wait {
 			return t, err

@@ -12,7 +12,8 @@ import (
 )
 
 // control is a domain's control channel: the monitor that libvirt holds, reached over the
-// host's shared connection. It implements qmp.Conn, qmp.Tapper and qmp.Screendumper.
+// host's shared connection. It implements qmp.Conn, qmp.Tapper, qmp.Screendumper and
+// qmp.DeviceNamer.
 //
 // A connection to libvirtd that is lost is not the end of the channel: its commands fail
 // until there is another one. It ends with the guest, which who watches the domain tells
@@ -32,6 +33,7 @@ type control struct {
 var (
 	_ qmp.Tapper       = (*control)(nil)
 	_ qmp.Screendumper = (*control)(nil)
+	_ qmp.DeviceNamer  = (*control)(nil)
 )
 
 // newControl returns the channel of a domain, over which nothing was said yet.
@@ -92,3 +94,6 @@ func (c *control) Binary() string {
 	defer c.mu.Unlock()
 	return c.binary
 }
+
+// DeviceID implements qmp.DeviceNamer: a device's ID is its alias.
+func (c *control) DeviceID(name string) string { return aliasOf(name) }

@@ -63,7 +63,7 @@ func (f qmpOne) QMP(context.Context, string) (qmp.Conn, error) { return f.conn, 
 
 func TestControl(t *testing.T) {
 	h := newQMPHost(t, daemon.Get(t))
-	d := h.domain(t, "control", "")
+	d := h.domain(t, "control", `<interface type='user'><alias name='ua-net0'/><model type='virtio'/></interface>`)
 	c := h.control(t, d)
 	ctx := qmpPatient(t)
 
@@ -88,6 +88,9 @@ func TestControl(t *testing.T) {
 	require.Equal(t, errors.QMPError{VM: "x", Command: "device_del", Class: "DeviceNotFound", Desc: "Device 'nopé' not found"}, *refused)
 	_, err = m.Execute(ctx, "x", "quit", nil)
 	require.ErrorIs(t, err, errors.ErrQMPDenied)
+
+	require.NoError(t, m.SetLink(ctx, "x", "net0", false), "which libvirt calls ua-net0")
+	require.ErrorIs(t, m.SetLink(ctx, "x", "net7", false), errors.ErrQMPCommand)
 
 	out, err := m.Execute(ctx, "x", "query-qmp-schema", nil)
 	require.NoError(t, err)

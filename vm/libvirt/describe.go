@@ -3,7 +3,6 @@ package libvirt
 import (
 	"context"
 
-	"path/filepath"
 	"slices"
 
 	"github.com/digitalocean/go-libvirt"
@@ -63,9 +62,7 @@ func (b *Backend) describe(ctx context.Context, spec vm.LaunchSpec) (d described
 		d.flags = libvirt.DomainStartResetNvram // libvirt keeps them by the domain's name, and of guests that are long gone
 	}
 	d.runtime = vm.Runtime{Backend: b.opts.Name, Accel: f.accel(), Machine: f.machine, Boot: spec.Boot, NVRAM: spec.NVRAM, Seed: spec.Seed,
-		Disks: slices.Clone(spec.Images), Cards: guestview.CardRecords(spec.Config, spec.Unplugged, spec.ID), Sockets: channelPorts(spec)}
-	if !spec.Config.Console.Disabled {
-		d.runtime.Console = filepath.Join(b.logDir(spec.ID), consoleLog)
-	}
+		Disks: slices.Clone(spec.Images), Cards: guestview.CardRecords(spec.Config, spec.Unplugged, spec.ID)}
+	b.complete(&d.runtime, spec)
 	return d, undo, nil
 }

@@ -132,10 +132,9 @@ func acquireError(e *endpoint, op, vm string, err error) error {
 
 // unanswered is for calls that nobody waits for any more. That libvirt was heard of meanwhile
 // means that it works on it.
-func unanswered(ctx context.Context, e *endpoint, op, vm string, heard bool) error {
-	err := ended(ctx)
+func unanswered(e *endpoint, op, vm string, err error, heard bool) error {
 	switch {
-	case errors.Is(ctx.Err(), context.Canceled):
+	case errors.Is(err, context.Canceled):
 		return errors.Wrap(errors.ErrBackend, op, vm, err)
 	case heard:
 		return &errors.Error{Kind: errors.ErrBackend, Op: op, VM: vm, Err: err,

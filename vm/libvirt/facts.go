@@ -87,6 +87,10 @@ type factsKey struct{ arch, machine, accel, binary string }
 // factsTime is how long a host is believed: another QEMU may have been installed since.
 const factsTime = 5 * time.Minute
 
+func keyOf(cfg vm.Config) factsKey {
+	return factsKey{arch: cfg.Arch, machine: cfg.Machine, accel: cmp.Or(cfg.Accel, "auto"), binary: cfg.Binary}
+}
+
 // factsCache keeps what a host has said of itself. Its zero value is ready, and it is safe for
 // concurrent use.
 type factsCache struct {
@@ -123,7 +127,7 @@ func (h *host) facts(ctx context.Context, cfg vm.Config) (facts, error) {
 		f.domainType, f.arch, f.machine = typeTest, "i686", cfg.Machine
 		return f, nil
 	}
-	key := factsKey{arch: cfg.Arch, machine: cfg.Machine, accel: cmp.Or(cfg.Accel, "auto"), binary: cfg.Binary}
+	key := keyOf(cfg)
 	if known, ok := h.known.get(key); ok {
 		return known, nil
 	}
@@ -287,5 +291,5 @@ func offered(d *libvirtxml.DomainCapsDevice, name string) []string {
 
 // inPlace reports whether guests run as this user, and use this host's files as they are.
 func (h *host) inPlace() bool {
-	return h.local() && h.endpoint.path != "/system" || h.endpoint.driver == driverTest
+	return h.local() && (h.endpoint.path == "/session" || h.endpoint.driver == driverTest)
 }

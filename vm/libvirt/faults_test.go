@@ -130,7 +130,7 @@ func TestCallAfterTheConnection(t *testing.T) {
 	h := connHost(t, daemon.Get(t))
 	var old *libvirt.Libvirt
 	require.NoError(t, h.call(t.Context(), "ask", "", func(l *libvirt.Libvirt) error { old = l; return nil }))
-	k, err := h.calls.get(t.Context())
+	k, err := h.calls.get(t.Context(), nil)
 	require.NoError(t, err)
 	require.Same(t, old, k.l)
 	k.wire.fail(errLost)
@@ -162,14 +162,14 @@ func TestReconnectUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	for range 30 {
+	for late := time.Now().Add(connLimit); relay.connections() < 10 && time.Now().Before(late); {
 		time.Sleep(5 * time.Millisecond)
 		relay.cut()
 	}
 	cancel()
 	wg.Wait()
-	require.NoError(t, h.call(t.Context(), "ask", "", connVersion))
-	require.Greater(t, relay.connections(), 5)
+	require.Eventually(t, func() bool { return h.call(t.Context(), "ask", "", connVersion) == nil }, connLimit, time.Millisecond)
+	require.GreaterOrEqual(t, relay.connections(), 10)
 }
 
 // A connection on which nothing comes back any more is replaced, though it has not ended.
@@ -197,29 +197,37 @@ func TestWedgedConnectionIsReplaced(t *testing.T) {
 // Calls that never return take their connection out of use, and not the host.
 func TestFullConnectionIsLeftBehind(t *testing.T) {
 	h := connHost(t, daemon.Get(t))
+	require.NoError(t, h.call(t.Context(), "ask", "", connVersion))
+	time.Sleep(2 * moving) // the connection is not busy
 	end := make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(end) })
+	defer letGo()
 	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	for range 2 * maxCalls {
+	defer cancel()
+	var wg, running sync.WaitGroup
+	running.Add(maxCalls)
+	for range maxCalls {
 		wg.Go(func() {
-			_ = h.call(ctx, "hang", "", func(*libvirt.Libvirt) error { <-end; return nil })
+			_ = h.call(ctx, "hang", "", func(*libvirt.Libvirt) error { running.Done(); <-end; return nil })
 		})
 	}
+	running.Wait()
+	require.Equal(t, 1, connLinks(&h.calls))
 	for range 3 {
 		require.NoError(t, h.call(t.Context(), "ask", "", connVersion))
 	}
 	cancel()
 	wg.Wait()
-	require.NoError(t, h.call(t.Context(), "ask", "", connVersion), "abandoned calls hold their connection too")
-	h.calls.mu.Lock()
-	require.Greater(t, len(h.calls.links), 1)
-	h.calls.mu.Unlock()
-	close(end)
-	require.Eventually(t, func() bool {
-		h.calls.mu.Lock()
-		defer h.calls.mu.Unlock()
-		return len(h.calls.links) == 1
-	}, connLimit, 10*time.Millisecond, "the others end with their last call")
+	require.NoError(t, h.call(t.Context(), "ask", "", connVersion))
+	require.Equal(t, 2, connLinks(&h.calls), "abandoned calls hold their connection too")
+	letGo()
+	require.Eventually(t, func() bool { return connLinks(&h.calls) == 1 }, connLimit, 10*time.Millisecond, "it ends with its last call")
+}
+
+func connLinks(n *line) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.links)
 }
 
 // A lifeline is never ended from here, as guests would end with it.

@@ -41,8 +41,9 @@ type guest struct {
 }
 
 var (
-	_ vm.Guest   = (*guest)(nil)
-	_ vm.Distant = (*guest)(nil)
+	_ vm.Guest       = (*guest)(nil)
+	_ vm.DeviceNamer = (*guest)(nil)
+	_ vm.Distant     = (*guest)(nil)
 )
 
 // newGuest follows an active domain from now on; sub is its own.
@@ -131,6 +132,17 @@ func (g *guest) Dial(ctx context.Context, channel string, wait bool) (net.Conn, 
 // Continue implements vm.Guest.
 func (g *guest) Continue(ctx context.Context) error {
 	return g.b.host.call(ctx, "resume VM", g.name, func(l *libvirt.Libvirt) error { return l.DomainResume(g.domain()) })
+}
+
+// DeviceID implements vm.DeviceNamer.
+func (g *guest) DeviceID(name string) string { return aliasOf(name) }
+
+// DeviceName implements vm.DeviceNamer.
+func (g *guest) DeviceName(id string) string {
+	if name, ours := nameOf(id); ours {
+		return name
+	}
+	return id
 }
 
 // Done implements vm.Guest.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/digitalocean/go-libvirt"
@@ -28,6 +29,9 @@ type host struct {
 	ctx  context.Context
 	stop context.CancelFunc
 
+	idle   chan func() // calls for goroutines that have none
+	idlers atomic.Int32
+
 	mu     sync.Mutex
 	closed bool
 	work   sync.WaitGroup // all goroutines
@@ -50,7 +54,7 @@ func newHost(o Options) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &host{opts: o, endpoint: e, dialer: newDialer(e)}
+	h := &host{opts: o, endpoint: e, dialer: newDialer(e), idle: make(chan func())}
 	limit := max(2*time.Second, min(o.Grace, 10*time.Second)) // slow machines are not dead ones
 	h.pulse = pulse{every: limit / 4, limit: limit}
 	h.calls = line{h: h, patience: time.Second, links: map[*link]struct{}{}}
@@ -84,24 +88,20 @@ func (h *host) dial(ctx context.Context) (net.Conn, error) {
 // fn must not give libvirt a stream: go-libvirt's connection is stuck when one can't be
 // written to. What streams has a connection of its own, made by dial.
 func (h *host) call(ctx context.Context, op, vm string, fn func(l *libvirt.Libvirt) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, h.opts.Timeout, errNoAnswer)
-	defer cancel()
-	return h.calls.do(ctx, op, vm, fn)
+	return h.calls.do(ctx, h.opts.Timeout, op, vm, fn)
 }
 
 // longCall is call for what takes as long as there is data to be moved, such as a guest's
 // memory: only ctx bounds it.
 func (h *host) longCall(ctx context.Context, op, vm string, fn func(l *libvirt.Libvirt) error) error {
-	return h.calls.do(ctx, op, vm, fn)
+	return h.calls.do(ctx, 0, op, vm, fn)
 }
 
 // lifeline is call on a connection that ends with the host or with this process, and not before
 // unless libvirtd ends it: what is created there with VIR_DOMAIN_START_AUTODESTROY lives as
 // long. When libvirtd does not answer, the next lifeline call gets a further one.
 func (h *host) lifeline(ctx context.Context, op, vm string, fn func(l *libvirt.Libvirt) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, h.opts.Timeout, errNoAnswer)
-	defer cancel()
-	return h.life.do(ctx, op, vm, fn)
+	return h.life.do(ctx, h.opts.Timeout, op, vm, fn)
 }
 
 // spawn runs fn in a goroutine that close waits for. It returns false, and runs nothing, when

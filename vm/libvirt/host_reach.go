@@ -87,7 +87,7 @@ func (r *reach) set(s reachState) {
 func (r *reach) look(nobody <-chan struct{}) {
 	pause := firstPause
 	for {
-		k, err := r.h.calls.get(r.h.ctx)
+		k, err := r.h.calls.get(r.h.ctx, nil)
 		if err == nil {
 			r.set(reachState{})
 			pause = firstPause

@@ -2,10 +2,12 @@ package libvirt
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/digitalocean/go-libvirt"
+	"golang.org/x/sys/unix"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/vm"
@@ -154,13 +156,12 @@ func (l *launch) stage(ctx context.Context) error {
 	rt := &l.said.runtime
 	// What the Manager gave it, by the Manager's own names.
 	rt.Boot, rt.NVRAM, rt.Seed = l.spec.Boot, l.spec.NVRAM, l.spec.Seed
-	l.b.complete(rt, spec)
 	return nil
 }
 
 // complete adds what is reached through libvirt. Guests of the test driver have nothing of it.
 func (b *Backend) complete(rt *vm.Runtime, spec vm.LaunchSpec) {
-	if b.host.endpoint.driver == "test" {
+	if b.imitates() {
 		return
 	}
 	rt.Sockets = channelPorts(spec)
@@ -172,6 +173,13 @@ func (b *Backend) complete(rt *vm.Runtime, spec vm.LaunchSpec) {
 // follow subscribes to the domain's events, so that none is missed.
 func (l *launch) follow(ctx context.Context) (err error) {
 	id, err := domainUUID(l.spec.ID, l.spec.Config.Name)
+	if path := l.said.runtime.Console; err == nil && path != "" { // who watches the guest may look there at once
+		err = makeLogFolder(path, l.spec.Config.Name)
+		l.undos = append(l.undos, func(context.Context) error {
+			_ = os.Remove(filepath.Dir(path)) // fails, as it shall, when something is in it
+			return nil
+		})
+	}
 	if err != nil {
 		return err
 	}
@@ -222,14 +230,18 @@ func (l *launch) create(ctx context.Context) error {
 		return l.restore(ctx)
 	}
 	var call caller = l.b.host.call
+	halted, bound := libvirt.DomainStartPaused, libvirt.DomainStartAutodestroy
+	if l.b.imitates() {
+		halted, bound = 0, 0
+	}
 	defined, xml := l.dom, l.said.xml
 	start := func(c *libvirt.Libvirt) (libvirt.Domain, error) {
-		return c.DomainCreateWithFlags(defined, uint32(libvirt.DomainStartPaused))
+		return c.DomainCreateWithFlags(defined, uint32(halted))
 	}
 	if ephemeral(l.spec.Config) {
 		call = l.b.host.lifeline
 		start = func(c *libvirt.Libvirt) (libvirt.Domain, error) {
-			return c.DomainCreateXML(xml, libvirt.DomainStartPaused|libvirt.DomainStartAutodestroy|l.said.flags)
+			return c.DomainCreateXML(xml, halted|bound|l.said.flags)
 		}
 	}
 	dom, err := ask(ctx, call, "start VM", l.spec.Config.Name, start)
@@ -237,7 +249,36 @@ func (l *launch) create(ctx context.Context) error {
 		return l.refused(ctx, err)
 	}
 	l.dom = dom
-	return nil
+	if l.b.imitates() {
+		err := l.b.host.call(ctx, "halt VM", l.spec.Config.Name, func(c *libvirt.Libvirt) error { return c.DomainSuspend(dom) })
+		if err != nil {
+			return err
+		}
+	}
+	return l.log()
+}
+
+// imitates reports whether the driver is libvirt's test driver, whose guests execute nothing:
+// it knows no flags for a start, and they can as well be halted after it.
+func (b *Backend) imitates() bool { return b.host.endpoint.driver == "test" }
+
+// log makes the console's file anew, before anything is printed: what an earlier run printed
+// would be taken for this one's.
+func (l *launch) log() error {
+	path := l.said.runtime.Console
+	if path == "" {
+		return nil
+	}
+	l.undos = append(l.undos, func(context.Context) error { return removeLogs(l.b.logDir(l.spec.ID)) })
+	err := os.MkdirAll(filepath.Dir(path), 0o700)
+	var file *os.File
+	if err == nil {
+		file, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	}
+	if err == nil {
+		err = file.Close()
+	}
+	return errors.Wrap(errors.ErrVMStart, "make the console's file", l.spec.Config.Name, err)
 }
 
 // refused explains an error of libvirt's: perhaps somebody was quicker with a domain of the

@@ -4,6 +4,7 @@ package libvirt_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -21,10 +22,18 @@ func TestBootedGuest(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(res.Stdout), g.Name())
 
+	d.Kill(t)
+	d.Restart(t)
+	lifeAnswers(t, m, g.Name())
+	_, err = g.Exec(lifeLimit(t), "true")
+	require.NoError(t, err)
+
 	require.NoError(t, g.Pause(lifeLimit(t)))
 	require.NoError(t, g.Resume(lifeLimit(t)))
-	virsh(t, d, "shutdown", "--mode", "agent", g.Name())
-	require.Equal(t, vm.ReasonGuestShutdown, lifeAwait(t, m, g.Name(), vm.Stopped))
+	report, err := g.Stop(lifeLimit(t), vm.StopTimeout(2*time.Minute))
+	require.NoError(t, err)
+	require.Equal(t, "agent", report.Step, "%+v", report)
+	require.True(t, report.Graceful)
 
 	require.NoError(t, g.Start(lifeLimit(t)))
 	live, err := m.VM.Live(lifeLimit(t), g.Name())
@@ -34,12 +43,6 @@ func TestBootedGuest(t *testing.T) {
 	require.NoError(t, acpi.Run(lifeLimit(t)))
 	<-live.Done()
 	require.Equal(t, vm.ReasonGuestShutdown, lifeAwait(t, m, g.Name(), vm.Stopped))
-
-	require.NoError(t, g.Start(lifeLimit(t)))
-	report, err := g.Stop(lifeLimit(t))
-	require.NoError(t, err)
-	require.True(t, report.Graceful)
-	require.Equal(t, "agent", report.Step)
 	require.NoError(t, g.Remove(lifeLimit(t)))
 	require.NotContains(t, virsh(t, d, "list", "--all", "--name"), g.Name())
 }

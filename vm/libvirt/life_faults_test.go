@@ -12,10 +12,9 @@ import (
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/libvirttest"
 	"github.com/maqet/maqet/vm"
-	"github.com/maqet/maqet/vm/libvirt"
 )
 
-// lifeManager returns a Manager on the backend libvirt, whose host counts as away after a second.
+// Guests outlive their libvirtd, and are found again; what was asked of it meanwhile fails.
 func TestFaults(t *testing.T) {
 	d := libvirttest.Start(t) // others don't want it to be killed
 	m := lifeOpenShort(t, d, t.TempDir())
@@ -32,16 +31,13 @@ func TestFaults(t *testing.T) {
 			require.ErrorIs(t, err, errors.ErrHostUnreachable)
 			require.Less(t, time.Since(begun), 30*time.Second)
 			d.Restart(t)
-			_, err = m.QMP.Status(lifeLimit(t), name)
-			require.NoError(t, err)
+			lifeAnswers(t, m, name)
 			require.NoError(t, m.QMP.Resume(lifeLimit(t), name))
 			lifeAwait(t, m, name, vm.Running)
 			require.NoError(t, m.QMP.Pause(lifeLimit(t), name))
 			lifeAwait(t, m, name, vm.Paused)
 		}
-		inst, err := m.VM.Get(lifeLimit(t), passing)
-		require.NoError(t, err)
-		require.Equal(t, vm.Paused, inst.State)
+		lifeAwait(t, m, passing, vm.Paused)
 	})
 	t.Run("libvirtd hangs", func(t *testing.T) {
 		d.Freeze(t)
@@ -67,13 +63,17 @@ func TestFaults(t *testing.T) {
 		require.Equal(t, vm.ReasonHostUnreachable, lifeAwait(t, m, name, vm.Failed))
 		require.NoError(t, d.Process(t, name).Signal(9))
 		d.Restart(t)
-		inst, err := m.VM.Wait(lifeLimit(t), name, vm.Failed)
+		ctx := lifeLimit(t)
+		changes, err := m.VM.Watch(ctx)
+		require.NoError(t, err)
+		inst, err := m.VM.Get(ctx, name)
 		require.NoError(t, err)
 		for inst.Reason == vm.ReasonHostUnreachable {
-			inst, err = m.VM.Get(lifeLimit(t), name)
+			<-changes
+			inst, err = m.VM.Get(ctx, name)
 			require.NoError(t, err)
-			time.Sleep(10 * time.Millisecond)
 		}
+		require.Equal(t, vm.Failed, inst.State)
 		require.True(t, inst.Unclean)
 	})
 	t.Run("QEMU is killed", func(t *testing.T) {
@@ -81,5 +81,4 @@ func TestFaults(t *testing.T) {
 		require.NoError(t, d.Process(t, name).Signal(9))
 		require.Equal(t, vm.ReasonQEMUExited+": unknown exit status", lifeAwait(t, m, name, vm.Failed))
 	})
-	_ = libvirt.DefaultName
 }

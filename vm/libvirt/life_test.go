@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet"
+	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/libvirttest"
 	"github.com/maqet/maqet/vm"
 	"github.com/maqet/maqet/vm/libvirt"
@@ -48,6 +49,18 @@ func lifeAwait(t *testing.T, m *maqet.Maqet, name string, state vm.State) string
 	inst, err := m.VM.Wait(lifeLimit(t), name, state)
 	require.NoError(t, err)
 	return inst.Reason
+}
+
+// lifeAnswers returns when the guest answers again after an outage.
+func lifeAnswers(t *testing.T, m *maqet.Maqet, name string) {
+	t.Helper()
+	ctx := lifeLimit(t)
+	_, err := m.QMP.Status(ctx, name)
+	for errors.Is(err, errors.ErrHostUnreachable) && ctx.Err() == nil {
+		time.Sleep(20 * time.Millisecond)
+		_, err = m.QMP.Status(ctx, name)
+	}
+	require.NoError(t, err)
 }
 
 func lifeLimit(t *testing.T) context.Context {

@@ -6,10 +6,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/digitalocean/go-libvirt"
-
-	"github.com/maqet/maqet/errors"
 )
 
 // line makes calls, on a connection that it makes when there is none and replaces when it is
@@ -42,8 +38,9 @@ const (
 	hopeLimit = time.Second
 )
 
-// get returns a connection. Nobody waits for it longer than his own context.
-func (n *line) get(ctx context.Context) (*link, error) {
+// get returns a connection. Nobody waits for it longer than his own context, or than until
+// something comes from late.
+func (n *line) get(ctx context.Context, late <-chan time.Time) (*link, error) {
 	n.mu.Lock()
 	if k := n.current; k != nil && k.wire.cause() == nil {
 		n.mu.Unlock()
@@ -71,6 +68,8 @@ func (n *line) get(ctx context.Context) (*link, error) {
 		return a.link, a.err
 	case <-ctx.Done():
 		return nil, ended(ctx)
+	case <-late:
+		return nil, errNoAnswer
 	case <-hopeless:
 		return nil, down
 	}
@@ -100,45 +99,6 @@ func (n *line) connect() {
 	close(a.done)
 }
 
-// acquire returns a connection on which a call may be made now; see link.release.
-func (n *line) acquire(ctx context.Context) (*link, error) {
-	for {
-		k, err := n.get(ctx)
-		if err != nil {
-			return nil, err
-		}
-		entered, err := n.enter(ctx, k)
-		if entered || err != nil {
-			return k, err
-		}
-	}
-}
-
-// enter waits for a turn on a connection. It returns false when there is to be another one.
-func (n *line) enter(ctx context.Context, k *link) (bool, error) {
-	select {
-	case k.slots <- struct{}{}:
-	default:
-		patience := time.NewTimer(n.patience)
-		defer patience.Stop()
-		select {
-		case k.slots <- struct{}{}:
-		case <-k.wire.lost:
-			return false, nil
-		case <-patience.C:
-			n.retire(k)
-			return false, nil
-		case <-ctx.Done():
-			return false, ended(ctx)
-		}
-	}
-	if k.retired.Load() {
-		k.release()
-		return false, nil
-	}
-	return true, nil
-}
-
 // retire has the next call get another connection.
 func (n *line) retire(k *link) {
 	n.mu.Lock()
@@ -147,38 +107,6 @@ func (n *line) retire(k *link) {
 	}
 	n.mu.Unlock()
 	k.retire()
-}
-
-// do calls fn with a connection. It returns when fn does or ctx ends; fn then runs on.
-func (n *line) do(ctx context.Context, op, vm string, fn func(l *libvirt.Libvirt) error) error {
-	k, err := n.acquire(ctx)
-	if err != nil {
-		return acquireError(n.h.endpoint, op, vm, err)
-	}
-	began := k.wire.lastHeard()
-	done := make(chan error, 1)
-	running := n.h.spawn(func() {
-		defer k.release()
-		done <- fn(k.l)
-	})
-	if !running {
-		k.release()
-		return acquireError(n.h.endpoint, op, vm, errClosed)
-	}
-	select {
-	case err = <-done:
-		return callError(n.h.endpoint, op, vm, err, k.wire.cause())
-	case <-ctx.Done():
-	}
-	select {
-	case err = <-done: // both at once
-		return callError(n.h.endpoint, op, vm, err, k.wire.cause())
-	default:
-	}
-	if !errors.Is(ctx.Err(), context.Canceled) {
-		k.suspect()
-	}
-	return unanswered(ctx, n.h.endpoint, op, vm, k.wire.lastHeard().After(began))
 }
 
 // keep watches over a connection until it is lost.
@@ -197,15 +125,27 @@ func (n *line) keep(k *link) {
 			}
 		case <-k.doubt:
 		}
-		switch {
-		case k.probe(pulse.limit):
-		case n.lasting:
-			n.retire(k) // its guests may live: it is not for us to end them
-		default:
+		if !k.probe(pulse.limit) && !n.spare(k) {
 			k.wire.fail(errNoAnswer)
 			return
 		}
 	}
+}
+
+// spare decides over a connection on which nothing is answered: true if it is to be left open,
+// without further calls. So it is where guests live as long as it does; and where libvirtd may
+// not have read the question for the calls before it, but answers on another connection.
+func (n *line) spare(k *link) bool {
+	if n.lasting {
+		n.retire(k)
+		return true
+	}
+	if k.calls() <= maxCalls {
+		return false
+	}
+	n.retire(k)
+	_, err := n.get(n.h.ctx, nil)
+	return err == nil
 }
 
 // drop forgets a connection that was lost.

@@ -16,7 +16,8 @@ import (
 type link struct {
 	l     *libvirt.Libvirt
 	wire  *wire
-	slots chan struct{} // has one value for each call that runs
+	turns turn          // maxCalls
+	more  turn          // moreCalls
 	doubt chan struct{} // a call was not answered in time
 
 	probes sync.WaitGroup
@@ -25,11 +26,22 @@ type link struct {
 	lasting bool        // it stays open when it is retired and idle
 }
 
-// maxCalls is how many calls run on a connection at once. libvirtd reads no further from a
-// client that has five requests that are not answered yet (max_client_requests in libvirtd.conf);
-// what is beyond that waits on this side, where it can be cancelled, and one is left for
-// asking whether libvirtd lives.
-const maxCalls = 4
+// turn is where a call holds its place on a connection: one value in one of link's channels.
+type turn chan struct{}
+
+const (
+	// maxCalls is how many calls run on a connection at once whatever they do. libvirtd reads
+	// no further from a client that has five requests that are not answered yet
+	// (max_client_requests in libvirtd.conf): what is beyond that waits on this side, where it
+	// can be cancelled or get another connection, and one is left for asking whether libvirtd
+	// lives.
+	maxCalls = 4
+	// moreCalls is how many more may be under way while libvirtd answers one after another, so
+	// that it never waits for the next.
+	moreCalls = 12
+	// moving is how recent an answer must be for that.
+	moving = 5 * time.Millisecond
+)
 
 // openLink makes a connection and opens the driver. When it returns an error nothing is left
 // of it.
@@ -52,14 +64,44 @@ func openLink(ctx context.Context, dial func(context.Context) (net.Conn, error),
 		}
 		return nil, err
 	}
-	return &link{l: l, wire: w, slots: make(chan struct{}, maxCalls), doubt: make(chan struct{}, 1)}, nil
+	return &link{l: l, wire: w, turns: make(turn, maxCalls), more: make(turn, moreCalls), doubt: make(chan struct{}, 1)}, nil
 }
 
-// release ends a call that had a slot. A retired connection ends with its last call.
-func (k *link) release() {
-	<-k.slots
+// enter gets a turn, nil if the connection is full.
+func (k *link) enter() turn {
+	select {
+	case k.turns <- struct{}{}:
+		return k.entered(k.turns)
+	default:
+	}
+	if time.Since(k.wire.lastHeard()) > moving {
+		return nil
+	}
+	select {
+	case k.more <- struct{}{}:
+		return k.entered(k.more)
+	default:
+		return nil
+	}
+}
+
+// entered gives the turn back when the connection takes no calls any more.
+func (k *link) entered(t turn) turn {
+	if k.retired.Load() {
+		k.release(t)
+		return nil
+	}
+	return t
+}
+
+// release ends a call. A retired connection ends with its last one.
+func (k *link) release(t turn) {
+	<-t
 	k.closeIfDone()
 }
+
+// calls is how many run.
+func (k *link) calls() int { return len(k.turns) + len(k.more) }
 
 // retire gives the connection no more calls. Those that run go on.
 func (k *link) retire() {
@@ -68,7 +110,7 @@ func (k *link) retire() {
 }
 
 func (k *link) closeIfDone() {
-	if k.retired.Load() && !k.lasting && len(k.slots) == 0 {
+	if k.retired.Load() && !k.lasting && k.calls() == 0 {
 		k.wire.fail(errRetired)
 	}
 }
@@ -107,19 +149,21 @@ func (k *link) probe(limit time.Duration) bool {
 // it.
 func (k *link) hangUp(reason error) {
 	said := make(chan struct{})
-	go func() {
+	go func() { // ends with the connection at the latest
 		defer close(said)
 		_ = k.l.ConnectClose() // it ends anyhow
 	}()
-	late := time.NewTimer(politeness)
-	defer late.Stop()
-	select {
-	case <-said:
-	case <-k.wire.lost:
-	case <-late.C:
+	wait := func() {
+		late := time.NewTimer(politeness)
+		defer late.Stop()
+		select {
+		case <-said:
+		case <-late.C:
+		}
 	}
+	wait()
 	k.wire.fail(reason)
-	<-said
+	wait() // for the goroutine
 }
 
 // politeness is how long libvirtd may take to notice that a connection is closed.

@@ -31,9 +31,8 @@ const notActive = -1
 
 // found is what the host has of a VM.
 type found struct {
-	dom    libvirt.Domain
-	ours   bool // maqet made it for this VM
-	byInit bool // if so: maqet's own init is in the guest
+	dom  libvirt.Domain
+	ours bool // maqet made it for this VM
 }
 
 // active reports whether the domain runs, be it paused.
@@ -74,12 +73,10 @@ func (b *Backend) find(ctx context.Context, id, name string) (*found, error) {
 			return nil, err
 		}
 		var m struct { // a mark, of which libvirt leaves away the namespace
-			ID      string `xml:"id,attr"`
-			Default bool   `xml:"default,attr"`
+			ID string `xml:"id,attr"`
 		}
 		// A copy that somebody has made of a domain has the mark, too.
 		f.ours = unmarshal(text, &m) == nil && m.ID == id
-		f.byInit = m.Default
 		return f, nil
 	})
 }

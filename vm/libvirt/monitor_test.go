@@ -84,10 +84,7 @@ func TestMonitor(t *testing.T) {
 	require.NoError(t, err, "ids are the caller's business")
 
 	require.NoError(t, h.beside.DomainDestroy(d))
-	for {
-		if _, open := <-ourEvents; !open {
-			break
-		}
+	for range ourEvents { // until it notices the end
 	}
 	_, want = theirs.Run([]byte(`{"execute":"query-status"}`))
 	_, got = ours.Run([]byte(`{"execute":"query-status"}`))
@@ -96,6 +93,8 @@ func TestMonitor(t *testing.T) {
 	require.ErrorIs(t, ours.Connect(), errors.ErrQMPConnection)
 	require.NoError(t, ours.Disconnect())
 	require.NoError(t, theirs.Disconnect())
+	for range theirEvents { // a goroutine of go-qemu's waits until each is read
+	}
 
 	_, err = h.b.Monitor(t.Context(), instanceOf(d))
 	require.ErrorIs(t, err, errors.ErrVMNotRunning)

@@ -129,6 +129,10 @@ func TestSnapshotsOfGuest(t *testing.T) {
 		require.Equal(t, vm.Running, snapRecord(t, box).State)
 		requireHolds(load.holds)
 	}
+	write("four")
+	virsh(t, d, "snapshot-revert", "snapguest", "theirs")
+	requireHolds("two")
+	require.Equal(t, vm.Running, snapRecord(t, box).State)
 	require.NoError(t, box.Load(ctx, "one", snapshot.ThenPause()))
 	require.Equal(t, vm.Paused, snapRecord(t, box).State)
 	require.NoError(t, box.Resume(ctx))

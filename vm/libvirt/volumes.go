@@ -238,8 +238,8 @@ func (v *volumes) place(ctx context.Context, purpose storage.For, img storage.Im
 	if err != nil {
 		return err
 	}
-	row := storage.File{Path: img.Path, Host: v.b.opts.Name, Owner: purpose.Owner, Disk: purpose.Disk, Kind: purpose.Kind,
-		Format: img.Format, Size: img.Size, Base: img.Base, Created: time.Now().UTC(), Unfinished: true}
+	row := storage.File{Path: v.key(img.Path), Host: v.b.opts.Name, Owner: purpose.Owner, Disk: purpose.Disk, Kind: purpose.Kind,
+		Format: img.Format, Size: img.Size, Base: v.key(img.Base), Created: time.Now().UTC(), Unfinished: true}
 	if err := v.files.PutFile(ctx, row); err != nil {
 		return err
 	}
@@ -248,7 +248,7 @@ func (v *volumes) place(ctx context.Context, purpose storage.For, img storage.Im
 	})
 	if isAnswer(err) { // nothing was made
 		v.pool.stale()
-		return errors.Join(err, v.files.DropFile(context.WithoutCancel(ctx), img.Path))
+		return errors.Join(err, v.files.DropFile(context.WithoutCancel(ctx), row.Path))
 	}
 	if err == nil && fill != nil {
 		err = fill(ctx, vol)
@@ -279,10 +279,23 @@ func (v *volumes) vacant(ctx context.Context, file string) error {
 		Hint: "look at it with virsh -c '" + v.b.host.endpoint.String() + "' vol-dumpxml " + file + ", and delete or rename it"}
 }
 
+// key is what a volume is registered as: hosts have volumes of the same paths.
+func (v *volumes) key(file string) string {
+	if file == "" {
+		return ""
+	}
+	return v.b.opts.Name + ":" + file
+}
+
 // Files implements vm.Images.
 func (v *volumes) Files(ctx context.Context, f storage.FileFilter) ([]storage.File, error) {
+	f.Path, f.Base = v.key(f.Path), v.key(f.Base)
 	list, err := v.files.Files(ctx, f)
 	list = slices.DeleteFunc(list, func(f storage.File) bool { return f.Host != v.b.opts.Name })
+	for i := range list {
+		f := &list[i]
+		f.Path, f.Base = strings.TrimPrefix(f.Path, v.b.opts.Name+":"), strings.TrimPrefix(f.Base, v.b.opts.Name+":")
+	}
 	return list, errors.Wrap(errors.ErrStorage, "list registered volumes", "", err)
 }
 
@@ -313,7 +326,7 @@ func (v *volumes) Delete(ctx context.Context, file string) error {
 	if err := v.drop(ctx, file); err != nil {
 		return err
 	}
-	return errors.Wrap(errors.ErrStorage, op, "", v.files.DropFile(ctx, file))
+	return errors.Wrap(errors.ErrStorage, op, "", v.files.DropFile(ctx, v.key(file)))
 }
 
 // drop deletes a volume that is registered. One that is gone is no error.

@@ -156,7 +156,7 @@ func TestVolumesOfOthers(t *testing.T) {
 	require.ErrorContains(t, err, "virsh")
 	require.ErrorIs(t, v.Delete(ctx, path), storage.ErrUnregistered)
 	// Recorded or not: the name says whose it is.
-	require.NoError(t, b.opts.Files.PutFile(ctx, storage.File{Path: "/var/lib/libvirt/images/precious", Host: DefaultName}))
+	require.NoError(t, b.opts.Files.PutFile(ctx, storage.File{Path: DefaultName + ":/var/lib/libvirt/images/precious", Host: DefaultName}))
 	require.ErrorIs(t, v.Delete(ctx, "/var/lib/libvirt/images/precious"), storage.ErrUnregistered)
 }
 
