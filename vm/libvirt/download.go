@@ -68,12 +68,29 @@ func (v *volumes) fetched(ctx context.Context, file string, use func(*os.File) e
 	}()
 	err = v.download(ctx, file, f)
 	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
+		err = v.complete(ctx, file, f)
 	}
 	if err == nil {
 		err = use(f)
 	}
 	return errors.Wrap(errors.ErrStorage, "copy volume "+file, "", err)
+}
+
+// complete makes sure that all of a volume has come, and goes back to its beginning.
+func (v *volumes) complete(ctx context.Context, file string, f *os.File) error {
+	want, err := v.ImageSize(ctx, file)
+	if err != nil {
+		return err
+	}
+	got, err := f.Seek(0, io.SeekEnd)
+	if err == nil && got != want {
+		err = errors.New("it has another length than what was received")
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return err
 }
 
 // download writes a volume's content to a file, over a connection of its own, which ends with ctx.

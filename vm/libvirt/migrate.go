@@ -142,6 +142,10 @@ func (m *migration) prepare(ctx context.Context) error {
 func filesOf(dom *libvirtxml.Domain) (files []*string) {
 	if dom.OS != nil {
 		files = append(files, &dom.OS.Kernel, &dom.OS.Initrd)
+		// Firmware that is no copy of a file of this process's comes with the host.
+		if l := dom.OS.Loader; l != nil && strings.Contains(l.Path, "/"+contentPrefix) {
+			files = append(files, &l.Path)
+		}
 	}
 	if dom.Devices == nil {
 		return files

@@ -359,6 +359,9 @@ func TestSeedAsVolume(t *testing.T) {
 	img, err := v.ISO(ctx, storage.ISOSpec{Path: path, Label: "cidata", Files: map[string][]byte{"user-data": []byte("#cloud-config\n")}, For: storage.For{Owner: id}})
 	require.NoError(t, err)
 	require.Equal(t, path, img.Path)
+	size, err := v.ImageSize(ctx, path)
+	require.NoError(t, err)
+	require.Equal(t, img.Size, size)
 	require.Contains(t, string(volumesContent(t, d, path)), "#cloud-config")
 	require.NoError(t, v.Delete(ctx, path))
 }
