@@ -79,7 +79,10 @@ func (hostOperations) WriteFile(_ context.Context, path string, mode fs.FileMode
 		return err
 	}
 	_, err = io.Copy(f, from)
-	return errors.Join(err, f.Chmod(mode), f.Close())
+	if info, statErr := f.Stat(); statErr == nil && info.Mode().IsRegular() { // a device is the host's
+		err = errors.Join(err, f.Chmod(mode))
+	}
+	return errors.Join(err, f.Close())
 }
 
 func (hostOperations) PutTree(_ context.Context, dir string, from *wire.In) error {
