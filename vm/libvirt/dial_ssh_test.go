@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/libvirtrpc"
 )
 
 // connSSHHost returns a host of the test's daemon behind the server.
@@ -128,4 +129,37 @@ func TestSSHThatHangs(t *testing.T) {
 	require.NoError(t, c.Close())
 	require.Len(t, s.loggedIn(), 2)
 	require.NoError(t, h.call(t.Context(), "ask", "", connVersion), "on the first, which lives")
+}
+
+// Calls and streams end by deadlines, which SSH channels have not.
+func TestSSHDeadlines(t *testing.T) {
+	s := newConnSSHD(t)
+	socket := filepath.Join(t.TempDir(), "silent")
+	l, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	defer l.Close()
+	h := connHostOf(t, Options{URI: "qemu+ssh://" + s.listener.Addr().String() + "/system?socket=" + socket + "&no_verify=1&keyfile=" + s.keyFile})
+	c, err := h.dial(t.Context())
+	require.NoError(t, err)
+	read := func() error {
+		_, err := c.Read(make([]byte, 1))
+		return err
+	}
+	reading := make(chan error)
+	go func() { reading <- read() }()
+	require.NoError(t, c.SetReadDeadline(time.Unix(1, 0)))
+	require.ErrorIs(t, <-reading, os.ErrDeadlineExceeded)
+	require.NoError(t, c.SetDeadline(time.Time{}))
+	go func() { reading <- read() }()
+	require.NoError(t, c.Close())
+	require.ErrorIs(t, <-reading, net.ErrClosed)
+	_, err = c.Write([]byte("late"))
+	require.ErrorIs(t, err, net.ErrClosed)
+
+	c, err = h.dial(t.Context())
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err = libvirtrpc.Listen(ctx, c, h.driverURI(), libvirtrpc.Keepalive{})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
