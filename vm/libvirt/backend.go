@@ -204,14 +204,16 @@ func (b *Backend) Close() error {
 	return errors.Join(err, b.host.close())
 }
 
-// keep has Close end an ephemeral guest.
+// keep has Close end an ephemeral guest, unless it is gone already.
 func (b *Backend) keep(g *guest) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.ephemeral[g] = struct{}{}
+	if !g.gone() {
+		b.ephemeral[g] = struct{}{}
+	}
 }
 
-// forget is for an ephemeral guest that is gone.
+// forget is for an ephemeral guest that is gone, which shows in Done before, or that is nobody's.
 func (b *Backend) forget(g *guest) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -84,7 +84,10 @@ func (l *launch) run(ctx context.Context) (*guest, error) {
 	if ephemeral(l.spec.Config) {
 		l.b.keep(g)
 	}
-	l.undos = append(l.undos, func(context.Context) error { return g.Release() })
+	l.undos = append(l.undos, func(context.Context) error {
+		l.b.forget(g) // it is destroyed here, and its UUID may be another run's soon
+		return g.Release()
+	})
 	return g, nil
 }
 
