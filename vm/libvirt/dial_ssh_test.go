@@ -107,6 +107,20 @@ func TestSSHAgent(t *testing.T) {
 	require.ErrorIs(t, <-ended, io.EOF, "the agent is not kept busy")
 }
 
+func TestSSHAgentThatHangs(t *testing.T) {
+	s := newConnSSHD(t)
+	socket := filepath.Join(t.TempDir(), "agent")
+	l, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	defer l.Close()
+	t.Setenv("SSH_AUTH_SOCK", socket)
+	h := connSSHHost(t, s, "no_verify=1&sshauth=agent")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err = h.dial(ctx)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
 // A host that stops answering does not keep the next connection from being made over a new SSH
 // connection, nor the host from being closed.
 func TestSSHThatHangs(t *testing.T) {
