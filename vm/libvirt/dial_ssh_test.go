@@ -49,6 +49,17 @@ func TestSSH(t *testing.T) {
 	s.cut() // and all that stands on it
 	require.Eventually(t, func() bool { return h.call(t.Context(), "ask", "", connVersion) == nil }, connLimit, time.Millisecond)
 	require.Len(t, s.loggedIn(), 2)
+	dialer := h.dialer.(*sshDialer)
+	dialer.retire(t.Context(), dialer.current)
+	c, err = h.dial(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	require.Eventually(t, func() bool {
+		dialer.sweep()
+		dialer.mu.Lock()
+		defer dialer.mu.Unlock()
+		return len(dialer.all) == 2
+	}, connLimit, time.Millisecond, "the one that was cut is forgotten; the last call's lives")
 	require.NoError(t, h.close())
 
 	wrong, _ := s.newKey("wrong")

@@ -102,8 +102,15 @@ func (c *sshClient) leave() {
 	last := c.retired && c.users == 0
 	c.mu.Unlock()
 	if last {
-		_ = c.raw.Close() // the rest is done when the host is closed
+		_ = c.raw.Close() // end does the rest
 	}
+}
+
+// over reports whether nobody uses it, nor will.
+func (c *sshClient) over() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.retired && c.users == 0
 }
 
 // retire has it end when nobody uses it.
