@@ -87,7 +87,7 @@ func (c *creator) serialSource(field string, s vm.Serial) libvirtxml.DomainChard
 	case s.Socket == vm.SerialSocketAuto && s.Kind() == vm.SerialVirtio:
 		return libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{Mode: "bind"}}
 	case s.Socket == vm.SerialSocketAuto:
-		c.problem(field+".socket", s.Socket, "can't be had: libvirt chooses places for virtio ports only", `give a path, or set type to "virtio"`)
+		c.problem(field+".socket", s.Socket, "can't be had: libvirt chooses places for virtio ports only", `set type to "virtio"`)
 	case s.Socket != "":
 		c.problem(field+".socket", s.Socket, "can't be had: libvirt would remove what is there, and let others connect", `use "auto"`)
 	case s.File != "":
