@@ -171,7 +171,8 @@ const endTime = 15 * time.Second
 
 // Close implements vm.Backend. Launches that are under way are cancelled, undone and waited for.
 // Ephemeral guests that were launched here are destroyed; where the host does not answer,
-// libvirtd does it as soon as it sees that this connection has ended.
+// libvirtd does it as soon as it sees that this connection has ended, unless it was killed and
+// started again since the launch: then the guest goes on until somebody reconciles.
 func (b *Backend) Close() error {
 	b.mu.Lock()
 	b.closed = true
