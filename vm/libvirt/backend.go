@@ -36,8 +36,8 @@ type Options struct {
 	// Grace is how long the host may be out of reach until its guests count as unreachable.
 	// 0: 10 s.
 	Grace time.Duration
-	// Timeout bounds each call to libvirt that has no earlier deadline of its own, but those
-	// that take as long as there is data. 0: 60 s.
+	// Timeout bounds each call to libvirt that has no earlier deadline of its own, but commands
+	// for QEMU and for the guest's agent, and what takes as long as there is data. 0: 60 s.
 	Timeout time.Duration
 	// Logger gets what is done. Nil: nothing is logged.
 	Logger *slog.Logger
