@@ -268,7 +268,7 @@ func (l *launch) create(ctx context.Context) error {
 
 // imitates reports whether the driver is libvirt's test driver, whose guests execute nothing:
 // it knows no flags for a start, and they can as well be halted after it.
-func (b *Backend) imitates() bool { return b.host.endpoint.driver == "test" }
+func (b *Backend) imitates() bool { return b.host.endpoint.driver == driverTest }
 
 // log makes the console's file anew, before anything is printed: what an earlier run printed
 // would be taken for this one's.
