@@ -17,7 +17,7 @@ MODULES = $(patsubst %/go.mod,%,$(wildcard */go.mod examples/*/go.mod))
 EXAMPLES = $(filter examples/%,$(MODULES))
 # Package and target of what make fuzz runs.
 FUZZ = ./qmp:FuzzParse ./qmp:FuzzFrames ./qmp:FuzzClient ./qmp:FuzzAgent ./vm:FuzzLoadConfig ./storage:FuzzQcow2 ./storage:FuzzSnapshotTable \
-	./storage:FuzzPercent ./internal/segment:FuzzFrames
+	./storage:FuzzPercent ./internal/segment:FuzzFrames ./internal/libvirtrpc:FuzzMessages
 
 .PHONY: help setup quickstart test fuzz bench lint lint-module generate clean
 help: ## list the targets
@@ -39,7 +39,7 @@ test: ## run every test with -race; a missing tool or kernel is a failure
 	@$(MAKE) --no-print-directory fuzz
 
 # Minimizing what is new takes longer than looking for it, so it is kept short.
-fuzz: ## fuzz the QMP client, the agent's dialect, configuration files, images, qemu-img's words and frames
+fuzz: ## fuzz the QMP client, the agent's dialect, configuration files, images, qemu-img's words, frames and libvirt's messages
 	@set -e; for f in $(FUZZ); do pkg=$${f%:*}; name=$${f#*:}; \
 		echo "$(GO) test $$pkg -run '^$$' -fuzz '^$$name\$$' -fuzztime $(FUZZTIME)"; \
 		out=$$($(GO) test "$$pkg" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -parallel=1 -fuzzminimizetime 20x 2>&1) || \

@@ -46,18 +46,20 @@ func work[T any](ctx context.Context, op *operation, fn func(ctx context.Context
 		value T
 		err   error
 	}
-	done, name := make(chan outcome, 1), op.inst.Name
+	done, released, name := make(chan outcome, 1), make(chan struct{}), op.inst.Name
 	go func() { // each wait of it ends with undoLimit; vm.Manager.Close waits for release
 		defer op.release() // which is idempotent: for a test that ends the goroutine as if the process had died
 		var o outcome
 		if o.err = op.prepare(ctx); o.err == nil {
 			o.value, o.err = fn(ctx)
 		}
+		done <- o // before the reservation ends, and ctx with it: that is no giving up
 		op.release()
-		done <- o
+		close(released)
 	}()
 	select {
 	case o := <-done:
+		<-released
 		return o.value, o.err
 	case <-ctx.Done():
 	}
@@ -65,6 +67,7 @@ func work[T any](ctx context.Context, op *operation, fn func(ctx context.Context
 	defer timer.Stop()
 	select {
 	case o := <-done:
+		<-released
 		return o.value, o.err
 	case <-timer.C:
 		var none T

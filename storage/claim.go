@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/imagelock"
@@ -88,8 +89,19 @@ func readingAll(layers []layer) (release func(), err error) {
 	return release, nil
 }
 
+// heirTime is how long a claim may outlive who made it: a child between fork and exec has the
+// files of its parent, and with them its locks. That it is over is no event.
+const (
+	heirTime  = 50 * time.Millisecond
+	heirPause = 5 * time.Millisecond
+)
+
 func held(path string, take func(string) (*imagelock.Hold, error)) (*imagelock.Hold, error) {
 	hold, err := take(path)
+	for begun := time.Now(); errors.Is(err, imagelock.ErrHeld) && time.Since(begun) < heirTime; {
+		time.Sleep(heirPause)
+		hold, err = take(path)
+	}
 	if errors.Is(err, imagelock.ErrHeld) {
 		return nil, (&ImageError{Kind: errors.ErrImageInUse, Msg: "is being worked on", Holders: imagelock.Holders(path),
 			Fix: "wait until that is done", Err: err}).at([]string{path})

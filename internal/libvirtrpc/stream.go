@@ -55,9 +55,10 @@ type stream struct {
 // console open and flags lack DomainConsoleForce, which would throw them out.
 //
 // The stream's deadlines work, and data that a deadline has kept back is sent first by the next
-// Write. It has no CloseWrite: libvirt's protocol ends both directions at once. Read returns
-// io.EOF when the domain is gone. Close waits up to a second for libvirtd to have all that was
-// written.
+// Write. It has no CloseWrite: libvirt's protocol ends both directions at once. When the domain is
+// gone Read returns io.EOF, or a libvirt.Error with code ErrSystemError where QEMU's socket was
+// reset because something sent was not read. Close waits up to a second for libvirtd to have all
+// that was written.
 func OpenConsole(ctx context.Context, conn net.Conn, uri string, dom libvirt.Domain, device string, flags libvirt.DomainConsoleFlags) (net.Conn, error) {
 	return openStream(ctx, conn, uri, procOpenConsole, streamArgs(dom, device, uint32(flags)))
 }

@@ -37,8 +37,9 @@ func TestStreamsOfAGuest(t *testing.T) {
 	require.NoError(t, d.Connect(t).DomainDestroy(dom))
 	_, err = io.Copy(io.Discard, console)
 	require.NoError(t, err, "the end of the guest is that of its console")
-	_, err = io.Copy(io.Discard, channel)
-	require.NoError(t, err)
+	if _, err = io.Copy(io.Discard, channel); err != nil { // QEMU had not read all that was sent
+		require.True(t, refused(err, libvirt.ErrSystemError), "%v", err)
+	}
 	require.NoError(t, channel.Close())
 }
 

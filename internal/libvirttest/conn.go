@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/digitalocean/go-libvirt"
 	"github.com/digitalocean/go-libvirt/socket/dialers"
@@ -21,16 +22,39 @@ func (d *Daemon) Connect(tb testing.TB) *libvirt.Libvirt {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	l := newLibvirt(conn)
+	held := &heldConn{Conn: conn, opened: make(chan struct{})}
+	l := newLibvirt(held)
 	if err := l.ConnectToURI(d.driver); err != nil {
 		_ = conn.Close()
 		tb.Fatal(err)
 	}
+	close(held.opened)
 	tb.Cleanup(func() {
 		_ = l.Disconnect() // fails when the test has ended it already
 		_ = conn.Close()
 	})
 	return l
+}
+
+// heldConn tells go-libvirt of its end no sooner than ConnectToURI has returned, which writes
+// what is read then without a lock (go-libvirt's issue 167).
+type heldConn struct {
+	net.Conn
+	opened chan struct{}
+}
+
+// handshakeHold is how long a connection that ends while it is opened may wait for that.
+const handshakeHold = 100 * time.Millisecond
+
+func (c *heldConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		select {
+		case <-c.opened:
+		case <-time.After(handshakeHold):
+		}
+	}
+	return n, err
 }
 
 func newLibvirt(conn net.Conn) *libvirt.Libvirt {
