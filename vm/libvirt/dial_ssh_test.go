@@ -15,15 +15,20 @@ import (
 
 	"github.com/maqet/maqet/errors"
 	"github.com/maqet/maqet/internal/libvirtrpc"
+	"github.com/maqet/maqet/vm"
 )
 
-// connSSHHost returns a host of the test's daemon behind the server.
-func connSSHHost(t *testing.T, s *connSSHD, parameters string) *host {
+// connSSHURI is the URI of the test's daemon behind the server.
+func connSSHURI(t *testing.T, s *connSSHD, parameters string) string {
 	t.Helper()
 	d := daemon.Get(t)
 	path := string(d.Driver())[len("qemu://"):]
-	return connHostOf(t, Options{Grace: time.Second,
-		URI: "qemu+ssh://tester@" + s.listener.Addr().String() + path + "?socket=" + d.Socket() + "&" + parameters})
+	return "qemu+ssh://tester@" + s.listener.Addr().String() + path + "?socket=" + d.Socket() + "&" + parameters
+}
+
+func connSSHHost(t *testing.T, s *connSSHD, parameters string) *host {
+	t.Helper()
+	return connHostOf(t, Options{Grace: time.Second, URI: connSSHURI(t, s, parameters)})
 }
 
 func TestSSH(t *testing.T) {
@@ -187,4 +192,24 @@ func TestSSHDeadlines(t *testing.T) {
 	defer cancel()
 	_, err = libvirtrpc.Listen(ctx, c, h.driverURI(), libvirtrpc.Keepalive{})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+// A guest that says nothing, while its console is read, can be let go of.
+func TestSSHGuestIsLetGoOf(t *testing.T) {
+	s := newConnSSHD(t)
+	b, err := New(Options{URI: connSSHURI(t, s, "no_verify=1&keyfile="+s.keyFile), LogDir: t.TempDir()})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, b.Close()) }()
+	ctx := lifeWithin(t)
+	g, err := b.Launch(ctx, lifeSpec(vm.Ephemeral))
+	require.NoError(t, err)
+	require.NoError(t, g.Connect(ctx))
+	released := make(chan error, 1)
+	go func() { released <- g.Release() }()
+	select {
+	case err := <-released:
+		require.NoError(t, err)
+	case <-time.After(connLimit):
+		t.Fatal("its console is still read")
+	}
 }
