@@ -36,8 +36,8 @@ type Options struct {
 	// Grace is how long the host may be out of reach until its guests count as unreachable.
 	// 0: 10 s.
 	Grace time.Duration
-	// Timeout bounds each call to libvirt that has no earlier deadline of its own, but those
-	// that take as long as there is data. 0: 60 s.
+	// Timeout bounds each call to libvirt that has no earlier deadline of its own, but commands
+	// for QEMU and for the guest's agent, and what takes as long as there is data. 0: 60 s.
 	Timeout time.Duration
 	// Logger gets what is done. Nil: nothing is logged.
 	Logger *slog.Logger
@@ -104,7 +104,7 @@ func New(o Options) (*Backend, error) {
 	b := &Backend{opts: o, log: o.Logger, host: h, ephemeral: map[*guest]struct{}{}}
 	b.events = newEventHub(h.dial, h.driverURI, b.log)
 	b.life, b.end = context.WithCancel(context.Background()) // the backend's life, ended by Close
-	if !h.inPlace() && h.endpoint.driver != "test" {
+	if !h.inPlace() {
 		b.volumes, err = newVolumes(b)
 	}
 	return b, err
@@ -171,7 +171,8 @@ const endTime = 15 * time.Second
 
 // Close implements vm.Backend. Launches that are under way are cancelled, undone and waited for.
 // Ephemeral guests that were launched here are destroyed; where the host does not answer,
-// libvirtd does it as soon as it sees that this connection has ended.
+// libvirtd does it as soon as it sees that this connection has ended, unless it was killed and
+// started again since the launch: then the guest goes on until somebody reconciles.
 func (b *Backend) Close() error {
 	b.mu.Lock()
 	b.closed = true
@@ -204,14 +205,16 @@ func (b *Backend) Close() error {
 	return errors.Join(err, b.host.close())
 }
 
-// keep has Close end an ephemeral guest.
+// keep has Close end an ephemeral guest, unless it is gone already.
 func (b *Backend) keep(g *guest) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.ephemeral[g] = struct{}{}
+	if !g.gone() {
+		b.ephemeral[g] = struct{}{}
+	}
 }
 
-// forget is for an ephemeral guest that is gone.
+// forget is for an ephemeral guest that is gone, which shows in Done before, or that is nobody's.
 func (b *Backend) forget(g *guest) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

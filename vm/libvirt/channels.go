@@ -113,9 +113,11 @@ func (c *channels) close() {
 	c.mu.Lock()
 	conns := slices.Collect(maps.Keys(c.conns))
 	c.mu.Unlock()
-	for _, conn := range conns {
-		_ = conn.Close() // nobody is there whom it could be told
+	var closing sync.WaitGroup
+	for _, conn := range conns { // each waits for libvirtd for a while
+		closing.Go(func() { _ = conn.Close() }) // nobody is there whom it could be told
 	}
+	defer closing.Wait()
 	if c.mirror != nil {
 		c.hints.close()
 		c.mirror.close()

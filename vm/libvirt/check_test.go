@@ -55,6 +55,7 @@ func TestWhatLibvirtCantDo(t *testing.T) {
 		"mapped files":         {"shares[0].security", share(vm.Share{Path: "/", Type: vm.Share9p, Security: "mapped-file"}), nil},
 		"long tag":             {"shares[0].name", share(vm.Share{Path: "/", Name: strings.Repeat("x", 32)}), nil},
 		"share elsewhere":      {"shares[0].path", share(vm.Share{Path: "/"}), remote},
+		"device elsewhere":     {"fw_cfg[0]", vm.Config{FwCfg: []vm.FwCfg{{Name: "opt/com.example/token", File: "/dev/zero"}}}, remote},
 		"share of nothing":     {"shares[0].path", share(vm.Share{Path: "/nowhere"}), nil},
 		"user's socket":        {"serials[0].socket", serial(vm.Serial{Socket: "/tmp/s"}), nil},
 		"auto of an ISA port":  {"serials[0].socket", serial(vm.Serial{Type: vm.SerialISA, Socket: vm.SerialSocketAuto}), nil},

@@ -21,7 +21,7 @@ type sshDialer struct {
 
 	current *sshClient // under turn
 	mu      sync.Mutex
-	all     map[*sshClient]struct{} // those that are connected
+	all     map[*sshClient]struct{} // those that are connected, or were
 	closed  bool
 }
 
@@ -72,6 +72,7 @@ func (d *sshDialer) client(ctx context.Context) (_ *sshClient, fresh bool, _ err
 	if d.current != nil {
 		return d.current, false, nil
 	}
+	d.sweep()
 	c, err := d.connect(ctx)
 	if err != nil {
 		return nil, false, err
@@ -85,6 +86,22 @@ func (d *sshDialer) client(ctx context.Context) (_ *sshClient, fresh bool, _ err
 	d.all[c] = struct{}{}
 	d.current = c
 	return c, true, nil
+}
+
+// sweep forgets the SSH connections that have ended and that nobody uses any more.
+func (d *sshDialer) sweep() {
+	d.mu.Lock()
+	var over []*sshClient
+	for c := range d.all {
+		if c.over() {
+			over = append(over, c)
+			delete(d.all, c)
+		}
+	}
+	d.mu.Unlock()
+	for _, c := range over {
+		c.end()
+	}
 }
 
 func (d *sshDialer) connect(ctx context.Context) (*sshClient, error) {

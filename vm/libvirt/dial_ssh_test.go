@@ -14,15 +14,21 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/libvirtrpc"
+	"github.com/maqet/maqet/vm"
 )
 
-// connSSHHost returns a host of the test's daemon behind the server.
-func connSSHHost(t *testing.T, s *connSSHD, parameters string) *host {
+// connSSHURI is the URI of the test's daemon behind the server.
+func connSSHURI(t *testing.T, s *connSSHD, parameters string) string {
 	t.Helper()
 	d := daemon.Get(t)
 	path := string(d.Driver())[len("qemu://"):]
-	return connHostOf(t, Options{Grace: time.Second,
-		URI: "qemu+ssh://tester@" + s.listener.Addr().String() + path + "?socket=" + d.Socket() + "&" + parameters})
+	return "qemu+ssh://tester@" + s.listener.Addr().String() + path + "?socket=" + d.Socket() + "&" + parameters
+}
+
+func connSSHHost(t *testing.T, s *connSSHD, parameters string) *host {
+	t.Helper()
+	return connHostOf(t, Options{Grace: time.Second, URI: connSSHURI(t, s, parameters)})
 }
 
 func TestSSH(t *testing.T) {
@@ -48,6 +54,17 @@ func TestSSH(t *testing.T) {
 	s.cut() // and all that stands on it
 	require.Eventually(t, func() bool { return h.call(t.Context(), "ask", "", connVersion) == nil }, connLimit, time.Millisecond)
 	require.Len(t, s.loggedIn(), 2)
+	dialer := h.dialer.(*sshDialer)
+	dialer.retire(t.Context(), dialer.current)
+	c, err = h.dial(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	require.Eventually(t, func() bool {
+		dialer.sweep()
+		dialer.mu.Lock()
+		defer dialer.mu.Unlock()
+		return len(dialer.all) == 2
+	}, connLimit, time.Millisecond, "the one that was cut is forgotten; the last call's lives")
 	require.NoError(t, h.close())
 
 	wrong, _ := s.newKey("wrong")
@@ -106,6 +123,20 @@ func TestSSHAgent(t *testing.T) {
 	require.ErrorIs(t, <-ended, io.EOF, "the agent is not kept busy")
 }
 
+func TestSSHAgentThatHangs(t *testing.T) {
+	s := newConnSSHD(t)
+	socket := filepath.Join(t.TempDir(), "agent")
+	l, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	defer l.Close()
+	t.Setenv("SSH_AUTH_SOCK", socket)
+	h := connSSHHost(t, s, "no_verify=1&sshauth=agent")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err = h.dial(ctx)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
 // A host that stops answering does not keep the next connection from being made over a new SSH
 // connection, nor the host from being closed.
 func TestSSHThatHangs(t *testing.T) {
@@ -128,4 +159,57 @@ func TestSSHThatHangs(t *testing.T) {
 	require.NoError(t, c.Close())
 	require.Len(t, s.loggedIn(), 2)
 	require.NoError(t, h.call(t.Context(), "ask", "", connVersion), "on the first, which lives")
+}
+
+// Calls and streams end by deadlines, which SSH channels have not.
+func TestSSHDeadlines(t *testing.T) {
+	s := newConnSSHD(t)
+	socket := filepath.Join(t.TempDir(), "silent")
+	l, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	defer l.Close()
+	h := connHostOf(t, Options{URI: "qemu+ssh://" + s.listener.Addr().String() + "/system?socket=" + socket + "&no_verify=1&keyfile=" + s.keyFile})
+	c, err := h.dial(t.Context())
+	require.NoError(t, err)
+	read := func() error {
+		_, err := c.Read(make([]byte, 1))
+		return err
+	}
+	reading := make(chan error)
+	go func() { reading <- read() }()
+	require.NoError(t, c.SetReadDeadline(time.Unix(1, 0)))
+	require.ErrorIs(t, <-reading, os.ErrDeadlineExceeded)
+	require.NoError(t, c.SetDeadline(time.Time{}))
+	go func() { reading <- read() }()
+	require.NoError(t, c.Close())
+	require.ErrorIs(t, <-reading, net.ErrClosed)
+	_, err = c.Write([]byte("late"))
+	require.ErrorIs(t, err, net.ErrClosed)
+
+	c, err = h.dial(t.Context())
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err = libvirtrpc.Listen(ctx, c, h.driverURI(), libvirtrpc.Keepalive{})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+// A guest that says nothing, while its console is read, can be let go of.
+func TestSSHGuestIsLetGoOf(t *testing.T) {
+	s := newConnSSHD(t)
+	b, err := New(Options{URI: connSSHURI(t, s, "no_verify=1&keyfile="+s.keyFile), LogDir: t.TempDir()})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, b.Close()) }()
+	ctx := lifeWithin(t)
+	g, err := b.Launch(ctx, lifeSpec(vm.Ephemeral))
+	require.NoError(t, err)
+	require.NoError(t, g.Connect(ctx))
+	released := make(chan error, 1)
+	go func() { released <- g.Release() }()
+	select {
+	case err := <-released:
+		require.NoError(t, err)
+	case <-time.After(connLimit):
+		t.Fatal("its console is still read")
+	}
 }

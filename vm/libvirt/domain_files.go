@@ -154,7 +154,7 @@ func (c *creator) blobs() {
 
 // blobPath returns where the file of a blob is on the host.
 func (c *creator) blobPath(b blob) string {
-	if b.file != "" && c.host.sameHost {
+	if b.file != "" { // this host's, from where it is copied to another
 		if err := guestview.RegularFile(b.file); err != nil {
 			c.problem(b.field, b.file, err.Error(), "give the path of a readable file")
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/digitalocean/go-libvirt"
 	"github.com/digitalocean/go-libvirt/socket/dialers"
@@ -93,29 +94,37 @@ func (v *volumes) complete(ctx context.Context, file string, f *os.File) error {
 	return err
 }
 
-// download writes a volume's content to a file, over a connection of its own, which ends with ctx.
+// download writes a volume's content to a file, over a connection of its own. It ends with ctx, and
+// when nothing has come for Options.Timeout.
 func (v *volumes) download(ctx context.Context, file string, to io.Writer) error {
 	conn, err := v.b.host.dial(ctx)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	l := libvirt.NewWithDialer(dialers.NewAlreadyConnected(conn))
-	sink := &patientSink{w: to}
+	w := newWire(conn)
+	defer context.AfterFunc(ctx, func() { w.fail(context.Cause(ctx)) })()
+	limit := v.b.opts.Timeout
+	alarm := time.AfterFunc(limit, func() { w.fail(errNoAnswer) })
+	defer alarm.Stop()
+	l := libvirt.NewWithDialer(dialers.NewAlreadyConnected(w))
+	sink := &patientSink{w: to, taken: func() { alarm.Reset(limit) }}
 	err = l.ConnectToURI(libvirt.ConnectURI(v.b.host.driverURI()))
+	close(w.opened)
 	if err == nil {
 		var vol libvirt.StorageVol
 		if vol, err = l.StorageVolLookupByPath(file); err == nil {
 			err = l.StorageVolDownload(vol, sink, 0, 0, 0)
 		}
 	}
-	_ = conn.Close()
+	lost := w.cause()
+	_ = w.Close() // never fails
 	<-l.Disconnected()
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	}
-	if err == nil {
+	case lost != nil && !isAnswer(err):
+		return connectError(v.b.host.endpoint, lost)
+	case err == nil:
 		err = sink.err
 	}
 	return err
@@ -124,11 +133,13 @@ func (v *volumes) download(ctx context.Context, file string, to io.Writer) error
 // patientSink takes everything, and remembers what went wrong: go-libvirt's connection is stuck
 // for good when a sink fails.
 type patientSink struct {
-	w   io.Writer
-	err error
+	w     io.Writer
+	taken func() // called with each piece
+	err   error
 }
 
 func (s *patientSink) Write(p []byte) (int, error) {
+	s.taken()
 	if s.err == nil {
 		_, s.err = s.w.Write(p)
 	}

@@ -155,8 +155,8 @@ func (g *guest) ended(how *libvirt.DomainEventStoppedDetailType) {
 	if c := g.channels(); c != nil {
 		c.drain()
 	}
-	g.b.forget(g)
 	close(g.done)
+	g.b.forget(g)
 	g.end(errEnded)
 }
 

@@ -84,7 +84,10 @@ func (l *launch) run(ctx context.Context) (*guest, error) {
 	if ephemeral(l.spec.Config) {
 		l.b.keep(g)
 	}
-	l.undos = append(l.undos, func(context.Context) error { return g.Release() })
+	l.undos = append(l.undos, func(context.Context) error {
+		l.b.forget(g) // it is destroyed here, and its UUID may be another run's soon
+		return g.Release()
+	})
 	return g, nil
 }
 
@@ -265,7 +268,7 @@ func (l *launch) create(ctx context.Context) error {
 
 // imitates reports whether the driver is libvirt's test driver, whose guests execute nothing:
 // it knows no flags for a start, and they can as well be halted after it.
-func (b *Backend) imitates() bool { return b.host.endpoint.driver == "test" }
+func (b *Backend) imitates() bool { return b.host.endpoint.driver == driverTest }
 
 // log makes the console's file anew, before anything is printed: what an earlier run printed
 // would be taken for this one's.

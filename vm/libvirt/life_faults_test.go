@@ -81,4 +81,9 @@ func TestFaults(t *testing.T) {
 		require.NoError(t, d.Process(t, name).Signal(9))
 		require.Equal(t, vm.ReasonQEMUExited+": unknown exit status", lifeAwait(t, m, name, vm.Failed))
 	})
+	t.Run("closed", func(t *testing.T) { // libvirtd would not end it any more
+		require.Contains(t, virsh(t, d, "list", "--all", "--name"), passing)
+		require.NoError(t, m.Close())
+		require.NotContains(t, virsh(t, d, "list", "--all", "--name"), passing)
+	})
 }

@@ -97,6 +97,7 @@ func (n *line) connect() {
 	if err != nil {
 		err = connectError(n.h.endpoint, err)
 	}
+	kept := true
 	n.mu.Lock()
 	a := n.attempt
 	n.attempt, n.down = nil, err
@@ -104,13 +105,16 @@ func (n *line) connect() {
 		k.lasting = n.lasting
 		n.current.Store(k)
 		n.links[k] = struct{}{}
-		if !n.h.spawn(func() { n.keep(k) }) {
-			k.wire.fail(errClosed) // and close ends it
+		if kept = n.h.spawn(func() { n.keep(k) }); !kept { // the host was closed meanwhile
+			k.wire.fail(errClosed)
 		}
 	}
 	a.link, a.err = k, err
 	n.mu.Unlock()
 	close(a.done)
+	if !kept {
+		n.drop(k)
+	}
 }
 
 // retire has the next call get another connection.

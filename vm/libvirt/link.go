@@ -21,6 +21,7 @@ type link struct {
 	doubt chan struct{} // a call was not answered in time
 
 	probes sync.WaitGroup
+	asked  chan struct{} // closed when probe's question is answered; nil: there is none
 
 	retired atomic.Bool // it gets no new calls
 	lasting bool        // it stays open when it is retired and idle
@@ -125,18 +126,28 @@ func (k *link) suspect() {
 
 // probe reports whether libvirtd sends anything within limit, and asks it to. What it is asked
 // for is answered by the workers that libvirtd keeps for calls that can't block, and that it
-// has no such call is an answer too.
+// has no such call is an answer too. A question that was not answered before is not asked again.
+// It is called by one goroutine.
 func (k *link) probe(limit time.Duration) bool {
 	before := k.wire.heard.Load()
-	answered := make(chan struct{})
-	k.probes.Go(func() {
-		defer close(answered)
-		_, _ = k.l.ConnectGetLibVersion()
-	})
+	select {
+	case <-k.asked: // late
+		k.asked = nil
+	default:
+	}
+	if k.asked == nil {
+		answered := make(chan struct{})
+		k.asked = answered
+		k.probes.Go(func() {
+			defer close(answered)
+			_, _ = k.l.ConnectGetLibVersion()
+		})
+	}
 	late := time.NewTimer(limit)
 	defer late.Stop()
 	select {
-	case <-answered:
+	case <-k.asked:
+		k.asked = nil
 		return k.wire.cause() == nil
 	case <-k.wire.lost:
 		return false

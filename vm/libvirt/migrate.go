@@ -59,6 +59,8 @@ func (m *migration) check(to vm.Backend) error {
 		return refuse("the other libvirt has the URI "+other.host.endpoint.String()+", by which no other host can reach it", "give it as qemu+tls://HOST/system")
 	case m.g.b.volumes == nil || other.volumes == nil:
 		return refuse("its host uses files of this one", "use hosts of the driver qemu:///system")
+	case len(m.inst.Runtime.Disks) < len(m.inst.Config.Disks): // see reconstruct
+		return refuse("it is not recorded which images its disks have: the process that started it died too early", "stop it and start it again")
 	}
 	for i, d := range m.inst.Config.Disks {
 		if d.Path != "" && !d.IsReadOnly() && !m.inst.Runtime.Disks[i].Device && m.inst.Runtime.Disks[i].Path != "" {
@@ -78,6 +80,10 @@ func (m *migration) run(ctx context.Context) (vm.Guest, error) {
 		return nil, err
 	}
 	if err := m.perform(ctx, live, lasting); err != nil {
+		if !isAnswer(err) && len(m.made) > 0 { // the guest may be about to be there
+			m.g.b.log.WarnContext(ctx, "it is not known where a VM went: its volumes are left on both hosts", "vm", m.g.name, "volumes", m.made)
+			m.made = nil
+		}
 		return nil, err
 	}
 	// It is there now, whatever becomes of ctx.

@@ -25,8 +25,8 @@ import (
 //   - can be used by many goroutines.
 //
 // Its Disconnect lets go of the domain, which runs on; the caller must call it. Nothing
-// bounds a command but Options.Timeout, as the interface has no contexts. A VM whose
-// domain does not run is errors.ErrVMNotRunning.
+// bounds a command but Disconnect, and the end of a libvirtd that hangs, as the interface
+// has no contexts. A VM whose domain does not run is errors.ErrVMNotRunning.
 func (b *Backend) Monitor(ctx context.Context, inst vm.Instance) (goqemu.Monitor, error) {
 	const op = "connect to the monitor"
 	id, err := domainUUID(inst.ID, inst.Name)

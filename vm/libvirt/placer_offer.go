@@ -29,16 +29,15 @@ func (o *offer) load(want claim) float64 {
 
 // offer asks the host what it has to give.
 func (b *Backend) offer(ctx context.Context) offer {
-	o := offer{backend: b, guests: map[string]bool{}}
-	o.err = b.host.call(ctx, "ask what is free on "+b.opts.Name, "", func(l *libvirt.Libvirt) error {
+	o, err := ask(ctx, b.host.call, "ask what is free on "+b.opts.Name, "", func(l *libvirt.Libvirt) (o offer, err error) {
 		_, total, cpus, _, _, _, _, _, err := l.NodeGetInfo()
 		if err != nil {
-			return err
+			return o, err
 		}
-		o.cpus = int(cpus)
+		o.cpus, o.guests = int(cpus), map[string]bool{}
 		promised, err := o.running(l)
 		if err != nil {
-			return err
+			return o, err
 		}
 		// A guest's memory is the host's until the guest has touched it: what is free now is not
 		// what can be given away.
@@ -46,8 +45,9 @@ func (b *Backend) offer(ctx context.Context) offer {
 		if free, ok := freeMemory(l); ok {
 			o.memory = min(o.memory, free)
 		}
-		return nil
+		return o, nil
 	})
+	o.backend, o.err = b, err
 	return o
 }
 

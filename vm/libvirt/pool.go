@@ -3,7 +3,7 @@ package libvirt
 import (
 	"context"
 	"path"
-	"sync"
+	"sync/atomic"
 
 	"github.com/digitalocean/go-libvirt"
 	"libvirt.org/go/libvirtxml"
@@ -24,16 +24,34 @@ type pool struct {
 	host *host
 	name string
 
-	mu    sync.Mutex
+	turn  chan struct{} // holds a value while somebody asks libvirt, or uses what follows
 	dom   libvirt.StoragePool
-	path  string // empty: not found yet
-	ready bool   // it was running when it was looked at
+	path  string      // empty: not found yet
+	ready atomic.Bool // it was running when it was looked at
 }
+
+func newPool(h *host, name string) *pool {
+	return &pool{host: h, name: name, turn: make(chan struct{}, 1)}
+}
+
+// enter waits for the caller's turn, which leave ends.
+func (p *pool) enter(ctx context.Context) error {
+	select {
+	case p.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return errors.Wrap(errors.ErrStorage, "find storage pool "+p.name, "", context.Cause(ctx))
+	}
+}
+
+func (p *pool) leave() { <-p.turn }
 
 // folder returns the pool's folder, be it there or not.
 func (p *pool) folder(ctx context.Context) (string, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	if err := p.enter(ctx); err != nil {
+		return "", err
+	}
+	defer p.leave()
 	if p.path != "" {
 		return p.path, nil
 	}
@@ -56,9 +74,11 @@ func (p *pool) place() (string, error) {
 
 // use returns the pool, running. It is made if it is missing.
 func (p *pool) use(ctx context.Context) (libvirt.StoragePool, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ready {
+	if err := p.enter(ctx); err != nil {
+		return libvirt.StoragePool{}, err
+	}
+	defer p.leave()
+	if p.ready.Load() {
 		return p.dom, nil
 	}
 	found, err := p.find(ctx)
@@ -68,16 +88,12 @@ func (p *pool) use(ctx context.Context) (libvirt.StoragePool, error) {
 	if err == nil {
 		err = p.start(ctx)
 	}
-	p.ready = err == nil
+	p.ready.Store(err == nil)
 	return p.dom, err
 }
 
 // stale has the pool looked at again: libvirtd was restarted, or somebody has stopped it.
-func (p *pool) stale() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ready = false
-}
+func (p *pool) stale() { p.ready.Store(false) }
 
 func (p *pool) find(ctx context.Context) (found bool, err error) {
 	xml, err := ask(ctx, p.host.call, "find storage pool "+p.name, "", func(l *libvirt.Libvirt) (string, error) {

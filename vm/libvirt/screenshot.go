@@ -5,7 +5,6 @@ import (
 	"io"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/digitalocean/go-libvirt"
 	"libvirt.org/go/libvirtxml"
@@ -52,8 +51,8 @@ func (c *control) picture(ctx context.Context, screen uint32) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = stream.Close() }() // it has been read
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	defer func() { _ = stream.Close() }()                       // it has been read
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // the stream would wait for its end
 	data, err := io.ReadAll(io.LimitReader(stream, maxScreen+1))
 	if err == nil && len(data) > maxScreen {
 		err = errors.New("the picture has more than " + strconv.Itoa(maxScreen) + " bytes")

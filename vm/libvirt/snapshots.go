@@ -141,7 +141,7 @@ func (b *Backend) SnapshotLayers(ctx context.Context, inst vm.Instance) ([]vm.La
 	return tree.layers(inst.Layers), nil
 }
 
-// onDomain runs fn with the domain of inst. It is not given up when ctx ends: libvirt stops no
+// onDomain changes the domain of inst by fn. It is not given up when ctx ends: libvirt stops no
 // operation on snapshots short, and who holds the VM's lock has to know how it ended.
 func (b *Backend) onDomain(ctx context.Context, op string, inst vm.Instance, fn func(*libvirt.Libvirt, libvirt.Domain) error) error {
 	if ctx.Err() != nil {

@@ -25,10 +25,20 @@ type snapshotTree struct {
 
 // tree asks libvirt. A domain that is not defined has no snapshots.
 func (b *Backend) tree(ctx context.Context, op string, inst vm.Instance) (*snapshotTree, error) {
-	t := &snapshotTree{}
-	err := b.onDomain(ctx, op, inst, t.read)
+	id, err := domainUUID(inst.ID, inst.Name)
+	if err != nil {
+		return nil, err
+	}
+	t, err := ask(ctx, b.host.longCall, op, inst.Name, func(l *libvirt.Libvirt) (*snapshotTree, error) {
+		t := &snapshotTree{}
+		dom, err := l.DomainLookupByUUID(id)
+		if err == nil {
+			err = t.read(l, dom)
+		}
+		return t, err
+	})
 	if hasCode(err, libvirt.ErrNoDomain) {
-		return t, nil
+		return &snapshotTree{}, nil
 	}
 	return t, snapshotError(errors.ErrSnapshot, err)
 }

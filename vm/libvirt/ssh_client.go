@@ -57,24 +57,43 @@ func (c *sshClient) conn(channel net.Conn) (net.Conn, error) {
 		return nil, errClosed // and the channel has ended
 	}
 	c.users++
-	r, w := io.Pipe()
-	closed := make(chan struct{})
+	near, far := net.Pipe()
+	closed, sent := make(chan struct{}), make(chan struct{})
 	c.work.Go(func() {
-		_, err := io.Copy(w, channel)
-		w.CloseWithError(err) // nil: io.EOF
+		_, _ = io.Copy(far, channel) // all there is to tell is that it has ended
+		_ = far.Close()
+	})
+	c.work.Go(func() {
+		defer close(sent)
+		if _, err := io.Copy(channel, far); err != nil { // what came before that can be read yet
+			_, _ = io.Copy(io.Discard, far)
+		}
 	})
 	c.work.Go(func() {
 		select {
 		case <-closed:
+			c.flush(sent)
 			_ = channel.Close() // blocks as long as the network does
 		case <-c.ended:
+			_ = far.Close()
 		}
 	})
-	return &sshConn{Conn: channel, read: r, close: sync.OnceFunc(func() {
-		_ = r.Close() // never fails
+	return &sshConn{Conn: near, close: sync.OnceFunc(func() {
+		_ = near.Close() // a pipe's never fails
 		close(closed)
 		c.leave()
 	})}, nil
+}
+
+// flush waits until what was written is on its way, if the network takes it.
+func (c *sshClient) flush(sent <-chan struct{}) {
+	late := time.NewTimer(politeness)
+	defer late.Stop()
+	select {
+	case <-sent:
+	case <-late.C:
+	case <-c.ended:
+	}
 }
 
 func (c *sshClient) leave() {
@@ -83,8 +102,15 @@ func (c *sshClient) leave() {
 	last := c.retired && c.users == 0
 	c.mu.Unlock()
 	if last {
-		_ = c.raw.Close() // the rest is done when the host is closed
+		_ = c.raw.Close() // end does the rest
 	}
+}
+
+// over reports whether nobody uses it, nor will.
+func (c *sshClient) over() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.retired && c.users == 0
 }
 
 // retire has it end when nobody uses it.
@@ -112,23 +138,34 @@ func (c *sshClient) end() {
 	c.work.Wait()
 }
 
-// sshConn is one connection to a socket. An SSH channel that is closed goes on to read until the
-// other side closes it as well, which may be gone: here it ends at once. It has no deadlines.
+// sshConn is one connection to a socket: the near end of a pipe whose far one is copied to and from
+// an SSH channel. That itself has no deadlines, by which calls and streams end with their contexts;
+// and when it is closed it goes on to read until the other side closes it as well, which may be
+// gone.
 type sshConn struct {
 	net.Conn
-	read  *io.PipeReader
 	close func()
 }
 
 func (c *sshConn) Read(p []byte) (int, error) {
-	n, err := c.read.Read(p)
-	if errors.Is(err, io.ErrClosedPipe) {
-		err = net.ErrClosed
-	}
-	return n, err
+	n, err := c.Conn.Read(p)
+	return n, pipeError(err)
+}
+
+func (c *sshConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	return n, pipeError(err)
 }
 
 func (c *sshConn) Close() error {
 	c.close()
 	return nil
+}
+
+// pipeError is what a socket would say.
+func pipeError(err error) error {
+	if errors.Is(err, io.ErrClosedPipe) {
+		return net.ErrClosed
+	}
+	return err
 }

@@ -21,7 +21,8 @@ type sshKeys struct {
 	found int     // how many there were
 	errs  []error // why there were no more
 
-	agent net.Conn // which signs until close
+	agent net.Conn    // which signs until close
+	quiet func() bool // ends that ctx ends it
 }
 
 // signers has the keys of the SSH agent and those of files, in the order that the URI asks for.
@@ -53,7 +54,7 @@ func (k *sshKeys) fromAgent(ctx context.Context) ([]ssh.Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("SSH agent: %w", err)
 	}
-	k.agent = c
+	k.agent, k.quiet = c, context.AfterFunc(ctx, func() { _ = c.Close() })
 	signers, err := agent.NewClient(c).Signers()
 	if err != nil {
 		return nil, fmt.Errorf("SSH agent: %w", err)
@@ -125,6 +126,7 @@ func (e *sshLoginError) Unwrap() error { return e.err }
 
 func (k *sshKeys) close() {
 	if k.agent != nil {
+		k.quiet()
 		_ = k.agent.Close()
 	}
 }

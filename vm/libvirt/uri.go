@@ -97,7 +97,7 @@ func uriProblem(value, message, fix string) error {
 // means TLS.
 func (e *endpoint) setScheme(u *url.URL) (message, fix string) {
 	driver, name, given := strings.Cut(u.Scheme, "+")
-	if drivers := []string{"qemu", "test"}; !slices.Contains(drivers, driver) {
+	if drivers := []string{"qemu", driverTest}; !slices.Contains(drivers, driver) {
 		return "names the driver " + strconv.Quote(driver), meant(driver, drivers)
 	}
 	e.driver = driver
@@ -119,9 +119,9 @@ func (e *endpoint) setScheme(u *url.URL) (message, fix string) {
 // checkPath refuses what no daemon of the driver serves.
 func (e *endpoint) checkPath(u *url.URL) (message, fix string) {
 	switch {
-	case e.driver == "test" && (e.path == "" || e.path == "/" || path.Clean(e.path) != e.path):
+	case e.driver == driverTest && (e.path == "" || e.path == "/" || path.Clean(e.path) != e.path):
 		return "does not say which hosts the test driver is to pretend", "write test:///default, or test:///absolute/path/of/file.xml"
-	case e.driver == "test", e.path == "/system", e.path == "/session":
+	case e.driver == driverTest, e.path == "/system", e.path == "/session":
 		return "", ""
 	case (e.path == "" || e.path == "/") && u.Host != "":
 		return "names the host " + strconv.Quote(u.Host) + " and no path",
@@ -166,11 +166,7 @@ func (e *endpoint) String() string {
 	if e.local() {
 		return e.driverURI()
 	}
-	u := url.URL{Scheme: e.driver + "+" + string(e.transport), Host: e.address(), Path: e.path}
-	if e.user != "" {
-		u.User = url.User(e.user)
-	}
-	return u.String()
+	return e.peerURI()
 }
 
 // meant says what may be written instead of word.

@@ -148,7 +148,7 @@ func (e *endpoint) sockets() []string {
 	switch {
 	case e.path == "/session":
 		folders = []string{userFolder()}
-	case e.driver == "test" && e.local() && os.Geteuid() != 0: // any daemon has the test driver
+	case e.driver == driverTest && e.local() && os.Geteuid() != 0: // any daemon has the test driver
 		folders = []string{userFolder(), "/var/run/libvirt"}
 	}
 	var all []string

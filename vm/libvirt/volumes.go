@@ -49,7 +49,7 @@ func newVolumes(b *Backend) (*volumes, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &volumes{b: b, pool: &pool{host: b.host, name: b.opts.Pool}, files: b.opts.Files, local: local,
+	return &volumes{b: b, pool: newPool(b.host, b.opts.Pool), files: b.opts.Files, local: local,
 		sums: map[fileID]string{}, copying: map[string]chan bool{}}, nil
 }
 

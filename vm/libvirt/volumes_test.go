@@ -349,6 +349,17 @@ func TestPoolIsMadeOnce(t *testing.T) {
 	require.ErrorContains(t, err, "virsh pool-define-as")
 }
 
+func TestPoolIsWaitedForWithAContext(t *testing.T) {
+	p := newPool(nil, "any")
+	require.NoError(t, p.enter(t.Context()))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := p.folder(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = p.use(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
 // TestSeedAsVolume: what cloud-init reads is a volume, whole.
 func TestSeedAsVolume(t *testing.T) {
 	d := daemon.Get(t)
