@@ -65,6 +65,12 @@ func (m *Manager) migrate(ctx context.Context, inst Instance, backend string, to
 	if inst, err = m.store.Get(ctx, inst.ID); err != nil || m.on(inst) == backend {
 		return inst, err
 	}
+	switch { // since it was reserved
+	case inst.unreachable():
+		return inst, errUnreachable("migrate VM", inst)
+	case inst.State != Running && inst.State != Paused:
+		return inst, notRunning(inst)
+	}
 	guest, ok := lg.guest.(Migrator)
 	if !ok {
 		return inst, &errors.Error{Kind: errors.ErrInvalidConfiguration, Op: "migrate VM", VM: inst.Name,
