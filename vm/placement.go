@@ -75,14 +75,18 @@ func (i Instance) anchored() bool {
 	return i.ImagesKept || i.Restore != "" || i.Snapshot != "" || len(i.Layers) > 0 || !i.Config.startedAnew()
 }
 
-// abandon has the backend that a VM was on before forget it. One that doesn't answer keeps what
-// it has: nothing of it is needed.
+// abandon has the backend that a VM was on before forget it, and deletes there what nobody could
+// when its last guest ended. One that doesn't answer keeps what it has: nothing of it is needed.
 func (s *start) abandon(ctx context.Context, left Instance) {
 	old := s.m.backends[s.former]
 	if old == nil {
 		return
 	}
-	if err := old.Erase(ctx, left); err != nil {
+	err := old.Erase(ctx, left)
+	if images := s.m.imagesOf(old); err == nil {
+		err = errors.Join(images.unseed(ctx, left), images.releaseAll(ctx, left))
+	}
+	if err != nil {
 		s.m.log.WarnContext(ctx, "VM not forgotten where it was before", "vm", left.Name, "backend", s.former, "error", err)
 	}
 }
