@@ -246,14 +246,10 @@ func (d *destroyer) removeLocked(ctx context.Context, inst Instance, o removeOpt
 	if inst.unreachable() {
 		return errUnreachable("remove VM", inst)
 	}
-	backend, err := d.m.backend(inst)
+	images, err := d.leave(ctx, inst)
 	if err != nil {
 		return err
 	}
-	if err := backend.Erase(ctx, inst); err != nil {
-		return errors.Wrap(errors.ErrVMLifecycle, "remove VM", inst.Name, err)
-	}
-	images := d.m.imagesOf(backend)
 	drop := images.releaseAll(ctx, inst) // some are there after a stop by KeepImages
 	if o.deleteImages || inst.Config.lifetime() == Ephemeral {
 		drop = images.erase(ctx, inst)
@@ -267,6 +263,21 @@ func (d *destroyer) removeLocked(ctx context.Context, inst Instance, o removeOpt
 		d.m.locks.forgetImages(inst.ID)
 	}
 	return err
+}
+
+// leave has the backend of a VM that is removed forget it, and returns who keeps its images.
+func (d *destroyer) leave(ctx context.Context, inst Instance) (*imageKeeper, error) {
+	if d.m.unplaced(inst) {
+		return d.m.images, nil
+	}
+	backend, err := d.m.backend(inst)
+	if err != nil {
+		return nil, err
+	}
+	if err := backend.Erase(ctx, inst); err != nil {
+		return nil, errors.Wrap(errors.ErrVMLifecycle, "remove VM", inst.Name, err)
+	}
+	return d.m.imagesOf(backend), nil
 }
 
 func stillLive(inst Instance) error {

@@ -18,8 +18,17 @@ type Placer interface {
 	Place(ctx context.Context, inst Instance) (string, error)
 }
 
+// unplaced reports whether the VM has never been on a backend, because its start chooses one.
+func (m *Manager) unplaced(inst Instance) bool {
+	return inst.Host == "" && m.placers[inst.Config.backendName()] != nil
+}
+
 // backend returns the backend that a VM is on.
 func (m *Manager) backend(inst Instance) (Backend, error) {
+	if m.unplaced(inst) {
+		return nil, &errors.Error{Kind: errors.ErrInvalidConfiguration, Op: "find the host", VM: inst.Name,
+			Msg: "it is on none yet", Hint: "its next start chooses one"}
+	}
 	name := m.on(inst)
 	if b, ok := m.backends[name]; ok {
 		return b, nil
