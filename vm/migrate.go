@@ -21,7 +21,8 @@ type Migrator interface {
 // would have; its guest goes on meanwhile. The VM stays there: [Instance].Host says so, and later
 // starts are there as long as anything of it lasts. When it fails the VM is what it was. One that
 // is there already is no error; a backend whose guests can't move is
-// errors.ErrInvalidConfiguration.
+// errors.ErrInvalidConfiguration. Stop waits until the move is over: cancel ctx for one that is to
+// come first.
 func (m *Manager) Migrate(ctx context.Context, ref, backend string) (Instance, error) {
 	ctx, done, err := m.begin(ctx, "migrate VM")
 	if err != nil {
