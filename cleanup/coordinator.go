@@ -108,7 +108,8 @@ func (r Report) Err() error {
 }
 
 // StopAll stops the VMs that are live, several at once, each within a time-out of its
-// own: one that is stuck delays nobody. With [AndRemove] those that are not live are
+// own: one that is stuck delays nobody. Those whose host can't be reached may be live: unless it
+// can by now, the error of their row says so. With [AndRemove] those that are not live are
 // worked on, too. The error joins those of the report's rows; one VM's failure does not
 // keep others from being stopped.
 func (c *Coordinator) StopAll(ctx context.Context, opts ...Option) (Report, error) {
@@ -125,7 +126,7 @@ func (c *Coordinator) StopAll(ctx context.Context, opts ...Option) (Report, erro
 	var group errgroup.Group
 	group.SetLimit(o.parallel)
 	for i, inst := range list {
-		if o.only != nil && !o.only(inst) || !inst.State.Live() && !o.remove {
+		if o.only != nil && !o.only(inst) || !mayLive(inst) && !o.remove {
 			continue
 		}
 		group.Go(func() error {
@@ -142,6 +143,11 @@ func (c *Coordinator) StopAll(ctx context.Context, opts ...Option) (Report, erro
 		}
 	}
 	return report, report.Err()
+}
+
+// mayLive reports whether a guest of the VM may exist.
+func mayLive(inst vm.Instance) bool {
+	return inst.State.Live() || inst.State == vm.Failed && inst.Reason == vm.ReasonHostUnreachable
 }
 
 // end stops one VM, and removes it if that is asked.

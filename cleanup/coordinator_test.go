@@ -89,8 +89,10 @@ func (f *fakeVMs) Remove(_ context.Context, ref string, _ ...vm.RemoveOption) er
 func (f *fakeVMs) Reconcile(context.Context) ([]vm.Instance, error) { return f.changed, nil }
 
 func TestStopAll(t *testing.T) {
-	f := newFake("a", "b", "c")
+	f := newFake("a", "b", "c", "d")
 	f.list[1].State = vm.Stopped
+	f.list[2].State, f.list[2].Reason = vm.Failed, vm.ReasonHostUnreachable
+	f.list[3].State, f.list[3].Reason = vm.Failed, vm.ReasonVanished
 	report, err := cleanup.New(f).StopAll(t.Context(), cleanup.StopWith(vm.Force()), cleanup.StopWith(vm.StopTimeout(1)))
 	require.NoError(t, err)
 	require.NoError(t, report.Err())

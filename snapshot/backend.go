@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 
@@ -15,7 +16,7 @@ func (op *operation) offered() error {
 		return nil
 	}
 	e := &errors.Error{Kind: errors.ErrSnapshotBlocked, Op: op.what, VM: op.inst.Name,
-		Msg: "the backend " + op.inst.Config.Backend + " of the VM keeps its snapshots, and can create, load, list and delete them only"}
+		Msg: "the backend " + cmp.Or(op.inst.Host, op.inst.Config.Backend) + " of the VM keeps its snapshots, and can create, load, list and delete them only"}
 	if op.call == onMerge {
 		e.Hint = "Delete merges an external one"
 	}

@@ -27,7 +27,7 @@ func (c *Coordinator) List(ctx context.Context, ref string) ([]Snapshot, error) 
 		return nil, err
 	}
 	backend, err := c.vms.Snapshotter(inst)
-	if err != nil {
+	if err != nil && inst.State != vm.Created { // such a VM need not be on any backend, and has none
 		return nil, err
 	}
 	var list []Snapshot

@@ -52,7 +52,7 @@ func (d *destroyer) stopLocked(ctx context.Context, inst Instance, o stopOptions
 		return none, err
 	}
 	if inst.unreachable() {
-		if inst, err = d.regain(ctx, inst); err != nil || !inst.State.Live() {
+		if inst, err = d.regain(ctx, inst, o.keepImages); err != nil || !inst.State.Live() {
 			return none, err
 		}
 	}
@@ -110,15 +110,18 @@ func (d *destroyer) hold(ctx context.Context, inst Instance) (*liveGuest, error)
 }
 
 // regain brings the record of a VM that was out of reach up to date; it fails while that still
-// is. The VM's lock must be held.
-func (d *destroyer) regain(ctx context.Context, inst Instance) (Instance, error) {
+// is. The VM's lock must be held. keepImages is of the end that is found.
+func (d *destroyer) regain(ctx context.Context, inst Instance, keepImages bool) (Instance, error) {
 	lg, err := d.hold(ctx, inst)
 	switch {
 	case err != nil:
 		return inst, errors.Join(errUnreachable("reach VM", inst), err)
 	case lg == nil:
 		to, reason := d.m.obituary(inst)
-		return d.finalise(ctx, inst, ending{to: to, reason: reason})
+		return d.finalise(ctx, inst, ending{to: to, reason: reason, keepImages: keepImages})
+	case gone(lg.guest): // and about to be recorded by its watcher
+		to, reason := lg.epitaph()
+		return d.finalise(ctx, inst, ending{to, reason, lg.guest.Exit(), keepImages})
 	}
 	return d.m.adopt(ctx, lg)
 }
@@ -184,19 +187,23 @@ func (d *destroyer) clear(ctx context.Context, inst Instance, keepImages bool) e
 
 // kill ends a guest whose start failed, at once, and clears away what it left.
 func (d *destroyer) kill(ctx context.Context, backend Backend, lg *liveGuest) error {
-	strike(ctx, lg.guest)
+	struck := strike(ctx, lg.guest)
+	if errors.Is(struck, errors.ErrHostUnreachable) && !gone(lg.guest) {
+		return errors.Wrap(errors.ErrVMStop, "kill VM", lg.name, struck) // it has not been told
+	}
 	select {
 	case <-lg.guest.Done():
 	case <-ctx.Done():
-		return errors.Wrap(errors.ErrVMStop, "kill VM", lg.name, ctx.Err())
+		return errors.Wrap(errors.ErrVMStop, "kill VM", lg.name, errors.Join(ctx.Err(), struck))
 	}
 	return backend.Clean(ctx, Instance{ID: lg.id, Name: lg.name, Runtime: lg.guest.Runtime()})
 }
 
-// strike takes the last rung of the ladder.
-func strike(ctx context.Context, g Guest) {
+// strike takes the last rung of the ladder. As a rule an error means that the guest is gone
+// already; Done tells.
+func strike(ctx context.Context, g Guest) error {
 	rungs := g.Ladder()
-	_ = rungs[len(rungs)-1].Run(ctx) // an error means it is gone already; Done tells
+	return rungs[len(rungs)-1].Run(ctx)
 }
 
 func (d *destroyer) remove(ctx context.Context, ref string, opts []RemoveOption) (err error) {
@@ -239,14 +246,10 @@ func (d *destroyer) removeLocked(ctx context.Context, inst Instance, o removeOpt
 	if inst.unreachable() {
 		return errUnreachable("remove VM", inst)
 	}
-	backend, err := d.m.backend(inst)
+	images, err := d.leave(ctx, inst)
 	if err != nil {
 		return err
 	}
-	if err := backend.Erase(ctx, inst); err != nil {
-		return errors.Wrap(errors.ErrVMLifecycle, "remove VM", inst.Name, err)
-	}
-	images := d.m.imagesOf(backend)
 	drop := images.releaseAll(ctx, inst) // some are there after a stop by KeepImages
 	if o.deleteImages || inst.Config.lifetime() == Ephemeral {
 		drop = images.erase(ctx, inst)
@@ -260,6 +263,21 @@ func (d *destroyer) removeLocked(ctx context.Context, inst Instance, o removeOpt
 		d.m.locks.forgetImages(inst.ID)
 	}
 	return err
+}
+
+// leave has the backend of a VM that is removed forget it, and returns who keeps its images.
+func (d *destroyer) leave(ctx context.Context, inst Instance) (*imageKeeper, error) {
+	if d.m.unplaced(inst) {
+		return d.m.images, nil
+	}
+	backend, err := d.m.backend(inst)
+	if err != nil {
+		return nil, err
+	}
+	if err := backend.Erase(ctx, inst); err != nil {
+		return nil, errors.Wrap(errors.ErrVMLifecycle, "remove VM", inst.Name, err)
+	}
+	return d.m.imagesOf(backend), nil
 }
 
 func stillLive(inst Instance) error {

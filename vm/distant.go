@@ -53,8 +53,8 @@ func (g *liveGuest) reach(changes <-chan error) {
 func (g *liveGuest) lost(cause error) {
 	g.m.log.Warn("VM's host does not answer", "vm", g.name, "error", cause)
 	err := g.m.states.retry(g.ctx, g.id, func(inst Instance) error {
-		if !g.owns(inst) || inst.State != Running && inst.State != Paused {
-			return nil // an operation is under way, which will fail
+		if !g.owns(inst) || g.m.live.entry(g.id) != g || inst.State != Running && inst.State != Paused {
+			return nil // it has moved, or an operation is under way, which will fail
 		}
 		_, err := g.m.states.move(g.ctx, inst, Failed, ReasonHostUnreachable, nil)
 		return err
@@ -67,16 +67,26 @@ func (g *liveGuest) lost(cause error) {
 // returned records what the guest is found to be.
 func (g *liveGuest) returned() {
 	g.sign() // nothing was heard of it meanwhile
-	inst, err := g.m.store.Get(g.ctx, g.id)
-	if err == nil && inst.unreachable() && g.owns(inst) {
-		inst, err = g.m.adopt(g.ctx, g)
-	}
+	inst, err := g.heal(g.ctx)
 	switch {
 	case err == nil:
 		g.m.log.Info("VM's host answers again", "vm", g.name, "state", inst.State)
 	case g.ctx.Err() == nil && !gone(g.guest):
 		g.m.log.Warn("VM's host answers again, its guest does not", "vm", g.name, "error", err)
 	}
+}
+
+// heal records what a guest that was out of reach is found to be, and returns the record as it is
+// then. One that is an operation's by now, such as Stop's, is left to that.
+func (g *liveGuest) heal(ctx context.Context) (inst Instance, err error) {
+	err = g.m.states.retry(ctx, g.id, func(now Instance) error {
+		if inst = now; !now.unreachable() || !g.owns(now) {
+			return nil
+		}
+		inst, err = g.m.agree(ctx, g, now)
+		return err
+	})
+	return inst, err
 }
 
 // loseTouch records that the host of a VM that is live, as far as is known, can't be reached.

@@ -2,12 +2,14 @@ package vm_test
 
 import (
 	"context"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/maqet/maqet/errors"
+	"github.com/maqet/maqet/internal/flock"
 	"github.com/maqet/maqet/vm"
 )
 
@@ -101,4 +103,72 @@ func TestAnotherProcessFindsTheHostAway(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, changed, 1)
 	require.Equal(t, vm.Running, changed[0].State)
+}
+
+// TestStopAfterItsHostReturned: a guest that ended meanwhile keeps its images, if that is asked for.
+func TestStopAfterItsHostReturned(t *testing.T) {
+	h := newHosts(t)
+	inst := h.running(t, vm.Config{Backend: "a", Lifetime: vm.Persistent})
+	require.NoError(t, h.Manager.Close()) // nobody watches
+	h.a.mu.Lock()
+	h.a.away, h.a.reach = true, nil
+	h.a.mu.Unlock()
+	other := h.another(t)
+	_, err := other.Reconcile(t.Context())
+	require.NoError(t, err)
+	h.a.guest(inst.ID).end(errors.ExitStatus{Known: true})
+	h.a.turn(false, nil)
+	report, err := other.Stop(t.Context(), inst.ID, vm.KeepImages())
+	require.NoError(t, err)
+	require.Equal(t, "none", report.Step)
+	inst, err = other.Get(t.Context(), inst.ID)
+	require.NoError(t, err)
+	require.Equal(t, vm.ReasonVanished, inst.Reason)
+	require.True(t, inst.ImagesKept)
+}
+
+// TestHelperEndsWhileItsHostIsAway: the reason by which the VM is known to be out of reach stays.
+func TestHelperEndsWhileItsHostIsAway(t *testing.T) {
+	h := newHosts(t)
+	inst := h.running(t, vm.Config{Backend: "a", Lifetime: vm.Persistent})
+	h.a.vanish()
+	inst = h.await(t, inst.ID, vm.Failed)
+	h.a.guest(inst.ID).lost <- vm.Helper{Name: "swtpm", Exit: &errors.ExitStatus{Known: true, Code: 1}}
+	require.Eventually(t, func() bool {
+		now, err := h.Get(t.Context(), inst.ID)
+		return err == nil && now.Version > inst.Version && now.Reason == vm.ReasonHostUnreachable
+	}, 30*time.Second, time.Millisecond)
+	_, err := h.Start(t.Context(), inst.ID)
+	require.ErrorIs(t, err, errors.ErrHostUnreachable)
+}
+
+// TestReserveWaitsForAVMThatGetsLost: its images are in use, as far as anybody knows.
+func TestReserveWaitsForAVMThatGetsLost(t *testing.T) {
+	h := newHosts(t)
+	inst, err := h.Add(t.Context(), vm.Config{Backend: "a", Lifetime: vm.Persistent})
+	require.NoError(t, err)
+	lock, err := flock.Try(filepath.Join(h.opts.Dir, "locks", inst.ID+".lock")) // as another process
+	require.NoError(t, err)
+	reserved := make(chan error, 1)
+	go func() {
+		r, err := h.Reserve(t.Context(), inst.ID)
+		if err == nil {
+			r.Release()
+		}
+		reserved <- err
+	}()
+	select {
+	case err := <-reserved:
+		require.Fail(t, "it did not wait", "%v", err)
+	case <-time.After(200 * time.Millisecond): // or it comes later: then it looks at once
+	}
+	h.a.mu.Lock()
+	h.a.away = true
+	h.a.mu.Unlock()
+	lost := inst
+	lost.State, lost.Reason = vm.Failed, vm.ReasonHostUnreachable
+	_, err = h.opts.Store.Update(t.Context(), lost, inst.State, inst.Version)
+	require.NoError(t, err)
+	require.NoError(t, lock.Unlock())
+	require.ErrorIs(t, <-reserved, errors.ErrHostUnreachable)
 }

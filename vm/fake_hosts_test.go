@@ -85,6 +85,20 @@ func (h *fakeHost) turn(away bool, told error) {
 
 func (g *hostGuest) Reach() <-chan error { return g.changes }
 
+// Ladder is that of a guest that can't be told anything while the host is away.
+func (g *hostGuest) Ladder() []vm.StopStep {
+	steps := g.fakeGuest.Ladder()
+	for i, s := range steps {
+		steps[i].Run = func(ctx context.Context) error {
+			if err := g.host.gone(); err != nil {
+				return err
+			}
+			return s.Run(ctx)
+		}
+	}
+	return steps
+}
+
 // QMP fails while the host is away.
 func (g *hostGuest) QMP() qmp.Conn { return awayConn{g.fakeGuest.QMP(), g.host} }
 

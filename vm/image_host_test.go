@@ -104,3 +104,35 @@ func TestHostOfImagesIsLost(t *testing.T) {
 	require.ErrorIs(t, err, errors.ErrHostUnreachable)
 	require.NoError(t, b.Remove(t.Context(), inst.ID))
 }
+
+// TestLeftOnTheHostBefore: an image that could not be deleted when the guest ended goes when the
+// VM starts elsewhere.
+func TestLeftOnTheHostBefore(t *testing.T) {
+	b, h := newHostBench(t)
+	at := "far"
+	m, err := vm.NewManager(vm.Options{Store: b.store, Images: b.images, Booter: b.booter, Dir: b.dir,
+		Placers:  map[string]vm.Placer{"any": placer(func() string { return at })},
+		Backends: map[string]vm.Backend{"process": b.backend, "far": hostBackend{newFakeBackend(t), h}}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, m.Close()) })
+	inst, err := m.Add(t.Context(), vm.Config{Backend: "any", Disks: []vm.Disk{{Size: vm.MiB}}})
+	require.NoError(t, err)
+	inst, err = m.Start(t.Context(), inst.ID)
+	require.NoError(t, err)
+	disk := inst.Runtime.Disks[0].Path
+	h.lost = errors.ErrHostUnreachable
+	_, err = m.Stop(t.Context(), inst.ID)
+	require.NoError(t, err)
+	require.FileExists(t, disk)
+	at, h.lost = "process", nil
+	inst, err = m.Start(t.Context(), inst.ID)
+	require.NoError(t, err)
+	require.Equal(t, "process", inst.Host)
+	require.NoFileExists(t, disk)
+	require.NoError(t, m.Remove(t.Context(), inst.ID, vm.ForceRemove()))
+}
+
+// placer is a vm.Placer.
+type placer func() string
+
+func (p placer) Place(context.Context, vm.Instance) (string, error) { return p(), nil }

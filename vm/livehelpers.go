@@ -39,7 +39,9 @@ func (g *liveGuest) helperLost(h Helper) {
 					i.Runtime.Helpers[n].Exit = h.Exit
 				}
 			}
-			i.Reason = ReasonHelperEnded + ": " + h.Name + ": " + status
+			if !i.unreachable() { // which nothing but the reason says
+				i.Reason = ReasonHelperEnded + ": " + h.Name + ": " + status
+			}
 		})
 		return err
 	})

@@ -37,7 +37,7 @@ func (g *liveGuest) giveUp(line string) {
 	}
 	g.mourn(line)
 	if g.ctx.Err() == nil {
-		strike(g.ctx, g.guest)
+		_ = strike(g.ctx, g.guest)
 	}
 }
 

@@ -21,7 +21,8 @@ type Migrator interface {
 // would have; its guest goes on meanwhile. The VM stays there: [Instance].Host says so, and later
 // starts are there as long as anything of it lasts. When it fails the VM is what it was. One that
 // is there already is no error; a backend whose guests can't move is
-// errors.ErrInvalidConfiguration.
+// errors.ErrInvalidConfiguration. Stop waits until the move is over: cancel ctx for one that is to
+// come first.
 func (m *Manager) Migrate(ctx context.Context, ref, backend string) (Instance, error) {
 	ctx, done, err := m.begin(ctx, "migrate VM")
 	if err != nil {
@@ -64,6 +65,12 @@ func (m *Manager) migrate(ctx context.Context, inst Instance, backend string, to
 	}
 	if inst, err = m.store.Get(ctx, inst.ID); err != nil || m.on(inst) == backend {
 		return inst, err
+	}
+	switch { // since it was reserved
+	case inst.unreachable():
+		return inst, errUnreachable("migrate VM", inst)
+	case inst.State != Running && inst.State != Paused:
+		return inst, notRunning(inst)
 	}
 	guest, ok := lg.guest.(Migrator)
 	if !ok {

@@ -18,8 +18,17 @@ type Placer interface {
 	Place(ctx context.Context, inst Instance) (string, error)
 }
 
+// unplaced reports whether the VM has never been on a backend, because its start chooses one.
+func (m *Manager) unplaced(inst Instance) bool {
+	return inst.Host == "" && m.placers[inst.Config.backendName()] != nil
+}
+
 // backend returns the backend that a VM is on.
 func (m *Manager) backend(inst Instance) (Backend, error) {
+	if m.unplaced(inst) {
+		return nil, &errors.Error{Kind: errors.ErrInvalidConfiguration, Op: "find the host", VM: inst.Name,
+			Msg: "it is on none yet", Hint: "its next start chooses one"}
+	}
 	name := m.on(inst)
 	if b, ok := m.backends[name]; ok {
 		return b, nil
@@ -75,14 +84,18 @@ func (i Instance) anchored() bool {
 	return i.ImagesKept || i.Restore != "" || i.Snapshot != "" || len(i.Layers) > 0 || !i.Config.startedAnew()
 }
 
-// abandon has the backend that a VM was on before forget it. One that doesn't answer keeps what
-// it has: nothing of it is needed.
+// abandon has the backend that a VM was on before forget it, and deletes there what nobody could
+// when its last guest ended. One that doesn't answer keeps what it has: nothing of it is needed.
 func (s *start) abandon(ctx context.Context, left Instance) {
 	old := s.m.backends[s.former]
 	if old == nil {
 		return
 	}
-	if err := old.Erase(ctx, left); err != nil {
+	err := old.Erase(ctx, left)
+	if images := s.m.imagesOf(old); err == nil {
+		err = errors.Join(images.unseed(ctx, left), images.releaseAll(ctx, left))
+	}
+	if err != nil {
 		s.m.log.WarnContext(ctx, "VM not forgotten where it was before", "vm", left.Name, "backend", s.former, "error", err)
 	}
 }

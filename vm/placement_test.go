@@ -78,4 +78,7 @@ func TestNowhereToPlace(t *testing.T) {
 	inst, err = h.Get(t.Context(), inst.ID)
 	require.NoError(t, err)
 	require.Equal(t, vm.Created, inst.State)
+	_, err = h.Snapshotter(inst)
+	require.ErrorContains(t, err, "on none yet")
+	require.NoError(t, h.Remove(t.Context(), inst.ID))
 }

@@ -45,8 +45,12 @@ func (m *Manager) settle(ctx context.Context, inst Instance) (Instance, error) {
 	}
 	if lg := m.live.cached(inst.ID); lg != nil {
 		if inst.unreachable() {
-			lg.returned() // if so
-			return m.store.Get(ctx, inst.ID)
+			now, err := lg.heal(ctx)
+			if err != nil && ctx.Err() == nil {
+				m.log.DebugContext(ctx, "VM is still out of reach", "vm", inst.Name, "error", err)
+				return m.store.Get(ctx, inst.ID)
+			}
+			return now, err
 		}
 		return inst, nil
 	}
@@ -119,20 +123,24 @@ func (m *Manager) obituary(inst Instance) (State, string) {
 // whoever asks for it now wants it.
 func (m *Manager) adopt(ctx context.Context, lg *liveGuest) (Instance, error) {
 	var inst Instance
-	err := m.states.retry(ctx, lg.id, func(now Instance) error {
-		inst = now
-		want, err := m.observe(ctx, lg, now)
-		if err != nil || want == now.State {
-			return err
-		}
-		reason := ReasonAdopted
-		if now.unreachable() {
-			reason = ReasonHostReturned
-		}
-		inst, err = m.states.move(ctx, now, want, reason, func(i *Instance) { i.Run, i.Runtime = lg.run, lg.guest.Runtime() })
+	err := m.states.retry(ctx, lg.id, func(now Instance) (err error) {
+		inst, err = m.agree(ctx, lg, now)
 		return err
 	})
 	return inst, err
+}
+
+// agree is adopt of the record as it is now.
+func (m *Manager) agree(ctx context.Context, lg *liveGuest, now Instance) (Instance, error) {
+	want, err := m.observe(ctx, lg, now)
+	if err != nil || want == now.State {
+		return now, err
+	}
+	reason := ReasonAdopted
+	if now.unreachable() {
+		reason = ReasonHostReturned
+	}
+	return m.states.move(ctx, now, want, reason, func(i *Instance) { i.Run, i.Runtime = lg.run, lg.guest.Runtime() })
 }
 
 // observe asks QEMU for its state, and lets a guest go on that was left halted before

@@ -82,7 +82,7 @@ func (r *Reservation) settle(ctx context.Context) (bool, error) {
 		return false, errors.Wrap(errors.ErrDatabaseLock, "reserve VM", inst.Name, err)
 	}
 	r.inst, err = r.m.store.Get(ctx, inst.ID)
-	if err == nil && !r.inst.State.Live() {
+	if err == nil && !r.inst.held() {
 		return true, nil
 	}
 	r.m.locks.leave(r.lock, errors.Is(err, errors.ErrVMNotFound)) // somebody was quicker

@@ -54,13 +54,18 @@ func (s *sequence) report(rec Step) {
 	}
 }
 
-// undo undoes everything that was done, last first.
+// undo undoes everything that was done, last first. What can't be because a host is out of reach
+// keeps all that was done before it: it may need that.
 func (s *sequence) undo(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	var errs []error
 	for _, fn := range slices.Backward(s.undos) {
-		errs = append(errs, fn(ctx))
+		err := fn(ctx)
+		errs = append(errs, err)
+		if errors.Is(err, errors.ErrHostUnreachable) {
+			break
+		}
 	}
 	s.undos = nil
 	return errors.Join(errs...)

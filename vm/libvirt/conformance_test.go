@@ -64,11 +64,13 @@ func conformanceHarness(tb testing.TB, d *libvirttest.Daemon, uri string, driver
 		},
 		Kill: kill,
 		Left: func(tb testing.TB) (left []string) {
-			domains, _, err := connectTo(tb, d, driver).ConnectListAllDomains(1, 0)
+			l := connectTo(tb, d, driver)
+			domains, _, err := l.ConnectListAllDomains(1, 0)
 			require.NoError(tb, err)
 			for _, dom := range domains {
 				left = append(left, "domain "+dom.Name)
 			}
+			left = append(left, ofVMs(tb, l)...)
 			require.NoError(tb, filepath.WalkDir(logs, func(path string, _ fs.DirEntry, err error) error {
 				if path != logs && !strings.HasSuffix(path, ".lock") {
 					left = append(left, path)
@@ -78,6 +80,20 @@ func conformanceHarness(tb testing.TB, d *libvirttest.Daemon, uri string, driver
 			return left
 		},
 	}
+}
+
+// ofVMs lists the volumes that were made for VMs; what is kept for all of them does not count.
+func ofVMs(tb testing.TB, l *libvirt.Libvirt) (list []string) {
+	tb.Helper()
+	if _, err := l.StoragePoolLookupByName(DefaultPool); hasCode(err, libvirt.ErrNoStoragePool) {
+		return nil
+	}
+	for _, name := range volumesIn(tb, l, DefaultPool) {
+		if !strings.HasPrefix(name, contentPrefix) {
+			list = append(list, "volume "+name)
+		}
+	}
+	return list
 }
 
 // connectTo opens another driver of the daemon.

@@ -57,13 +57,17 @@ func volumesDefinePool(t *testing.T, d *libvirttest.Daemon, name string) {
 	require.NoError(t, err)
 }
 
-func volumesNames(t *testing.T, d *libvirttest.Daemon, b *Backend) (names []string) {
+func volumesNames(t *testing.T, d *libvirttest.Daemon, b *Backend) []string {
 	t.Helper()
-	l := d.Connect(t)
-	in, err := l.StoragePoolLookupByName(b.opts.Pool)
-	require.NoError(t, err)
+	return volumesIn(t, d.Connect(t), b.opts.Pool)
+}
+
+func volumesIn(tb testing.TB, l *libvirt.Libvirt, pool string) (names []string) {
+	tb.Helper()
+	in, err := l.StoragePoolLookupByName(pool)
+	require.NoError(tb, err)
 	all, _, err := l.StoragePoolListAllVolumes(in, 1, 0)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	for _, vol := range all {
 		names = append(names, vol.Name)
 	}
