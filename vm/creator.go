@@ -120,12 +120,11 @@ func (c *creator) change(ctx context.Context, inst Instance, cfg Config) (Instan
 	if len(problems) > 0 {
 		return inst, &errors.ConfigError{Kind: errors.ErrInvalidConfiguration, VM: inst.Name, Problems: problems}
 	}
-	return c.m.states.amend(ctx, inst, func(i *Instance) {
-		if i.Config.backendName() != cfg.backendName() {
-			i.Host = ""
-		}
-		i.Config, i.Unplugged = cfg, nil
-	})
+	host, err := c.m.rehost(inst, cfg)
+	if err != nil {
+		return inst, err
+	}
+	return c.m.states.amend(ctx, inst, func(i *Instance) { i.Config, i.Host, i.Unplugged = cfg, host, nil })
 }
 
 func (c *creator) outdated(ctx context.Context, inst Instance, cfg Config) ([]errors.Problem, error) {

@@ -84,6 +84,28 @@ func (i Instance) anchored() bool {
 	return i.ImagesKept || i.Restore != "" || i.Snapshot != "" || len(i.Layers) > 0 || !i.Config.startedAnew()
 }
 
+// rehost returns what Instance.Host becomes when the VM's configuration does. Until the next start
+// the VM is where it was, which has to forget it then; and images that were made there don't move.
+func (m *Manager) rehost(inst Instance, cfg Config) (string, error) {
+	on, to := m.on(inst), cfg.backendName()
+	switch {
+	case inst.State == Created || to == on:
+		return "", nil
+	case to == inst.Config.backendName() || m.placers[to] != nil || !inst.keepsImages():
+		return on, nil
+	}
+	return "", &errors.ConfigError{Kind: errors.ErrInvalidConfiguration, VM: inst.Name, Problems: []errors.Problem{{
+		Field: "backend", Value: to, Message: "is another one than " + on + ", where the VM's disks are",
+		Fix: "move it with Migrate while it runs, or remove it and add it anew"}}}
+}
+
+// keepsImages reports whether there are images that were made for the VM and outlast its guest.
+func (i Instance) keepsImages() bool {
+	return i.ImagesKept || i.Snapshot != "" || len(i.Layers) > 0 || slices.ContainsFunc(i.Config.Disks, func(d Disk) bool {
+		return !d.inPlace() && !d.emptyTray() && d.keeps(i.Config.lifetime())
+	})
+}
+
 // abandon has the backend that a VM was on before forget it, and deletes there what nobody could
 // when its last guest ended. One that doesn't answer keeps what it has: nothing of it is needed.
 func (s *start) abandon(ctx context.Context, left Instance) {

@@ -55,9 +55,35 @@ func TestStaysWhereItsDisksAre(t *testing.T) {
 	_, err = h.Stop(t.Context(), "guest")
 	require.NoError(t, err)
 	cfg.Backend = "a"
-	inst, err = h.Apply(t.Context(), cfg)
+	_, err = h.Apply(t.Context(), cfg)
+	require.ErrorIs(t, err, errors.ErrInvalidConfiguration)
+	require.ErrorContains(t, err, "another one than b, where the VM's disks are")
+	for _, same := range []string{"b", "any"} {
+		cfg.Backend = same
+		inst, err = h.Apply(t.Context(), cfg)
+		require.NoError(t, err)
+		inst, err = h.Start(t.Context(), "guest")
+		require.NoError(t, err)
+		require.NotNil(t, h.b.guest(inst.ID))
+		_, err = h.Stop(t.Context(), "guest")
+		require.NoError(t, err)
+	}
+}
+
+// TestForgottenWhereItWas: a VM without anything that lasts can go to another backend.
+func TestForgottenWhereItWas(t *testing.T) {
+	h := newHosts(t)
+	inst := h.running(t, vm.Config{Name: "guest", Backend: "a", Lifetime: vm.Persistent})
+	_, err := h.Stop(t.Context(), "guest")
 	require.NoError(t, err)
-	require.Empty(t, inst.Host, "another backend was asked for")
+	inst, err = h.Apply(t.Context(), vm.Config{Name: "guest", Backend: "b", Lifetime: vm.Persistent})
+	require.NoError(t, err)
+	require.Equal(t, "a", inst.Host, "until it starts")
+	inst, err = h.Start(t.Context(), "guest")
+	require.NoError(t, err)
+	require.Empty(t, inst.Host)
+	require.NotNil(t, h.b.guest(inst.ID))
+	require.Equal(t, 1, h.a.erased[inst.ID])
 }
 
 func TestNowhereToPlace(t *testing.T) {
